@@ -1,0 +1,171 @@
+"""Greedy output in float32: Hugging Face's = vanilla's = every method's with every drafter, id for id."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, CONTEXT, VOCAB, hf_model, ours
+
+from longspec import attention
+from longspec.decoding import Limits, generate
+from longspec.drafters.causal_lm import CausalLMDrafter
+from longspec.drafters.ngram import NGramDrafter
+from longspec.methods import sequential, tree, vanilla
+
+STOP = frozenset({2})
+LENGTHS = [1, 2, 7, 20, CONTEXT - 24, CONTEXT - 2, CONTEXT]
+
+
+def prompt(length, seed=0):
+    return random.Random(seed * 1000 + length).choices(range(3, VOCAB), k=length)
+
+
+def hf_greedy(model, ids, limits):
+    room, _ = limits.room(len(ids))
+    out = model.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+        max_new_tokens=room,
+        do_sample=False,
+        eos_token_id=list(limits.stop_ids),
+        pad_token_id=0,
+    )
+    return out[0, len(ids) :].tolist()
+
+
+def drafters(architecture):
+    target = ours(architecture)
+    return {
+        "ngram": NGramDrafter(3, 1),
+        "another model": CausalLMDrafter(ours(architecture, seed=1), VOCAB),
+        "the target itself": CausalLMDrafter(ours(architecture), VOCAB),
+    }, target
+
+
+METHODS = {
+    "sequential": sequential.Method(5),
+    "tree": tree.Method([3, 4, 4, 2]),
+    "wide tree": tree.Method([VOCAB]),
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_method_and_drafter_gives_hugging_faces_ids(architecture):
+    reference = hf_model(architecture)
+    by_drafter, target = drafters(architecture)
+    accepted = rejected = 0
+    for length in LENGTHS:
+        ids, limits = prompt(length), Limits(STOP, 40, CONTEXT)
+        expected = hf_greedy(reference, ids, limits)
+        assert generate(target, vanilla.Method(), None, ids, limits).output_ids == expected
+        for name, drafter in by_drafter.items():
+            for shape, method in METHODS.items():
+                turn = generate(target, method, drafter, ids, limits)
+                assert turn.output_ids == expected, (length, name, shape)
+                accepted += sum(a for _, _, a in turn.steps)
+                rejected += sum(d - a for d, _, a in turn.steps)
+    # Without both, the comparison would prove nothing about caches after a rejection.
+    assert accepted > 50
+    assert rejected > 50
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("shape", ["sequential", "tree"])
+def test_a_drafter_equal_to_the_target_is_always_right(architecture, shape):
+    target, drafter = ours(architecture), CausalLMDrafter(ours(architecture), VOCAB)
+    for length in (1, 9, 30):
+        turn = generate(target, METHODS[shape], drafter, prompt(length), Limits(STOP, 30, CONTEXT))
+        offered = sum(o for _, o, _ in turn.steps)
+        accepted = sum(a for _, _, a in turn.steps)
+        assert accepted == offered
+        if shape == "sequential":
+            assert accepted == sum(d for d, _, _ in turn.steps)
+
+
+@pytest.mark.parametrize("stop_ids", [frozenset({5}), frozenset({5, 7, 11}), frozenset()])
+def test_stops_where_hugging_face_stops_whatever_the_eos(stop_ids):
+    reference = hf_model("llama")
+    by_drafter, target = drafters("llama")
+    stops = set()
+    for seed in range(8):
+        ids, limits = prompt(6, seed), Limits(stop_ids, 40, CONTEXT)
+        expected = hf_greedy(reference, ids, limits)
+        for drafter in by_drafter.values():
+            for method in METHODS.values():
+                turn = generate(target, method, drafter, ids, limits)
+                assert turn.output_ids == expected
+                assert (turn.stop_reason == "eos") == (expected[-1] in stop_ids)
+                stops.add(turn.stop_reason)
+    assert "limit" in stops or stop_ids
+    assert ("eos" in stops) == bool(stop_ids)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_small_limits(limit):
+    reference = hf_model("llama")
+    by_drafter, target = drafters("llama")
+    limits = Limits(frozenset(), limit, CONTEXT)
+    expected = hf_greedy(reference, prompt(5), limits)
+    assert len(expected) == limit
+    for drafter in by_drafter.values():
+        for method in METHODS.values():
+            turn = generate(target, method, drafter, prompt(5), limits)
+            assert turn.output_ids == expected
+            assert turn.stop_reason == "limit"
+
+
+def test_the_context_is_used_to_its_last_position_and_no_further():
+    target = ours("llama")
+    turn = generate(target, vanilla.Method(), None, prompt(CONTEXT - 3), Limits(frozenset(), 40, CONTEXT))
+    assert len(turn.output_ids) == 4
+    assert turn.stop_reason == "context"
+
+
+def test_eos_is_read_from_the_model_as_number_and_as_list():
+    assert ours("llama", eos_token_id=2).stop_ids == {2}
+    assert ours("llama", eos_token_id=[2, 5]).stop_ids == {2, 5}
+    assert ours("llama", eos_token_id=0).stop_ids == {0}
+    assert ours("llama", eos_token_id=None).stop_ids == frozenset()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_tree_scores_like_each_of_its_paths_alone(architecture):
+    target = ours(architecture)
+    text = prompt(25)
+    tokens, parents = [4, 5, 6, 7, 8, 9, 10], [-1, 0, 0, 1, 2, 3, 3]
+    target.reset(60)
+    target.append(text)
+    in_tree = target.extend(tokens, parents)
+    for node in range(len(tokens)):
+        path, at = [], node
+        while at >= 0:
+            path.append(tokens[at])
+            at = parents[at]
+        target.reset(60)
+        alone = target.append(text + path[::-1])
+        torch.testing.assert_close(in_tree[node], alone, atol=2e-5, rtol=1e-4)
+
+
+def test_a_wrong_mask_is_caught(monkeypatch):
+    """The negative control: siblings that see each other change the output."""
+    real = attention.Layout
+
+    def blind(hidden, positions, tail_positions):
+        open_mask = None if hidden is None else torch.zeros_like(hidden)
+        return real(open_mask, positions, tail_positions)
+
+    monkeypatch.setattr(attention, "Layout", blind)
+    with pytest.raises(AssertionError):
+        test_every_method_and_drafter_gives_hugging_faces_ids("llama")
+
+
+def test_a_stale_cache_slot_is_caught(monkeypatch):
+    """The negative control: accepted nodes left where they lay."""
+    from longspec.kv_cache import PreallocatedLayer
+
+    real = PreallocatedLayer.commit
+    monkeypatch.setattr(PreallocatedLayer, "commit", lambda self, path, nodes: real(self, path, None))
+    with pytest.raises(AssertionError):
+        test_every_method_and_drafter_gives_hugging_faces_ids("llama")

@@ -1,0 +1,60 @@
+"""Tiny random models of real architectures: every code path of the real ones, a few thousand weights."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from longspec.target import CausalLM
+
+VOCAB = 24
+"""Small, so that random models repeat themselves and drafts are accepted and rejected alike."""
+CONTEXT = 96
+
+_COMMON = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "initializer_range": 0.3,
+}
+ARCHITECTURES = {
+    "llama": {"num_key_value_heads": 2},
+    "qwen2": {"num_key_value_heads": 2},
+    "gemma3_text": {
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "query_pre_attn_scalar": 8,
+        "final_logit_softcapping": 20.0,
+    },
+    "gemma2": {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 8,
+        "query_pre_attn_scalar": 8,
+        "attn_logit_softcapping": 5.0,
+        "final_logit_softcapping": 20.0,
+    },
+    "phi3": {"num_key_value_heads": 2},
+    "gpt_neox": {"rotary_pct": 0.25},
+    "mistral": {"num_key_value_heads": 2, "sliding_window": 8},
+}
+
+
+def hf_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Module:
+    """A float32 transformers model with random weights, the same for the same seed."""
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES[architecture], **changes})
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def ours(architecture: str, seed: int = 0, **changes: object) -> CausalLM:
+    """The same model behind our engine."""
+    return CausalLM(hf_model(architecture, seed, **changes))

@@ -1,0 +1,89 @@
+"""The one decoding loop: prefill, then propose, extend, verify, commit until the text ends.
+
+Every method and drafter goes through it, under one clock, and nothing is logged, copied or printed between
+the clock's readings. It does not know where prompts come from or what is made of the counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+
+from longspec import sampling
+from longspec.drafters._interface import Drafter
+from longspec.methods._interface import Method
+from longspec.records import Turn, ids_sha256
+from longspec.target import CausalLM
+from longspec.verify import verify
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a text ends: after a stop id, after `max_new_tokens`, or where `context_tokens` are full."""
+
+    stop_ids: Collection[int]
+    max_new_tokens: int
+    context_tokens: int | None = None
+
+    def room(self, prompt_tokens: int) -> tuple[int, str]:
+        """Most tokens that may follow a prompt, and the stop reason on reaching it.
+
+        The last token of a text is never run through the model, so it may lie one past the context.
+        """
+        if self.context_tokens is not None:
+            left = self.context_tokens - prompt_tokens + 1
+            if left < self.max_new_tokens:
+                return max(left, 1), "context"
+        return self.max_new_tokens, "limit"
+
+
+def now(device: torch.device) -> float:
+    """Seconds on a monotonic clock, after the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+@torch.inference_mode()
+def generate(
+    target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits
+) -> Turn:
+    """Answer one prompt. The first output token belongs to prefill, the others to decoding."""
+    room, at_limit = limits.room(len(prompt_ids))
+    capacity = len(prompt_ids) + room + method.max_nodes
+    started = now(target.device)
+    target.reset(capacity)
+    first = sampling.choose(target.append(prompt_ids)[None])[0]
+    prefilled = now(target.device)
+    if drafter is not None:
+        drafter.prefill([*prompt_ids, first], capacity)
+    ready = now(target.device)
+
+    output_ids, steps = [first], []
+    stop_reason = "eos" if first in limits.stop_ids else "limit" if room == 1 else None
+    while stop_reason is None:
+        left = room - len(output_ids)
+        tree = method.propose(output_ids[-1], drafter, limits.stop_ids, left - 1)
+        chosen = sampling.choose(target.extend(tree.tokens, tree.parents))
+        acceptance = verify(tree, chosen, limits.stop_ids, left)
+        target.commit(acceptance.path)
+        if drafter is not None:
+            drafter.commit(acceptance.emitted, tree, acceptance.path)
+        output_ids += acceptance.emitted
+        steps.append((tree.drafted, acceptance.offered, acceptance.accepted))
+        stop_reason = acceptance.stop_reason
+    ended = now(target.device)
+
+    return Turn(
+        prompt_tokens=len(prompt_ids),
+        prompt_sha256=ids_sha256(prompt_ids),
+        output_ids=output_ids,
+        steps=steps,
+        prefill_seconds=prefilled - started,
+        drafter_prefill_seconds=ready - prefilled,
+        decode_seconds=ended - ready,
+        stop_reason=at_limit if stop_reason == "limit" else stop_reason,
+    )

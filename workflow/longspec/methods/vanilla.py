@@ -1,0 +1,21 @@
+"""Vanilla decoding: the root alone, one token per step. The baseline of every speedup."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from longspec.drafters._interface import Drafter
+from longspec.token_tree import TokenTree
+
+DRAFTS = False
+OPTIONS: dict[str, dict[str, object]] = {}
+
+
+class Method:
+    """Proposes nothing."""
+
+    max_nodes = 1
+
+    def propose(self, root: int, drafter: Drafter | None, stop_ids: Collection[int], room: int) -> TokenTree:
+        """The root alone."""
+        return TokenTree.rooted_at(root)

@@ -1,0 +1,41 @@
+"""Finds methods, drafters and sources by file name, and reads their options without importing them.
+
+A plug-in is one file in `methods/`, `drafters/` or `sources/`. Its module-level literal `OPTIONS` maps each
+option to a JSON schema with a default and a description; an option without a default must be given.
+Reading it as text keeps planning free of torch. This module does not know what a plug-in does.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+KINDS = ("methods", "drafters", "sources")
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """The plug-ins of a kind, sorted."""
+    return tuple(sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_")))
+
+
+@cache
+def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
+    """Option name to JSON schema, from the file's OPTIONS literal."""
+    tree = ast.parse((PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == "OPTIONS" for t in targets):
+                return dict(ast.literal_eval(node.value))
+    raise LookupError(f"{kind}/{name}.py has no OPTIONS literal")
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """The plug-in's module, imported."""
+    return importlib.import_module(f"longspec.{kind}.{name}")

@@ -1,0 +1,131 @@
+"""The plain-data records that stages hand to each other as JSON lines. No torch.
+
+Contract: raw facts only (ids, counts, seconds); every ratio is computed later, from these.
+This module does not know what made a record or what will be computed from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from longspec.errors import UserError
+
+SCHEMA_VERSION = 1
+"""Version of every record below; results of another version are refused, never guessed at."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One sample of one data set, ready for one model.
+
+    `turns` holds the user's messages after the template was applied. `prompt_ids` are the token ids of the
+    first turn's prompt; a later turn's prompt is built from the answers given so far, by the same rule.
+    """
+
+    sample_id: str
+    turns: list[str]
+    prompt_ids: list[int]
+    chat: bool
+    truncated_tokens: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What happened between one prompt and its answer.
+
+    `output_ids`: emitted ids, up to and including EOS, or the limit; the first belongs to prefill.
+    `steps`: one (drafted, offered, accepted) triple per verification step: draft tokens proposed; positions at
+    which the accepted path still had a draft to check (accepted, or accepted + 1); drafts that were emitted.
+    `stop_reason`: "eos", "limit" (max_new_tokens) or "context" (the model's context is full).
+    """
+
+    prompt_tokens: int
+    prompt_sha256: str
+    output_ids: list[int]
+    steps: list[tuple[int, int, int]]
+    prefill_seconds: float
+    drafter_prefill_seconds: float
+    decode_seconds: float
+    stop_reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All turns of one measured generation of one prompt; `texts` are the decoded answers, for reading only."""
+
+    sample_id: str
+    repeat: int
+    turns: list[Turn]
+    texts: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+
+def ids_sha256(ids: Iterable[int]) -> str:
+    """Hash of a sequence of token ids."""
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
+
+
+def prompts_sha256(prompts: Iterable[Prompt]) -> str:
+    """Hash of everything in a prompt set that can change an output."""
+    body = [[p.sample_id, p.turns, p.prompt_ids, p.chat] for p in prompts]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
+def to_line(record: Any) -> str:
+    """One JSON line, newline included."""
+    return json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n"
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each non-blank line. Raises UserError naming file and line."""
+    try:
+        lines = path.open(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a JSON Lines file") from None
+    with lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, _parse(path, number, line)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is not UTF-8 text ({error.reason})") from None
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {number}: not JSON ({error.msg}); expected one object a line") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, line {number}: {type(row).__name__} found; expected one JSON object a line")
+    return row
+
+
+Record = TypeVar("Record", Prompt, Sample)
+
+
+def read_records(path: Path, kind: type[Record]) -> list[Record]:
+    """All records of a file that this package wrote; refuses other schema versions and damaged lines."""
+    return [_build(path, number, row, kind) for number, row in read_rows(path)]
+
+
+def _build(path: Path, number: int, row: dict[str, Any], kind: type[Record]) -> Record:
+    if row.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}, line {number}: schema_version is {row.get('schema_version')!r}, this version reads "
+            f"{SCHEMA_VERSION}; make these results again or use the version that wrote them"
+        )
+    try:
+        if kind is Sample:
+            turns = [Turn(**{**turn, "steps": [tuple(s) for s in turn["steps"]]}) for turn in row["turns"]]
+            return kind(**{**row, "turns": turns})
+        return kind(**row)
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path}, line {number}: not a {kind.__name__} record ({error})") from None

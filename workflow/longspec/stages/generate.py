@@ -1,0 +1,201 @@
+"""Stage `generate`: run one method on one data set with one model, and write down what happened.
+
+Contract: samples.jsonl holds raw facts, one line per sample and repeat; run.json holds the whole spec, the
+conditions that a comparison must share, and the machine. Logging and writing happen between samples, never
+under the clock. It computes no ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from longspec import attention, machine, model_files, plugins, prompting, sampling
+from longspec.decoding import Limits, generate
+from longspec.drafters._interface import Drafter
+from longspec.errors import UserError
+from longspec.methods._interface import Method
+from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, prompts_sha256, read_records, to_line
+from longspec.stages._run import run
+from longspec.target import CausalLM
+
+WARMUP_NEW_TOKENS = 32
+PROGRESS_SECONDS = 10.0
+"""Between two progress lines where the output is no terminal."""
+log = logging.getLogger("longspec.generate")
+
+
+class Runner:
+    """A loaded target with one method, ready to answer prompts."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+        torch.manual_seed(spec["seed"])
+        torch.set_num_threads(machine.resolve_threads(spec["threads"]))
+        device = machine.resolve_device(spec["device"])
+        dtype = machine.resolve_dtype(spec["dtype"], device)
+        folder = model_files.folder(spec["model"])
+        self.tokenizer = model_files.tokenizer(folder)
+        self.target = CausalLM.from_folder(folder, device, dtype)
+        self.method, self.drafter = build(spec["method"], self.target)
+        self.limits = Limits(
+            stop_ids=self.target.stop_ids,
+            max_new_tokens=spec["dataset"]["max_new_tokens"],
+            context_tokens=spec["model"].get("context") or self.target.context_tokens,
+        )
+
+    def answer(self, prompt: Prompt, repeat: int) -> Sample:
+        """All turns of one sample; each answer goes into the next turn's prompt."""
+        turns: list[Turn] = []
+        texts: list[str] = []
+        for number in range(len(prompt.turns)):
+            ids = prompt.prompt_ids
+            if number:
+                ids = prompting.turn_ids(self.tokenizer, prompt.turns, texts, prompt.chat)
+            if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
+                break
+            turns.append(generate(self.target, self.method, self.drafter, ids, self.limits))
+            texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
+        return Sample(prompt.sample_id, repeat, turns, texts)
+
+    def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
+        """Unmeasured generations, the same for every method, on a prompt that is not in the data.
+
+        Its ids are those of the data's median-length prompt with its halves exchanged: as long, not the same.
+        """
+        ids = sorted((p.prompt_ids for p in prompts), key=len)[len(prompts) // 2]
+        ids = ids[len(ids) // 2 :] + ids[: len(ids) // 2]
+        limits = Limits((), min(WARMUP_NEW_TOKENS, self.limits.max_new_tokens), self.limits.context_tokens)
+        done = []
+        for _ in range(self.spec["warmup"]):
+            started = time.perf_counter()
+            turn = generate(self.target, self.method, self.drafter, ids, limits)
+            seconds = time.perf_counter() - started
+            done.append(
+                {"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds}
+            )
+        return done
+
+    def conditions(self, prompts: list[Prompt]) -> dict[str, Any]:
+        """What two runs must share before one is divided by the other."""
+        return {
+            "prompts_sha256": prompts_sha256(prompts),
+            "sampling": sampling.RULE,
+            "dtype": str(self.target.model.dtype).removeprefix("torch."),
+            "attention": attention.NAME,
+            "engine": "eager",
+            "device": machine.describe(self.target.device)["device_name"],
+            "threads": torch.get_num_threads(),
+            "max_new_tokens": self.limits.max_new_tokens,
+            "context_tokens": self.limits.context_tokens,
+            "warmup": self.spec["warmup"],
+            "repeats": self.spec["repeats"],
+        }
+
+
+def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:
+    """The method and its drafter from a config entry; each gets its own options, by keyword."""
+    module = plugins.load("methods", method["method"])
+    chosen = {name: method[name] for name in plugins.options("methods", method["method"])}
+    drafter = None
+    if name := method.get("drafter"):
+        options = {option: method[option] for option in plugins.options("drafters", name)}
+        drafter = plugins.load("drafters", name).make(target, **options)
+    return module.Method(**chosen), drafter
+
+
+def measured(runner: Runner, prompts: list[Prompt], title: str) -> Iterator[Sample]:
+    """Every sample of every repeat, with progress between them."""
+    jobs = [(repeat, prompt) for repeat in range(runner.spec["repeats"]) for prompt in prompts]
+    terminal = os.isatty(2)
+    bar = tqdm(
+        total=len(jobs),
+        desc=title,
+        unit="sample",
+        mininterval=0.5 if terminal else PROGRESS_SECONDS,
+        ascii=not terminal,
+        dynamic_ncols=terminal,
+        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
+    )
+    tokens, seconds = 0, 0.0
+    with bar:
+        for repeat, prompt in jobs:
+            sample = runner.answer(prompt, repeat)
+            tokens += sum(len(turn.output_ids) - 1 for turn in sample.turns)
+            seconds += sum(turn.decode_seconds for turn in sample.turns)
+            bar.set_postfix_str(f"{tokens / seconds if seconds else 0:.1f} tokens/s", refresh=False)
+            bar.update()
+            yield sample
+
+
+def log_line(sample: Sample) -> str:
+    """One sample in the log, as a person reads it."""
+    tokens = sum(len(turn.output_ids) - 1 for turn in sample.turns)
+    seconds = sum(turn.decode_seconds for turn in sample.turns)
+    steps = sum(len(turn.steps) for turn in sample.turns)
+    rate = tokens / seconds if tokens else 0.0
+    return (
+        f"{sample.sample_id} repeat={sample.repeat} prompt_tokens={[t.prompt_tokens for t in sample.turns]} "
+        f"decoded_tokens={tokens} steps={steps} acceptance_length={tokens / max(steps, 1):.3f} "
+        f"decode_seconds={seconds:.4f} tokens_per_second={rate:.2f} stop={[t.stop_reason for t in sample.turns]}"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, run, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="the job's slice of the config, as JSON")
+    for name in ("prompts", "samples", "run", "log"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        handlers=[logging.FileHandler(args.log, mode="w", encoding="utf-8")],
+    )
+    spec = args.spec
+    names = {kind: spec[kind]["name"] for kind in ("model", "dataset", "method")}
+    prompts = read_records(args.prompts, Prompt)
+    if not prompts:
+        raise UserError(f"{args.prompts}: no prompts; expected at least one")
+
+    loading = time.perf_counter()
+    runner = Runner(spec)
+    load_seconds = time.perf_counter() - loading
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    warmed = runner.warm_up(prompts)
+    log.info("start %s conditions=%s", names, json.dumps(runner.conditions(prompts)))
+    with args.samples.open("w", encoding="utf-8") as out:
+        for sample in measured(runner, prompts, " / ".join(names.values())):
+            out.write(to_line(sample))
+            out.flush()
+            log.info(log_line(sample))
+
+    device = runner.target.device
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        **names,
+        "spec": spec,
+        "conditions": runner.conditions(prompts),
+        "warmup_samples": warmed,
+        "environment": machine.describe(device),
+        "peak_memory_bytes": machine.peak_memory_bytes(device),
+        "load_seconds": load_seconds,
+        "started": started,
+    }
+    args.run.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    log.info("done")
+
+
+if __name__ == "__main__":
+    run(main)

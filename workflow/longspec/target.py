@@ -1,0 +1,123 @@
+"""A causal language model from Hugging Face, made to extend a tree of tokens over a preallocated cache.
+
+Contract: `append` runs text that is certain; `extend` runs nodes that may be rejected, and `commit` keeps
+some of them. The modelling code is transformers' own, unmodified: our attention and cache reach it through
+its public interfaces. The same class serves as a drafter. It does not know methods, acceptance or clocks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from longspec import attention
+from longspec.errors import UserError
+from longspec.kv_cache import KVCache
+
+
+class CausalLM:
+    """One sequence's worth of model state: weights, cache, and the tail's shape."""
+
+    def __init__(self, model: Any, folder: Path | None = None) -> None:
+        """`model`: a transformers causal LM in evaluation mode, on its device; `folder`: where it came from."""
+        self.folder = folder
+        self.model = model
+        self.model.set_attn_implementation(attention.NAME)
+        self.config = model.config.get_text_config()
+        self.device: torch.device = model.device
+        self.vocab_size: int = self.config.vocab_size
+        self._cache: KVCache | None = None
+        self._parents: list[int] = []
+
+    @classmethod
+    def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> CausalLM:
+        """Load safetensors weights; UserError when the folder holds no causal LM that can be read."""
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder}: {reason}; expected config.json and safetensors weights") from None
+        return cls(model.to(device).eval(), folder)
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Positions that the model was made for, where its config says so."""
+        limit = getattr(self.config, "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The model's end-of-sequence ids, whether given as a number or as a list."""
+        ids = getattr(self.model.generation_config, "eos_token_id", None)
+        if ids is None:
+            ids = self.config.eos_token_id
+        return frozenset([] if ids is None else [ids] if isinstance(ids, int) else ids)
+
+    @property
+    def length(self) -> int:
+        """Positions committed to the cache."""
+        return self._cache.committed if self._cache else 0
+
+    def reset(self, capacity: int) -> None:
+        """Start a new text of at most `capacity` positions, drafts included. Storage is kept when it fits."""
+        if self._cache is None or self._cache.stack[0].capacity < capacity:
+            self._cache = KVCache(self.config.num_hidden_layers, capacity)
+        self._cache.reset()
+        self._parents = []
+
+    def append(self, ids: list[int]) -> torch.Tensor:
+        """Run certain tokens and commit them; returns the logits [vocab] after the last one."""
+        logits = self.extend(ids, list(range(-1, len(ids) - 1)), keep=1)
+        self.commit(list(range(len(ids))))
+        return logits[-1]
+
+    @torch.inference_mode()
+    def extend(self, ids: list[int], parents: list[int], keep: int = 0) -> torch.Tensor:
+        """Run `ids` [n] as further nodes of the tail; parents [n] number the tail's nodes, -1 is the prefix.
+
+        Returns the logits [n, vocab], or of the last `keep` nodes alone.
+        """
+        assert self._cache is not None, "reset() comes first"
+        first = len(self._parents)
+        self._parents += parents
+        layout = self._layout(first)
+        output = self.model(
+            input_ids=torch.tensor([ids], device=self.device),
+            position_ids=layout.positions[None],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=keep,
+            layout=layout,
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def commit(self, path: list[int]) -> None:
+        """Keep these tail nodes as text and drop the rest of the tail."""
+        assert self._cache is not None
+        self._cache.commit(path)
+        self._parents = []
+
+    def _layout(self, first: int) -> attention.Layout:
+        """Positions and visibility of the tail's nodes from `first` on."""
+        parents, prefix = self._parents, self.length
+        if all(parent == node - 1 for node, parent in enumerate(parents)):
+            positions = torch.arange(prefix, prefix + len(parents), device=self.device)
+            plain = prefix == first == 0 or len(parents) == 1
+            hidden = None if plain else attention.causal_mask(len(parents), self.device)[first:]
+            return attention.Layout(hidden, positions[first:], positions)
+        visible = np.eye(len(parents), dtype=bool)
+        depths = np.zeros(len(parents), dtype=np.int64)
+        for node, parent in enumerate(parents):
+            if parent >= 0:
+                visible[node] |= visible[parent]
+                depths[node] = depths[parent] + 1
+        positions = torch.from_numpy(depths).to(self.device) + prefix
+        hidden = torch.from_numpy(~visible[first:]).to(self.device)
+        return attention.Layout(hidden, positions[first:], positions)
