@@ -25,15 +25,25 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 @cache
-def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
-    """Option name to JSON schema, from the file's OPTIONS literal."""
+def literal(kind: str, name: str, variable: str) -> Any:
+    """The value of a module-level literal, read from the file's text."""
     tree = ast.parse((PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(t, ast.Name) and t.id == "OPTIONS" for t in targets):
-                return dict(ast.literal_eval(node.value))
-    raise LookupError(f"{kind}/{name}.py has no OPTIONS literal")
+            if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
+                return ast.literal_eval(node.value)
+    raise LookupError(f"{kind}/{name}.py has no literal {variable}")
+
+
+def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
+    """Option name to JSON schema, from the file's OPTIONS literal."""
+    return dict(literal(kind, name, "OPTIONS"))
+
+
+def drafts(method: str) -> bool:
+    """Whether a method needs a drafter, from its file's DRAFTS literal."""
+    return bool(literal("methods", method, "DRAFTS"))
 
 
 def load(kind: str, name: str) -> ModuleType:

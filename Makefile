@@ -1,0 +1,71 @@
+# Every target sets up what it needs in .venv. Nothing is asked of the machine but make and Python 3.11 to 3.14.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SNAKEMAKE := $(BIN)/snakemake --cores 1 --resources gpu=1
+UV_VERSION := 0.13.9
+PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+
+.PHONY: help run test test-slow lint lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.installed  ## the default experiment: prepare, generate, measure, report
+	@touch $(VENV)/.started
+	@$(SNAKEMAKE) $(ARGS)
+	@# Snakemake itself prints the speedups after a run that did something; here, when nothing was to be done.
+	@test -n "$(ARGS)" || test reports/index.html -nt $(VENV)/.started || { \
+	  $(BIN)/tabulate -1 -s , -f simple results/speedup.csv && echo "report: $(CURDIR)/reports/index.html"; }
+
+test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k name" to choose)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.installed-test  ## every test that needs no GPU
+	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+lint: $(VENV)/.installed-test  ## ruff, mypy, snakemake --lint, snakefmt
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+	$(BIN)/snakefmt --check Snakefile workflow
+
+lock:  ## make both lock files agree with pyproject.toml again (ARGS=--upgrade for newer versions)
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$(PYTHON) -m venv "$$tools" && "$$tools/bin/pip" install --quiet uv==$(UV_VERSION) && \
+	compile="$$tools/bin/uv pip compile --quiet pyproject.toml --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --python-version 3.11 $(ARGS)" && \
+	$$compile --custom-compile-command 'make lock' -o requirements.lock && \
+	$$compile --custom-compile-command 'make lock' --extra test -c requirements.lock -o requirements-test.lock
+
+clean:  ## remove .venv and the tools' caches; results and reports stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: each lock is installed once, and again when it changes. The test lock contains the other.
+$(VENV)/.installed: requirements.lock | $(VENV)/.created
+	@echo "installing requirements.lock into $(VENV) (once; a few GB on Linux) ..."
+	@$(PIP) --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-test: requirements-test.lock requirements.lock | $(VENV)/.created
+	@echo "installing requirements-test.lock into $(VENV) (once; a few GB on Linux) ..."
+	@$(PIP) --no-deps --require-hashes -r requirements-test.lock
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.created:
+	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c '$(PICK)' 2>/dev/null; then \
+	    test -x $(BIN)/pip || "$$python" -m venv $(VENV) || { \
+	      echo "error: $$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv" >&2; \
+	      exit 1; }; \
+	    touch $@; exit 0; \
+	  fi; \
+	done; \
+	echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 to 3.14 is needed." \
+	  "Install one, or name it: make run PYTHON=/path/to/python3.12" >&2; \
+	exit 1

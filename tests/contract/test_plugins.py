@@ -1,0 +1,125 @@
+"""What every plug-in file promises, for each file there is; a new one is held to it by being there.
+
+Read as text, as planning does; importing is another suite's matter.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from longspec import plugins
+
+EVERY = [(kind, name) for kind in plugins.KINDS for name in plugins.names(kind)]
+INTERFACE = {
+    "methods": {"Method"},
+    "drafters": {"make"},
+    "sources": {"fingerprint", "read"},
+}
+"""What a file of each kind defines at module level, beside OPTIONS."""
+
+every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=lambda value: str(value))
+
+
+def tree(kind: str, name: str) -> ast.Module:
+    return ast.parse((plugins.PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def test_there_are_plugins_of_each_kind() -> None:
+    assert {kind for kind, _ in EVERY} == set(plugins.KINDS)
+
+
+@every_plugin
+def test_it_says_what_it_is(kind: str, name: str) -> None:
+    assert len(ast.get_docstring(tree(kind, name)) or "") > 20
+
+
+@every_plugin
+def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
+    for option, schema in plugins.options(kind, name).items():
+        assert option.isidentifier()
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema.keys() & {"type", "enum"}, f"{option}: any type would pass"
+        assert schema["description"].endswith("."), f"{option}: describe it in a sentence"
+
+
+@every_plugin
+def test_each_default_is_valid(kind: str, name: str) -> None:
+    for option, schema in plugins.options(kind, name).items():
+        if "default" in schema:
+            jsonschema.validate(schema["default"], schema)
+        assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, (
+            option
+        )
+
+
+@every_plugin
+def test_it_defines_its_kinds_interface(kind: str, name: str) -> None:
+    kinds = ast.FunctionDef | ast.ClassDef
+    defined = {node.name for node in tree(kind, name).body if isinstance(node, kinds)}
+    assert INTERFACE[kind] <= defined
+
+
+@pytest.mark.parametrize(("kind", "name"), [pair for pair in EVERY if pair[0] != "sources"])
+def test_methods_and_drafters_do_not_know_each_other(kind: str, name: str) -> None:
+    """m + d files, never m x d."""
+    files = {f"longspec.{k}.{n}" for k, n in EVERY if k != "sources"}
+    for node in ast.walk(tree(kind, name)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
+        assert not files & set(names)
+
+
+@pytest.mark.parametrize("name", plugins.names("methods"))
+def test_a_method_says_whether_it_drafts(name: str) -> None:
+    assert isinstance(plugins.literal("methods", name, "DRAFTS"), bool)
+
+
+@pytest.mark.parametrize("name", plugins.names("methods"))
+def test_a_methods_constructor_takes_exactly_its_options(name: str) -> None:
+    (method,) = [n for n in tree("methods", name).body if isinstance(n, ast.ClassDef) and n.name == "Method"]
+    inits = [n for n in method.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    taken = {a.arg for i in inits for a in (*i.args.args, *i.args.kwonlyargs)} - {"self"}
+    assert taken == set(plugins.options("methods", name))
+
+
+@pytest.mark.parametrize("name", plugins.names("drafters"))
+def test_a_drafters_make_takes_the_target_and_exactly_its_options(name: str) -> None:
+    (make,) = [n for n in tree("drafters", name).body if isinstance(n, ast.FunctionDef) and n.name == "make"]
+    first, *rest = [a.arg for a in (*make.args.args, *make.args.kwonlyargs)]
+    assert first == "target"
+    assert set(rest) == set(plugins.options("drafters", name))
+
+
+def test_options_of_a_method_and_a_drafter_never_share_a_name() -> None:
+    """A `methods:` entry is one flat mapping of both."""
+    reserved = {"method", "drafter", "name"}
+    for method in plugins.names("methods"):
+        for drafter in plugins.names("drafters"):
+            ours, theirs = set(plugins.options("methods", method)), set(plugins.options("drafters", drafter))
+            assert not ours & theirs
+            assert not (ours | theirs) & reserved
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["X = 1", "OPTIONS = dict(gamma={})", "OPTIONS = {'gamma': make()}"],
+    ids=["none", "a call", "a call inside"],
+)
+def test_options_that_are_not_a_literal_are_refused(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "unlike_any_other.py").write_text(source)
+    monkeypatch.setattr(plugins, "PACKAGE", tmp_path)
+    with pytest.raises((LookupError, ValueError)):
+        plugins.options("methods", "unlike_any_other")
+
+
+def test_the_interface_files_are_no_plugins() -> None:
+    assert all(not name.startswith("_") for _, name in EVERY)
+    assert all((Path(plugins.PACKAGE) / kind / "_interface.py").exists() for kind in plugins.KINDS)

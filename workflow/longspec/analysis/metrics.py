@@ -1,0 +1,123 @@
+"""Throughput and acceptance from raw samples.
+
+Formulas (decoded tokens are output tokens without each turn's first, which belongs to prefill):
+throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of output tokens / sum of all
+seconds; acceptance rate = accepted / drafted; acceptance length = decoded tokens / verification steps;
+acceptance at position i, conditional = steps that accepted i drafts / steps that had an i-th draft to check.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from longspec.analysis.runs import Run
+
+NAMES = ["model", "dataset", "method"]
+POSITION_COLUMNS = [*NAMES, "position", "offered", "accepted", "acceptance_rate"]
+
+
+def timings(run: Run) -> pd.DataFrame:
+    """One row per sample and repeat; the sums over its turns."""
+    rows = []
+    for sample in run.samples:
+        turns = sample.turns
+        steps = [step for turn in turns for step in turn.steps]
+        rows.append(
+            {
+                **run.names,
+                "sample_id": sample.sample_id,
+                "repeat": sample.repeat,
+                "prompt_tokens": sum(turn.prompt_tokens for turn in turns),
+                "output_tokens": sum(len(turn.output_ids) for turn in turns),
+                "verification_steps": len(steps),
+                "drafted_tokens": sum(drafted for drafted, _, _ in steps),
+                "accepted_tokens": sum(accepted for _, _, accepted in steps),
+                "prefill_seconds": sum(turn.prefill_seconds for turn in turns),
+                "drafter_prefill_seconds": sum(turn.drafter_prefill_seconds for turn in turns),
+                "decode_seconds": sum(turn.decode_seconds for turn in turns),
+                "stop_reason": "+".join(turn.stop_reason for turn in turns),
+                "turns": len(turns),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
+    """One row of throughput.csv."""
+    sums = timings.sum(numeric_only=True)
+    rates = rates_of(timings)
+    return {
+        **run.names,
+        "samples": len(timings),
+        "output_tokens": int(sums.output_tokens),
+        "decode_seconds": sums.decode_seconds,
+        "throughput_tokens_per_second": rates["decode"],
+        "end_to_end_tokens_per_second": rates["end_to_end"],
+        "peak_memory_bytes": run.facts["peak_memory_bytes"],
+        "prefill_seconds": sums.prefill_seconds,
+        "drafter_prefill_seconds": sums.drafter_prefill_seconds,
+    }
+
+
+def rates_of(timings: pd.DataFrame) -> dict[str, float | None]:
+    """Tokens per second of these samples, decoding and end to end; None where nothing was decoded."""
+    sums = timings.sum(numeric_only=True)
+    seconds = sums.prefill_seconds + sums.drafter_prefill_seconds + sums.decode_seconds
+    decoded = sums.output_tokens - sums.turns
+    return {
+        "decode": decoded / sums.decode_seconds if decoded else None,
+        "end_to_end": sums.output_tokens / seconds if seconds else None,
+    }
+
+
+def acceptance(timings: pd.DataFrame, run: Run, baseline: bool) -> dict[str, object]:
+    """One row of acceptance.csv; the baseline drafts nothing, so its counts are empty and not 0."""
+    sums = timings.sum(numeric_only=True)
+    steps = int(sums.verification_steps)
+    row: dict[str, object] = {
+        **run.names,
+        "drafted_tokens": None,
+        "accepted_tokens": None,
+        "acceptance_rate": None,
+        "acceptance_length": None,
+        "verification_steps": None,
+        "drafted_per_step": None,
+    }
+    if baseline:
+        return row
+    drafted, accepted = int(sums.drafted_tokens), int(sums.accepted_tokens)
+    return {
+        **run.names,
+        "drafted_tokens": drafted,
+        "accepted_tokens": accepted,
+        "acceptance_rate": accepted / drafted if drafted else None,
+        "acceptance_length": (sums.output_tokens - sums.turns) / steps if steps else None,
+        "verification_steps": steps,
+        "drafted_per_step": drafted / steps if steps else None,
+    }
+
+
+def acceptance_by_position(run: Run) -> pd.DataFrame:
+    """Conditional acceptance at each position of the draft."""
+    offered: Counter[int] = Counter()
+    accepted: Counter[int] = Counter()
+    for sample in run.samples:
+        for turn in sample.turns:
+            for _, seen, taken in turn.steps:
+                offered.update(range(1, seen + 1))
+                accepted.update(range(1, taken + 1))
+    return pd.DataFrame(
+        [
+            {
+                **run.names,
+                "position": position,
+                "offered": offered[position],
+                "accepted": accepted[position],
+                "acceptance_rate": accepted[position] / offered[position],
+            }
+            for position in sorted(offered)
+        ],
+        columns=POSITION_COLUMNS,
+    )

@@ -1,0 +1,73 @@
+"""Reading what generate jobs wrote, checked for completeness. No torch.
+
+Contract: a run that is returned has the schema of this version and each of its samples exactly once a repeat.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longspec.errors import UserError
+from longspec.records import SCHEMA_VERSION, Prompt, Sample, read_records
+
+Grid = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job: its names, run.json and samples in the order in which they ran."""
+
+    model: str
+    dataset: str
+    method: str
+    facts: dict[str, Any]
+    samples: list[Sample]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The first columns of every table."""
+        return {"model": self.model, "dataset": self.dataset, "method": self.method}
+
+
+def cells(grid: Grid) -> Iterator[tuple[str, str]]:
+    """(model, data set) pairs of the experiment."""
+    for model, datasets in grid["cells"].items():
+        for dataset in datasets:
+            yield model, dataset
+
+
+def read(results: Path, model: str, dataset: str, method: str) -> Run:
+    """One job's files; UserError when they are damaged, incomplete or of another version."""
+    folder = results / model / dataset / method
+    facts = read_facts(folder / "run.json")
+    samples = read_records(folder / "samples.jsonl", Sample)
+    prompts = read_records(results / model / dataset / "prompts.jsonl", Prompt)
+    expected = {(p.sample_id, repeat) for p in prompts for repeat in range(facts["conditions"]["repeats"])}
+    found = Counter((sample.sample_id, sample.repeat) for sample in samples)
+    wrong = [key for key in expected | set(found) if found[key] != (key in expected)]
+    if wrong:
+        sample_id, repeat = min(wrong)
+        raise UserError(
+            f"{folder / 'samples.jsonl'}: sample {sample_id!r}, repeat {repeat} stands there "
+            f"{found[min(wrong)]} times; expected {int(min(wrong) in expected)} by its prompts.jsonl"
+        )
+    return Run(model, dataset, method, facts, samples)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """run.json; UserError when it is of another version."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if facts.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: schema_version is {facts.get('schema_version')!r}, this version reads {SCHEMA_VERSION}; "
+            "make these results again or use the version that wrote them"
+        )
+    return facts

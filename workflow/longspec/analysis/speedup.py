@@ -1,0 +1,65 @@
+"""Speedup: a method's throughput over vanilla's, on the same samples under the same conditions, or not at all.
+
+Contract: samples are paired by id and repeat; a ratio of sums, never a mean of ratios. Refused, with the
+differing key named, when prompts, sampling, dtype, attention, device, limits or warm-up differ.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from longspec.analysis.metrics import rates_of
+from longspec.analysis.runs import Run
+from longspec.errors import UserError
+
+KEY = ["sample_id", "repeat"]
+
+
+def refuse_unlike(run: Run, baseline: Run) -> None:
+    """UserError naming the first condition in which two runs differ."""
+    ours, theirs = run.facts["conditions"], baseline.facts["conditions"]
+    for key in sorted(set(ours) | set(theirs)):
+        if ours.get(key) != theirs.get(key):
+            raise UserError(
+                f"{run.model}/{run.dataset}: no speedup of {run.method} over {baseline.method}: {key} is "
+                f"{ours.get(key)!r} in one and {theirs.get(key)!r} in the other; expected the same in both"
+            )
+
+
+def compare(run: Run, timings: pd.DataFrame, baseline: Run, base_timings: pd.DataFrame) -> dict[str, object]:
+    """One row of speedup.csv."""
+    refuse_unlike(run, baseline)
+    keys = timings[KEY].merge(base_timings[KEY], on=KEY)
+    ours = rates_of(timings.merge(keys, on=KEY))
+    theirs = rates_of(base_timings.merge(keys, on=KEY))
+    same, first = _identical(run, baseline)
+    return {
+        **run.names,
+        "samples_paired": len(keys),
+        "speedup": _ratio(ours["decode"], theirs["decode"]),
+        "end_to_end_speedup": _ratio(ours["end_to_end"], theirs["end_to_end"]),
+        "identical_outputs": same,
+        "baseline": baseline.method,
+        "first_divergence_position": first,
+    }
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours and theirs else None
+
+
+def _identical(run: Run, baseline: Run) -> tuple[int, int | None]:
+    """How many pairs have the same ids in every turn, and the earliest position at which any other differs."""
+    outputs = {(s.sample_id, s.repeat): [turn.output_ids for turn in s.turns] for s in baseline.samples}
+    same, positions = 0, []
+    for sample in run.samples:
+        ours, theirs = [turn.output_ids for turn in sample.turns], outputs[sample.sample_id, sample.repeat]
+        if ours == theirs:
+            same += 1
+            continue
+        flat_ours = [token for turn in ours for token in turn]
+        flat_theirs = [token for turn in theirs for token in turn]
+        pairs = zip(flat_ours, flat_theirs, strict=False)
+        shorter = min(len(flat_ours), len(flat_theirs))
+        positions.append(next((n for n, (a, b) in enumerate(pairs) if a != b), shorter))
+    return same, min(positions, default=None)

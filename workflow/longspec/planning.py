@@ -1,0 +1,125 @@
+"""What each rule of the workflow passes to its jobs, as strings that change exactly when the job must rerun.
+
+Contract: code, templates and local data enter as hashes, never as input files, so that a fresh checkout
+reruns nothing; a generate job's version contains its prompts' version, so that no interruption between the
+two can leave results that look fresh. Order and comments of the configuration never enter. No torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from longspec import code_version, config, model_files, plugins
+
+REPORT = Path(__file__).resolve().parents[1] / "report"
+TEMPLATE, STYLE = REPORT / "report.html.j2", REPORT / "style.css"
+TABLES = ("timings", "throughput", "acceptance", "acceptance_by_position")
+
+
+def canonical(value: Any) -> str:
+    """One JSON text for one meaning."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+class Plan:
+    """The workflow's questions about one configuration."""
+
+    def __init__(self, complete: config.Config) -> None:
+        self.config = complete
+        self.results: str = complete["results"].rstrip("/")
+        self.report: str = complete["reports"].rstrip("/") + "/index.html"
+        grid = config.grid(complete)
+        cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
+        methods = [grid["baseline"], *sorted(set(grid["methods"]) - {grid["baseline"]})]
+        self.grid = {"cells": cells, "methods": methods, "baseline": grid["baseline"]}
+
+    def targets(self) -> list[str]:
+        """Every file that the experiment makes. Intermediates are listed too: Snakemake does not make a
+        deleted one again while the files made from it exist."""
+        prompts = [f"{self.results}/{m}/{d}/prompts.jsonl" for m, d in self._cells()]
+        tables = [f"{self.results}/{table}.csv" for table in (*TABLES, "speedup")]
+        return [*prompts, *self.runs(), *tables, self.report]
+
+    def runs(self) -> list[str]:
+        """samples.jsonl and run.json of every job."""
+        return [
+            f"{self.results}/{model}/{dataset}/{method}/{file}"
+            for model, dataset in self._cells()
+            for method in self.grid["methods"]
+            for file in ("samples.jsonl", "run.json")
+        ]
+
+    def _cells(self) -> list[tuple[str, str]]:
+        return [(model, dataset) for model, datasets in self.grid["cells"].items() for dataset in datasets]
+
+    def model_spec(self, model: str) -> str:
+        """For prepare: --model-spec."""
+        return canonical(config.model_spec(self.config, model))
+
+    def dataset_spec(self, dataset: str) -> str:
+        """For prepare: --dataset-spec."""
+        return canonical(config.dataset_spec(self.config, dataset))
+
+    def prepare_version(self, model: str, dataset: str) -> str:
+        """Code of the stage and its source, content of the data and of the model's tokenizer."""
+        entry = self.config["datasets"][dataset]
+        return canonical(
+            {
+                "code": _code("stages.prepare", f"sources.{entry['source']}"),
+                "data": self._data(dataset),
+                "templates": _content(self.config["prompt_templates"]),
+                "model": self._model(model),
+            }
+        )
+
+    def generate_spec(self, model: str, dataset: str, method: str) -> str:
+        """For generate: --spec."""
+        return canonical(config.generate_spec(self.config, model, dataset, method))
+
+    def generate_version(self, model: str, dataset: str, method: str) -> str:
+        """Code of the loop and of this variant's own method and drafter; its prompts' spec and version."""
+        entry = self.config["methods"][method]
+        used = [f"methods.{entry['method']}"]
+        if "drafter" in entry:
+            used.append(f"drafters.{entry['drafter']}")
+        return canonical(
+            {
+                "code": _code("stages.generate", *used),
+                "prompts": [self.dataset_spec(dataset), self.prepare_version(model, dataset)],
+                "model": self._model(model),
+            }
+        )
+
+    def grid_json(self) -> str:
+        """For the analysis stages: --grid."""
+        return canonical(self.grid)
+
+    def analysis_version(self, stage: str) -> str:
+        """Code of one analysis stage; the report's includes its template and style."""
+        files = (TEMPLATE, STYLE) if stage == "report" else ()
+        return code_version.digest(f"stages.{stage}", files=files)
+
+    def config_json(self) -> str:
+        """The complete configuration, for the report."""
+        return canonical(self.config)
+
+    @functools.cache  # noqa: B019  one plan per run of Snakemake
+    def _data(self, dataset: str) -> str:
+        entry = self.config["datasets"][dataset]
+        return str(plugins.load("sources", entry["source"]).fingerprint(entry))
+
+    @functools.cache  # noqa: B019
+    def _model(self, model: str) -> str:
+        return model_files.fingerprint(self.config["models"][model])
+
+
+@functools.cache
+def _code(*modules: str) -> str:
+    return code_version.digest(*modules)
+
+
+def _content(path: str | None) -> str | None:
+    return None if path is None else code_version.digest(files=(Path(path),))

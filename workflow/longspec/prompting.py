@@ -1,0 +1,28 @@
+"""From a user's messages to token ids, by one rule for preparing and for generating.
+
+It does not know data sets or limits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -> list[int]:
+    """Ids of the prompt of turn `len(answers)`: what was said so far and the next message.
+
+    With `chat` the tokenizer's chat template wraps the messages; without, the texts follow each other.
+    """
+    asked = turns[: len(answers) + 1]
+    if not chat:
+        text = "".join(part for pair in zip(asked, [*answers, ""], strict=True) for part in pair)
+        ids: list[int] = tokenizer(text)["input_ids"]
+        return ids
+    messages = []
+    for number, turn in enumerate(asked):
+        messages.append({"role": "user", "content": turn})
+        if number < len(answers):
+            messages.append({"role": "assistant", "content": answers[number]})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

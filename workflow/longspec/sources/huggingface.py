@@ -1,0 +1,59 @@
+"""Rows of a data set that the `datasets` library loads: a hub id, or a local folder in the same formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from longspec.errors import UserError
+
+OPTIONS = {
+    "repository": {"type": "string", "minLength": 1, "description": "owner/name on the hub, or a local folder."},
+    "split": {"type": "string", "default": "test", "description": "The split to read."},
+    "config_name": {"type": ["string", "null"], "default": None, "description": "The data set's configuration."},
+    "revision": {"type": ["string", "null"], "default": None, "description": "A commit of the hub repository."},
+    "id_field": {
+        "type": ["string", "null"],
+        "default": None,
+        "description": "The field that names a sample; without it samples are called row-0, row-1, ...",
+    },
+    "id_range": {
+        "type": ["array", "null"],
+        "items": {"type": "integer"},
+        "minItems": 2,
+        "maxItems": 2,
+        "default": None,
+        "description": "First and last id to keep, both included, where ids are numbers.",
+    },
+}
+
+
+def fingerprint(options: dict[str, Any]) -> str:
+    """The repository and revision; pin the revision to be sure."""
+    return "@".join(str(options.get(key)) for key in ("repository", "config_name", "split", "revision"))
+
+
+def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows in the split's order."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(
+            options["repository"],
+            options.get("config_name"),
+            split=options["split"],
+            revision=options.get("revision"),
+        )
+    except Exception as error:  # the library raises many kinds, its own and others'
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"data set {options['repository']}: cannot be loaded ({reason})") from None
+    id_field, id_range = options.get("id_field"), options.get("id_range")
+    for number, row in enumerate(rows):
+        if id_field is not None and id_field not in row:
+            raise UserError(
+                f"data set {options['repository']}, row {number}: has no field {id_field!r}; "
+                f"it has {', '.join(row)}"
+            )
+        name = row[id_field] if id_field is not None else number
+        if id_range is None or id_range[0] <= int(name) <= id_range[1]:
+            yield str(name) if id_field is not None else f"row-{number}", dict(row)

@@ -1,0 +1,42 @@
+"""Rows from a local JSON Lines file. Paths are relative to the working directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longspec.errors import UserError
+from longspec.records import read_rows
+
+OPTIONS = {
+    "path": {"type": "string", "minLength": 1, "description": "A JSON Lines file, one object a line."},
+    "id_field": {
+        "type": ["string", "null"],
+        "default": None,
+        "description": "The field that names a sample; without it samples are called line-1, line-2, ...",
+    },
+}
+
+
+def fingerprint(options: dict[str, Any]) -> str:
+    """Hash of the file."""
+    try:
+        return hashlib.sha256(Path(options["path"]).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(
+            f"{options['path']}: cannot be read ({error.strerror}); expected a JSON Lines file"
+        ) from None
+
+
+def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows in the file's order."""
+    path, id_field = Path(options["path"]), options.get("id_field")
+    for number, row in read_rows(path):
+        if id_field is None:
+            yield f"line-{number}", row
+        elif id_field in row:
+            yield str(row[id_field]), row
+        else:
+            raise UserError(f"{path}, line {number}: has no field {id_field!r}; it has {', '.join(row)}")

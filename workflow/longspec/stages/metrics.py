@@ -1,0 +1,58 @@
+"""Stage `metrics`: timings, throughput and acceptance tables from the raw samples of every job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from longspec.analysis import metrics, runs, tables
+from longspec.stages._run import run as run_stage
+
+
+def build(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
+    """Table name to table, in the order of the grid."""
+    timings, throughput, acceptance, positions = [], [], [], []
+    for model, dataset in runs.cells(grid):
+        for method in grid["methods"]:
+            run = runs.read(results, model, dataset, method)
+            baseline = method == grid["baseline"]
+            rows = metrics.timings(run)
+            timings.append(rows)
+            throughput.append(metrics.throughput(rows, run))
+            acceptance.append(metrics.acceptance(rows, run, baseline))
+            if not baseline:
+                positions.append(metrics.acceptance_by_position(run))
+    counts = ["drafted_tokens", "accepted_tokens", "verification_steps"]
+    return {
+        "timings": pd.concat(timings, ignore_index=True),
+        "throughput": pd.DataFrame(throughput),
+        "acceptance": pd.DataFrame(acceptance).astype(dict.fromkeys(counts, "Int64")),
+        "acceptance_by_position": pd.concat(positions, ignore_index=True)
+        if positions
+        else pd.DataFrame(columns=metrics.POSITION_COLUMNS),
+    }
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every analysis stage is given."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--grid", type=json.loads, required=True, help="cells, methods and baseline, as JSON")
+    parser.add_argument("--results", type=Path, required=True)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, compute, write, print."""
+    args: Any = arguments(__doc__).parse_args(argv)
+    for name, table in build(args.grid, args.results).items():
+        tables.write(table, args.results / f"{name}.csv")
+    for name in ("throughput", "acceptance"):
+        print(f"\n{name}\n{tables.show(args.results / f'{name}.csv')}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

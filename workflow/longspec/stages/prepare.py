@@ -1,0 +1,159 @@
+"""Stage `prepare`: one data set's prompts for one model, as token ids.
+
+Contract: prompts.jsonl and prompts_summary.json appear complete or not at all. Which prompts are kept, cut
+or dropped is decided here and counted. It does not know methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from longspec import model_files, plugins, prompting, templates
+from longspec.errors import UserError
+from longspec.records import Prompt, to_line
+from longspec.stages._run import run
+
+
+class Preparer:
+    """Turns rows into prompts within the limits of one model."""
+
+    def __init__(self, model: dict[str, Any], dataset: dict[str, Any]) -> None:
+        folder = model_files.folder(model)
+        self.dataset = dataset
+        self.tokenizer = model_files.tokenizer(folder)
+        self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
+        self.longest = self._longest(_context(folder, model))
+        self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)
+
+    def _longest(self, context: int | None) -> int | None:
+        """Most prompt tokens: what the data set says, and never so many that no answer has room."""
+        wanted = self.dataset["max_prompt_tokens"]
+        if context is None:
+            return wanted  # type: ignore[no-any-return]
+        room = context - self.dataset["max_new_tokens"]
+        if room < 1:
+            raise UserError(
+                f"dataset {self.dataset['name']}: max_new_tokens {self.dataset['max_new_tokens']} leaves no room "
+                f"for a prompt in a context of {context} tokens"
+            )
+        return room if wanted is None else min(wanted, room)
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts that are kept; UserError for a duplicate id or an empty data set."""
+        source = plugins.load("sources", self.dataset["source"])
+        seen: set[str] = set()
+        kept: list[Prompt] = []
+        for sample_id, row in source.read(self.dataset):
+            if sample_id in seen:
+                raise UserError(f"dataset {self.dataset['name']}: two samples are called {sample_id!r}")
+            seen.add(sample_id)
+            prompt = self._prompt(sample_id, row)
+            if prompt is not None:
+                kept.append(prompt)
+        if not seen:
+            raise UserError(f"dataset {self.dataset['name']}: the source has no rows; expected at least one")
+        if not kept:
+            raise UserError(
+                f"dataset {self.dataset['name']}: all {len(seen)} prompts were dropped ({dict(self.counts)}); "
+                "min_prompt_tokens, max_prompt_tokens and too_long decide"
+            )
+        chosen = self._spread(kept)
+        self.counts["kept"] = len(chosen)
+        self.counts["truncated"] = sum(prompt.truncated_tokens > 0 for prompt in chosen)
+        return chosen
+
+    def _spread(self, prompts: list[Prompt]) -> list[Prompt]:
+        """`samples` of the prompts at even distances, so that a few still stand for the whole."""
+        wanted = self.dataset["samples"]
+        if wanted is None or wanted >= len(prompts):
+            return prompts
+        return [prompts[number * len(prompts) // wanted] for number in range(wanted)]
+
+    def _ids(self, turns: list[str]) -> list[int]:
+        return prompting.turn_ids(self.tokenizer, turns, [], self.dataset["chat"])
+
+    def _prompt(self, sample_id: str, row: dict[str, Any]) -> Prompt | None:
+        turns = templates.messages(self.dataset, self.template, sample_id, row)
+        ids = self._ids(turns)
+        if not ids:
+            raise UserError(
+                f"dataset {self.dataset['name']}, sample {sample_id}: the prompt has no tokens; "
+                "expected some text from its template"
+            )
+        if len(ids) < self.dataset["min_prompt_tokens"]:
+            self.counts["too_short"] += 1
+            return None
+        removed = 0
+        if self.longest is not None and len(ids) > self.longest:
+            if self.dataset["too_long"] == "drop":
+                self.counts["too_long"] += 1
+                return None
+            turns, ids, removed = self._truncate(sample_id, turns, len(ids))
+        return Prompt(sample_id, turns, ids, self.dataset["chat"], removed)
+
+    def _truncate(self, sample_id: str, turns: list[str], before: int) -> tuple[list[str], list[int], int]:
+        """Cut the first message in its middle, as LongBench does, until the whole prompt fits."""
+        assert self.longest is not None
+        body = self.tokenizer(turns[0], add_special_tokens=False)["input_ids"]
+        keep = len(body) - (before - self.longest)
+        while keep > 0:
+            head, tail = body[: (keep + 1) // 2], body[len(body) - keep // 2 :]
+            cut = self.tokenizer.decode(head) + self.tokenizer.decode(tail)
+            ids = self._ids([cut, *turns[1:]])
+            # Tokens at the seam can merge differently; a few more are then taken away.
+            if len(ids) <= self.longest:
+                return [cut, *turns[1:]], ids, before - len(ids)
+            keep -= len(ids) - self.longest
+        raise UserError(
+            f"dataset {self.dataset['name']}, sample {sample_id}: {self.longest} tokens are too few for the chat "
+            "template around a message"
+        )
+
+
+def _context(folder: Path, model: dict[str, Any]) -> int | None:
+    """The context limit in tokens: the model entry's, or that of the model's own configuration."""
+    if model.get("context"):
+        return int(model["context"])
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def write(path: Path, prompts: list[Prompt], counts: dict[str, int]) -> None:
+    """Both files, each by renaming a finished one."""
+    summary = path.with_name("prompts_summary.json")
+    texts = {
+        path: "".join(map(to_line, prompts)),
+        summary: json.dumps(counts, indent=2) + "\n",
+    }
+    for place, text in texts.items():
+        unfinished = place.with_name(place.name + ".unfinished")
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, prepare, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-spec", type=json.loads, required=True, help="the model's config entry, as JSON")
+    parser.add_argument("--dataset-spec", type=json.loads, required=True, help="the data set's, as JSON")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args(argv)
+    preparer = Preparer(args.model_spec, args.dataset_spec)
+    prompts = preparer.prompts()
+    write(args.output, prompts, dict(preparer.counts))
+    lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
+    print(f"{args.output}: {dict(preparer.counts)}, {lengths[0]} to {lengths[-1]} tokens")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,42 @@
+# in:  raw samples and runs of all jobs
+# out: the tables; each ratio is computed here and nowhere earlier
+
+
+localrules:
+    metrics,
+    speedup,
+
+
+rule metrics:
+    input:
+        runs=plan.runs(),
+    output:
+        [f"{plan.results}/{table}.csv" for table in ("timings", "throughput", "acceptance", "acceptance_by_position")],
+    log:
+        f"{plan.results}/metrics.log",
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("metrics"),
+        results=plan.results,
+    conda:
+        "../../environment.yml"
+    shell:
+        "{STAGE}.metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
+rule speedup:
+    input:
+        runs=plan.runs(),
+        timings=f"{plan.results}/timings.csv",
+    output:
+        f"{plan.results}/speedup.csv",
+    log:
+        f"{plan.results}/speedup.log",
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("speedup"),
+        results=plan.results,
+    conda:
+        "../../environment.yml"
+    shell:
+        "{STAGE}.speedup --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,47 @@
+# Shared by all rules: the checked configuration, and how a stage is called.
+#
+# `plan` answers what each job is given; see longspec/planning.py.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+PACKAGE = str(Path(workflow.basedir) / "workflow")
+if PACKAGE not in sys.path:
+    sys.path.insert(0, PACKAGE)
+
+from longspec import config as experiment
+from longspec.errors import UserError
+from longspec.planning import STYLE, TEMPLATE, Plan
+
+# Jobs inherit the environment of the snakemake that starts them, on a cluster too.
+os.environ["PYTHONPATH"] = PACKAGE
+STAGE = f"{sys.executable} -m longspec.stages"
+
+try:
+    plan = Plan(experiment.load(config, [Path(file) for file in workflow.configfiles]))
+    plan.generate_versions = {
+        (model, dataset, method): plan.generate_version(model, dataset, method)
+        for model, datasets in plan.grid["cells"].items()
+        for dataset in datasets
+        for method in plan.grid["methods"]
+    }
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    model="[^/]+",
+    dataset="[^/]+",
+    method="[^/]+",
+
+
+def summarise(plan):
+    """After a run that did something: the speedups, and where the report lies."""
+    table = Path(plan.results) / "speedup.csv"
+    if table.is_file():
+        from longspec.analysis.tables import show
+
+        print(show(table), f"\nreport: {Path(plan.report).resolve()}", sep="\n")

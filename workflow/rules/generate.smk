@@ -1,0 +1,27 @@
+# in:  prompts
+# out: what one method did on them: raw samples, and the run's spec, conditions and machine
+#
+# A timed job has the machine to itself: it claims every core that snakemake may use, and one GPU.
+
+
+rule generate:
+    input:
+        prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
+    output:
+        samples=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/samples.jsonl",
+        run=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/run.json",
+    log:
+        f"{plan.results}/{{model}}/{{dataset}}/{{method}}/generate.log",
+    params:
+        spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
+        version=lambda wildcards: plan.generate_versions[
+            wildcards.model, wildcards.dataset, wildcards.method
+        ],
+    threads: workflow.cores or 1
+    resources:
+        gpu=1,
+    conda:
+        "../../environment.yml"
+    shell:
+        "{STAGE}.generate --spec {params.spec:q} --prompts {input.prompts:q}"
+        " --samples {output.samples:q} --run {output.run:q} --log {log:q}"
