@@ -1,4 +1,4 @@
-"""pyproject, the locks, environment.yml and the Makefile agree and name no index; so do the two small configs."""
+"""pyproject, locks, environment.yml and Makefile agree and name no index; the smoke run is the default in little."""
 
 from __future__ import annotations
 

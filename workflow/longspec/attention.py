@@ -8,7 +8,7 @@ It does not know which model calls it, nor how the tree was drafted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,9 +30,11 @@ class Layout:
     hidden: torch.Tensor | None
     positions: torch.Tensor
     tail_positions: torch.Tensor
+    memo: dict[Any, tuple[int, torch.Tensor | None]] = field(default_factory=dict)
+    """Masks that layers of one kind share within a forward."""
 
 
-def _mask(layout: Layout, queries: int, keys: int, window: int | None) -> tuple[int, torch.Tensor | None]:
+def _hidden(layout: Layout, queries: int, keys: int, window: int | None) -> tuple[int, torch.Tensor | None]:
     """First key that any query sees, and what is hidden among the last keys ([n, m] bool), or None."""
     hidden = layout.hidden
     if hidden is None and queries == 1:
@@ -53,31 +55,28 @@ def causal_mask(n: int, device: torch.device) -> torch.Tensor:
     return torch.ones(n, n, dtype=torch.bool, device=device).triu(1)
 
 
-def grouped_attention(
+def _seen(hidden: torch.Tensor, keys: int, groups: int) -> torch.Tensor:
+    """The same for scaled_dot_product_attention: [groups * n, keys] bool, True where seen."""
+    prefix = hidden.new_ones(hidden.shape[0], keys - hidden.shape[1])
+    return torch.cat([prefix, ~hidden], dim=1).repeat(groups, 1)
+
+
+def softcapped_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     scaling: float,
-    hidden: torch.Tensor | None = None,
-    softcap: float | None = None,
+    softcap: float,
+    seen: torch.Tensor | None,
 ) -> torch.Tensor:
-    """softmax(scaling q k) v for one sequence, each group of heads as one matrix product.
+    """Attention whose scores pass through softcap * tanh(x / softcap) (Gemma 2), which torch has no kernel for.
 
-    query [1, heads, n, d], key and value [1, kv_heads, l, d]; `hidden` [n, m] (bool) hides some of the last m keys;
-    the others are seen by all. Returns [1, n, heads, d]. Softmax in float32.
+    query [1, kv_heads, rows, d], key and value [1, kv_heads, l, d], `seen` [rows, l]. Softmax in float32.
     """
-    _, heads, n, d = query.shape
-    kv_heads, length = key.shape[1], key.shape[2]
-    rows = query.reshape(kv_heads, heads // kv_heads * n, d) * scaling
-    scores = torch.bmm(rows, key[0].transpose(1, 2)).float()
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if hidden is not None:
-        tail = scores.view(kv_heads, -1, n, length)[..., length - hidden.shape[1] :]
-        tail.masked_fill_(hidden, float("-inf"))
-    weights = torch.softmax(scores, dim=-1).to(value.dtype)
-    mixed = torch.bmm(weights, value[0])
-    return mixed.view(1, heads, n, value.shape[3]).transpose(1, 2)
+    scores = torch.tanh(query @ key.transpose(2, 3) * (scaling / softcap)).float() * softcap
+    if seen is not None:
+        scores = scores.masked_fill(~seen, float("-inf"))
+    return torch.softmax(scores, dim=-1).to(value.dtype) @ value
 
 
 def hybrid_attention(
@@ -92,19 +91,33 @@ def hybrid_attention(
     layout: Layout | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface; `layout` arrives as a keyword argument of `model(...)`."""
-    assert layout is not None and attention_mask is None
-    n, length = query.shape[2], key.shape[2]
-    scaling = query.shape[3] ** -0.5 if scaling is None else scaling
+    """transformers' attention interface; `layout` arrives as a keyword argument of `model(...)`.
+
+    query [1, heads, n, d], key and value [1, kv_heads, l, d]; returns [1, n, heads, d].
+    """
+    assert layout is not None
+    _, heads, n, d = query.shape
+    groups, length = heads // key.shape[1], key.shape[2]
+    scaling = d**-0.5 if scaling is None else scaling
     sees_all = sliding_window is None or length <= sliding_window
     if n == length > 1 and layout.hidden is None and softcap is None and sees_all:
         mixed = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=groups > 1
         )
         return mixed.transpose(1, 2), None
-    first, hidden = _mask(layout, n, length, sliding_window)
-    mixed = grouped_attention(query, key[:, :, first:], value[:, :, first:], scaling, hidden, softcap)
-    return mixed, None
+    memo = (length, sliding_window, groups)
+    if memo not in layout.memo:
+        first, hidden = _hidden(layout, n, length, sliding_window)
+        layout.memo[memo] = first, None if hidden is None else _seen(hidden, length - first, groups)
+    first, seen = layout.memo[memo]
+    # The heads of a group become further query rows of their shared key head: nothing is repeated.
+    rows = query.reshape(1, heads // groups, groups * n, d)
+    key, value = key[:, :, first:], value[:, :, first:]
+    if softcap is not None:
+        mixed = softcapped_attention(rows, key, value, scaling, softcap, seen)
+    else:
+        mixed = scaled_dot_product_attention(rows, key, value, attn_mask=seen, scale=scaling)
+    return mixed.view(1, heads, n, value.shape[3]).transpose(1, 2), None
 
 
 AttentionInterface.register(NAME, hybrid_attention)
