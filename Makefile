@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SNAKEMAKE := $(BIN)/snakemake --cores 1 --resources gpu=1
 UV_VERSION := 0.13.9
+SHOW := from pathlib import Path; from longspec.analysis import tables; \
+  print(tables.show(Path("results/speedup.csv")))
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
 .PHONY: help run test test-slow lint lock clean
@@ -18,8 +20,8 @@ run: $(VENV)/.installed  ## the default experiment: prepare, generate, measure, 
 	@touch $(VENV)/.started
 	@$(SNAKEMAKE) $(ARGS)
 	@# Snakemake itself prints the speedups after a run that did something; here, when nothing was to be done.
-	@test -n "$(ARGS)" || test reports/index.html -nt $(VENV)/.started || { \
-	  $(BIN)/tabulate -1 -s , -f simple results/speedup.csv && echo "report: $(CURDIR)/reports/index.html"; }
+	@test -n "$(ARGS)" || test reports/index.html -nt $(VENV)/.started || test ! -f results/speedup.csv || { \
+	  PYTHONPATH=workflow $(BIN)/python -c '$(SHOW)' && echo "report: $(CURDIR)/reports/index.html"; }
 
 test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest $(ARGS)

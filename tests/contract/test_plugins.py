@@ -1,17 +1,22 @@
 """What every plug-in file promises, for each file there is; a new one is held to it by being there.
 
-Read as text, as planning does; importing is another suite's matter.
+Read as text, as planning does.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
+from tiny import CONTEXT, VOCAB, ours
 
 from longspec import plugins
+from longspec.decoding import Limits, generate
+from longspec.methods import sequential, vanilla
 
 EVERY = [(kind, name) for kind in plugins.KINDS for name in plugins.names(kind)]
 INTERFACE = {
@@ -123,3 +128,19 @@ def test_options_that_are_not_a_literal_are_refused(
 def test_the_interface_files_are_no_plugins() -> None:
     assert all(not name.startswith("_") for _, name in EVERY)
     assert all((Path(plugins.PACKAGE) / kind / "_interface.py").exists() for kind in plugins.KINDS)
+
+
+def test_the_readmes_drafter_works_and_changes_no_output() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    plugin: dict[str, Any] = {}
+    exec(block, plugin)
+    assert plugin["OPTIONS"] == {}
+    target, limits = ours("llama"), Limits(frozenset({2}), 40, CONTEXT)
+    accepted = 0
+    for prompt in ([3], [5, 9, 9, 9], list(range(3, VOCAB))):
+        expected = generate(target, vanilla.Method(), None, prompt, limits).output_ids
+        turn = generate(target, sequential.Method(2), plugin["make"](target), prompt, limits)
+        assert turn.output_ids == expected
+        accepted += sum(a for _, _, a in turn.steps)
+    assert accepted > 0

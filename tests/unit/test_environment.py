@@ -1,4 +1,4 @@
-"""pyproject, locks, environment.yml and Makefile agree and name no index; the smoke run is the default in little."""
+"""pyproject, locks, environment.yml, Makefile and smoke.yaml agree with each other, and name no index."""
 
 from __future__ import annotations
 

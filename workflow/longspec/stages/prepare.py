@@ -34,11 +34,12 @@ class Preparer:
         wanted = self.dataset["max_prompt_tokens"]
         if context is None:
             return wanted  # type: ignore[no-any-return]
-        room = context - self.dataset["max_new_tokens"]
+        key = "max_new_tokens" if self.dataset["prompt_reserve"] is None else "prompt_reserve"
+        room = context - self.dataset[key]
         if room < 1:
             raise UserError(
-                f"dataset {self.dataset['name']}: max_new_tokens {self.dataset['max_new_tokens']} leaves no room "
-                f"for a prompt in a context of {context} tokens"
+                f"dataset {self.dataset['name']}: {key} {self.dataset[key]} leaves no room for a prompt in a "
+                f"context of {context} tokens"
             )
         return room if wanted is None else min(wanted, room)
 

@@ -1,0 +1,154 @@
+"""Only what is invalidated reruns: the exact job set of each change, planned by the real Snakemake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from conftest import PARTS, REPOSITORY, Clone
+
+AFTER = {"metrics", "speedup", "report"}
+
+
+def generate(*methods, datasets=("a", "b")):
+    return {f"generate:tiny/{dataset}/{method}" for dataset in datasets for method in methods}
+
+
+ALL_METHODS = ("vanilla", "chain", "wide")
+
+
+def test_from_nothing_every_file_appears_and_then_nothing_is_to_do(finished):
+    results = finished.place / "results"
+    names = {path.relative_to(results).as_posix() for path in results.rglob("*.*")}
+    for dataset in "ab":
+        assert f"tiny/{dataset}/prompts.jsonl" in names
+        for method in ALL_METHODS:
+            assert {f"tiny/{dataset}/{method}/{f}" for f in ("samples.jsonl", "run.json", "generate.log")} <= names
+    assert {"timings.csv", "throughput.csv", "acceptance.csv", "speedup.csv"} <= names
+    assert (finished.place / "reports" / "index.html").stat().st_size > 10_000
+    assert finished.planned() == set()
+
+
+def test_the_log_has_a_line_for_each_sample(finished):
+    log = (finished.place / "results/tiny/b/chain/generate.log").read_text()
+    assert log.count(" s0 ") == log.count(" s1 ") == 1
+
+
+def test_report_template(clone):
+    clone.append("workflow/report/report.html.j2", "<!-- new -->\n")
+    assert clone.planned() == {"report"}
+
+
+def test_report_style(clone):
+    clone.append("workflow/report/style.css", "p { margin: 0 }\n")
+    assert clone.planned() == {"report"}
+
+
+def test_metric_code(clone):
+    clone.append("workflow/longspec/analysis/metrics.py", "# new\n")
+    assert clone.planned() == AFTER
+
+
+def test_gamma_of_one_variant(clone):
+    clone.edit(methods__chain__gamma=2)
+    assert clone.planned() == generate("chain") | AFTER
+
+
+def test_a_drafters_file(clone):
+    clone.append("workflow/longspec/drafters/ngram.py", "# new\n")
+    assert clone.planned() == generate("chain") | AFTER
+
+
+def test_a_methods_file(clone):
+    clone.append("workflow/longspec/methods/tree.py", "# new\n")
+    assert clone.planned() == generate("wide") | AFTER
+
+
+def test_the_loop(clone):
+    clone.append("workflow/longspec/decoding.py", "# new\n")
+    assert clone.planned() == generate(*ALL_METHODS) | AFTER
+
+
+def test_a_method_added(clone):
+    clone.edit(methods__short={"method": "sequential", "drafter": "ngram", "gamma": 1})
+    assert clone.planned() == generate("short") | AFTER
+
+
+def test_a_data_set_added(clone):
+    entry = {"source": "jsonl", "path": "b.jsonl", "template": "{q} again", "max_new_tokens": 6}
+    clone.edit(datasets__c=entry)
+    assert clone.planned() == {"prepare:tiny/c"} | generate(*ALL_METHODS, datasets=("c",)) | AFTER
+
+
+def test_number_of_samples(clone):
+    clone.edit(datasets__a__samples=3)
+    assert clone.planned() == {"prepare:tiny/a"} | generate(*ALL_METHODS, datasets=("a",)) | AFTER
+
+
+def test_a_row_of_local_data(clone):
+    clone.append("b.jsonl", json.dumps({"id": "s9", "q": "new"}) + "\n")
+    assert clone.planned() == {"prepare:tiny/b"} | generate(*ALL_METHODS, datasets=("b",)) | AFTER
+
+
+def test_comments_and_order_change_nothing(clone):
+    file = clone.place / "config.yaml"
+    text = file.read_text(encoding="utf-8")
+    head, methods = text.split("methods:\n")
+    vanilla, rest = methods.split("  chain:")
+    file.write_text(f"# a comment\nmethods:\n  chain:{rest}{vanilla}{head}", encoding="utf-8")
+    assert clone.planned() == set()
+
+
+def test_a_fresh_clone_with_old_results(finished, tmp_path):
+    """New modification times for the code, the old ones for results, and no records of Snakemake."""
+    for part in (*PARTS, "config.yaml", "a.jsonl", "b.jsonl"):
+        source = (REPOSITORY if part in PARTS else finished.place) / part
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
+        if source.is_file():
+            (tmp_path / part).touch()
+    for file in (tmp_path / "workflow").rglob("*.py"):
+        file.touch()
+    for folder in ("model", "results", "reports"):
+        shutil.copytree(finished.place / folder, tmp_path / folder)
+    assert Clone(tmp_path).planned() == set()
+
+
+def test_a_deleted_intermediate_is_made_again(clone):
+    (clone.place / "results/tiny/a/chain/samples.jsonl").unlink()
+    assert clone.planned() == generate("chain", datasets=("a",)) | AFTER
+
+
+def test_a_failed_job_leaves_no_report_that_looks_up_to_date(clone):
+    clone.edit(methods__wide__model={"path": "nowhere"})
+    failed = clone.snakemake()
+    assert failed.returncode != 0
+    assert "nowhere: has no config.json" in failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert clone.planned() >= {"report", "speedup", "metrics"}
+
+
+def test_the_second_run_says_that_nothing_is_to_be_done(clone):
+    done = clone.snakemake()
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):
+    for arguments, jobs in (((), 9), (("--configfile", "config/paper.yaml"), 78)):
+        command = ["-n", "--quiet", "progress", *arguments]
+        done = finished.snakemake(*command) if arguments else finished.snakemake(
+            "-n", "--quiet", "progress", "--configfile", "config/config.yaml"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.stdout + done.stderr).count("rule generate:") == jobs
+
+
+def test_the_slurm_profile_asks_for_one_gpu_a_job(finished):
+    done = finished.snakemake("-n", "--profile", "profiles/slurm", "--forcerun", "generate")
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert text.count("gpu=1") >= 6
+
+
+def test_a_timed_job_claims_every_core(finished):
+    done = finished.snakemake("-n", "--cores", "7", "--forcerun", "generate")
+    assert (done.stdout + done.stderr).count("threads: 7") == 6
