@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiny import hf_model
-from tokenizers import Tokenizer, models, pre_tokenizers, decoders
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 WORDS = ["<unk>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz", *"0123456789", " ", ".", "\n", "?"]

@@ -56,9 +56,7 @@ def test_each_default_is_valid(kind: str, name: str) -> None:
     for option, schema in plugins.options(kind, name).items():
         if "default" in schema:
             jsonschema.validate(schema["default"], schema)
-        assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, (
-            option
-        )
+        assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, option
 
 
 @every_plugin

@@ -26,9 +26,7 @@ def lock_entries(name: str) -> list[tuple[Requirement, list[str]]]:
     """(requirement, hashes) of every entry of a lock file."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [
-        (Requirement(re.split(r"\s--hash=", line)[0]), re.findall(r"--hash=(\S+)", line)) for line in lines
-    ]
+    return [(Requirement(re.split(r"\s--hash=", line)[0]), re.findall(r"--hash=(\S+)", line)) for line in lines]
 
 
 def marker_environment(python: str, platform: str) -> dict[str, str]:
@@ -52,9 +50,7 @@ def versions(name: str, python: str, platform: str) -> dict[str, str]:
 
 
 def project() -> dict[str, Any]:
-    described: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
+    described: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return described
 
 
@@ -127,8 +123,7 @@ def test_every_supported_python_is_accepted_by_the_makefile_and_by_pyproject() -
 
 def test_the_smoke_run_is_the_default_experiment_in_little() -> None:
     default, smoke = (
-        yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
-        for name in ("config.yaml", "smoke.yaml")
+        yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")) for name in ("config.yaml", "smoke.yaml")
     )
     assert (smoke.pop("results"), smoke.pop("reports")) == ("results-smoke", "reports-smoke")
     for dataset in default["datasets"].values():

@@ -62,9 +62,7 @@ def upward(path: Path, source: str) -> list[str]:
     """First-party imports of a file that lead to a higher floor, or sideways out of analysis' reach."""
     here = unit(path)
     names = [name.split(".")[1] for name in imported(source, at_import=False) if name.startswith("longspec.")]
-    return [
-        name for name in names if FLOORS[name] > FLOORS[here] or (here in CLOSED and name in CLOSED[here])
-    ]
+    return [name for name in names if FLOORS[name] > FLOORS[here] or (here in CLOSED and name in CLOSED[here])]
 
 
 CLOSED = {

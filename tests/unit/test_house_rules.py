@@ -25,9 +25,7 @@ def name(path: Path) -> str:
 
 
 def long_functions(source: str) -> list[str]:
-    functions = (
-        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+    functions = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
     return [f.name for f in functions if f.end_lineno is None or f.end_lineno - f.lineno + 1 >= MAX_FUNCTION]
 
 

@@ -135,8 +135,10 @@ def test_the_second_run_says_that_nothing_is_to_be_done(clone):
 def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):
     for arguments, jobs in (((), 9), (("--configfile", "config/paper.yaml"), 78)):
         command = ["-n", "--quiet", "progress", *arguments]
-        done = finished.snakemake(*command) if arguments else finished.snakemake(
-            "-n", "--quiet", "progress", "--configfile", "config/config.yaml"
+        done = (
+            finished.snakemake(*command)
+            if arguments
+            else finished.snakemake("-n", "--quiet", "progress", "--configfile", "config/config.yaml")
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert (done.stdout + done.stderr).count("rule generate:") == jobs

@@ -101,9 +101,7 @@ def hybrid_attention(
     scaling = d**-0.5 if scaling is None else scaling
     sees_all = sliding_window is None or length <= sliding_window
     if n == length > 1 and layout.hidden is None and softcap is None and sees_all:
-        mixed = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=groups > 1
-        )
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=groups > 1)
         return mixed.transpose(1, 2), None
     memo = (length, sliding_window, groups)
     if memo not in layout.memo:

@@ -19,8 +19,8 @@ import yaml
 
 from longspec import plugins
 from longspec.errors import UserError
+from longspec.locations import SCHEMA
 
-SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
 Config = dict[str, Any]
 
 
@@ -111,9 +111,7 @@ def _complete_method(entry: Config, where: str) -> None:
     used = [("methods", entry["method"])]
     if plugins.drafts(entry["method"]):
         if "drafter" not in entry:
-            raise UserError(
-                f"{where}.drafter: missing; expected one of {', '.join(plugins.names('drafters'))}"
-            )
+            raise UserError(f"{where}.drafter: missing; expected one of {', '.join(plugins.names('drafters'))}")
         _known(entry["drafter"], "drafters", f"{where}.drafter")
         used.append(("drafters", entry["drafter"]))
     elif "drafter" in entry:
@@ -134,15 +132,16 @@ def _complete(value: Config, schema: dict[str, Any], where: str) -> None:
 
 def _explain(error: jsonschema.ValidationError, where: str) -> str:
     key = ".".join([*filter(None, [where]), *map(str, error.absolute_path)]) or "config"
-    value, schema = error.instance, error.schema
+    value: Any = error.instance
+    wanted: Any = error.validator_value
+    schema = error.schema
     if error.validator == "additionalProperties" and isinstance(schema, dict):
         known = schema.get("properties", {})
         unknown = next(name for name in value if name not in known)
-        return f"{'.'.join([*filter(None, [key if key != 'config' else '']), str(unknown)])}: unknown key; " + (
-            _suggest(str(unknown), known)
-        )
+        place = str(unknown) if key == "config" else f"{key}.{unknown}"
+        return f"{place}: unknown key; {_suggest(str(unknown), known)}"
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in value)
+        missing = next(name for name in wanted if name not in value)
         return f"{key}.{missing}: missing; expected it beside {', '.join(map(str, value)) or 'nothing'}"
     if error.validator == "oneOf" and isinstance(value, dict):
         return f"{key}: {', '.join(value) or 'nothing'} given; expected exactly one of package, hub, path"
@@ -151,7 +150,7 @@ def _explain(error: jsonschema.ValidationError, where: str) -> str:
 
 
 def _expectation(error: jsonschema.ValidationError) -> str:
-    wanted = error.validator_value
+    wanted: Any = error.validator_value
     phrases = {
         "type": lambda: " or ".join(wanted) if isinstance(wanted, list) else f"{wanted}",
         "enum": lambda: f"one of {', '.join(map(str, wanted))}",
@@ -191,7 +190,7 @@ class _UniqueKeys(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             mark = key_node.start_mark
             raise UserError(f"{mark.name}, line {mark.line + 1}: {key!r} stands twice; expected each name once")

@@ -48,9 +48,7 @@ def now(device: torch.device) -> float:
 
 
 @torch.inference_mode()
-def generate(
-    target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits
-) -> Turn:
+def generate(target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits) -> Turn:
     """Answer one prompt. The first output token belongs to prefill, the others to decoding."""
     room, at_limit = limits.room(len(prompt_ids))
     capacity = len(prompt_ids) + room + method.max_nodes

@@ -98,4 +98,4 @@ def _first_line(*command: str) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return (done.stdout.splitlines() or [None])[0]
+    return next(iter(done.stdout.splitlines()), None)

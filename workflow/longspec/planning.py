@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from longspec import code_version, config, model_files, plugins
+from longspec.locations import STYLE, TEMPLATE
 
-REPORT = Path(__file__).resolve().parents[1] / "report"
-TEMPLATE, STYLE = REPORT / "report.html.j2", REPORT / "style.css"
 TABLES = ("timings", "throughput", "acceptance", "acceptance_by_position")
 
 

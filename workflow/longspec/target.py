@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from longspec import attention
 from longspec.errors import UserError
 from longspec.kv_cache import KVCache
+
+transformers_logging.disable_progress_bar()
 
 
 class CausalLM:

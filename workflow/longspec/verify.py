@@ -31,7 +31,9 @@ def verify(tree: TokenTree, chosen: list[int], stop_ids: Collection[int], room: 
 
     `room` >= 1 is how many more tokens may be emitted. Children of one node carry different tokens.
     """
-    children = {(parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens))}
+    children = {
+        (parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))
+    }
     has_child = set(tree.parents)
     path, emitted, offered = [0], [], 0
     while True:

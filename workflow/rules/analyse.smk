@@ -14,14 +14,14 @@ rule metrics:
         [f"{plan.results}/{table}.csv" for table in ("timings", "throughput", "acceptance", "acceptance_by_position")],
     log:
         f"{plan.results}/metrics.log",
+    conda:
+        "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
         version=plan.analysis_version("metrics"),
-        results=plan.results,
-    conda:
-        "../../environment.yml"
+        results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "{STAGE}.metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec.stages.metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule speedup:
@@ -32,11 +32,11 @@ rule speedup:
         f"{plan.results}/speedup.csv",
     log:
         f"{plan.results}/speedup.log",
+    conda:
+        "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
         version=plan.analysis_version("speedup"),
-        results=plan.results,
-    conda:
-        "../../environment.yml"
+        results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "{STAGE}.speedup --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec.stages.speedup --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"

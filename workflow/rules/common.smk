@@ -3,6 +3,7 @@
 # `plan` answers what each job is given; see longspec/planning.py.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,11 +15,10 @@ if PACKAGE not in sys.path:
 
 from longspec import config as experiment
 from longspec.errors import UserError
-from longspec.planning import STYLE, TEMPLATE, Plan
+from longspec.planning import Plan
 
-# Jobs inherit the environment of the snakemake that starts them, on a cluster too.
-os.environ["PYTHONPATH"] = PACKAGE
-STAGE = f"{sys.executable} -m longspec.stages"
+# Every job runs the python that runs snakemake, with this package.
+shell.prefix(f"export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
     plan = Plan(experiment.load(config, [Path(file) for file in workflow.configfiles]))

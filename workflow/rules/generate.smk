@@ -12,16 +12,14 @@ rule generate:
         run=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/run.json",
     log:
         f"{plan.results}/{{model}}/{{dataset}}/{{method}}/generate.log",
-    params:
-        spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
-        version=lambda wildcards: plan.generate_versions[
-            wildcards.model, wildcards.dataset, wildcards.method
-        ],
+    conda:
+        "../../environment.yml"
     threads: workflow.cores or 1
     resources:
         gpu=1,
-    conda:
-        "../../environment.yml"
+    params:
+        spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
+        version=lambda wildcards: plan.generate_versions[wildcards.model, wildcards.dataset, wildcards.method],
     shell:
-        "{STAGE}.generate --spec {params.spec:q} --prompts {input.prompts:q}"
+        "python -m longspec.stages.generate --spec {params.spec:q} --prompts {input.prompts:q}"
         " --samples {output.samples:q} --run {output.run:q} --log {log:q}"

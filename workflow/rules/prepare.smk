@@ -8,12 +8,12 @@ rule prepare:
         summary=f"{plan.results}/{{model}}/{{dataset}}/prompts_summary.json",
     log:
         f"{plan.results}/{{model}}/{{dataset}}/prepare.log",
+    conda:
+        "../../environment.yml"
     params:
         model=lambda wildcards: plan.model_spec(wildcards.model),
         dataset=lambda wildcards: plan.dataset_spec(wildcards.dataset),
         version=lambda wildcards: plan.prepare_version(wildcards.model, wildcards.dataset),
-    conda:
-        "../../environment.yml"
     shell:
-        "{STAGE}.prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
+        "python -m longspec.stages.prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
         " --output {output.prompts:q} 2>&1 | tee {log:q}"

@@ -17,13 +17,13 @@ rule report:
         plan.report,
     log:
         f"{plan.results}/report.log",
+    conda:
+        "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
         config=lambda wildcards: plan.config_json(),
         version=plan.analysis_version("report"),
-        results=plan.results,
-    conda:
-        "../../environment.yml"
+        results=lambda wildcards, input: os.path.dirname(input.tables[0]),
     shell:
-        "{STAGE}.report --grid {params.grid:q} --config {params.config:q} --results {params.results:q}"
-        " --template {TEMPLATE:q} --style {STYLE:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python -m longspec.stages.report --grid {params.grid:q} --config {params.config:q} --results {params.results:q}"
+        " --output {output:q} 2>&1 | tee {log:q}"

@@ -21,7 +21,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
 def read(path: Path) -> pd.DataFrame:
     """A table written by `write`; names stay text whatever they look like."""
     names = dict.fromkeys(("model", "dataset", "method", "sample_id", "stop_reason"), str)
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])  # type: ignore[call-overload, no-any-return]
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
 
 
 def show(path: Path) -> str:

@@ -51,8 +51,7 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(rows):
         if id_field is not None and id_field not in row:
             raise UserError(
-                f"data set {options['repository']}, row {number}: has no field {id_field!r}; "
-                f"it has {', '.join(row)}"
+                f"data set {options['repository']}, row {number}: has no field {id_field!r}; it has {', '.join(row)}"
             )
         name = row[id_field] if id_field is not None else number
         if id_range is None or id_range[0] <= int(name) <= id_range[1]:

@@ -25,9 +25,7 @@ def fingerprint(options: dict[str, Any]) -> str:
     try:
         return hashlib.sha256(Path(options["path"]).read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise UserError(
-            f"{options['path']}: cannot be read ({error.strerror}); expected a JSON Lines file"
-        ) from None
+        raise UserError(f"{options['path']}: cannot be read ({error.strerror}); expected a JSON Lines file") from None
 
 
 def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

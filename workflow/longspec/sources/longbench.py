@@ -60,6 +60,4 @@ def _fetch(revision: str | None) -> Path:
         return Path(hf_hub_download(REPOSITORY, "data.zip", repo_type="dataset", revision=revision))
     except OSError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{REPOSITORY}: data.zip cannot be fetched ({reason}); `path:` reads a local copy"
-        ) from None
+        raise UserError(f"{REPOSITORY}: data.zip cannot be fetched ({reason}); `path:` reads a local copy") from None

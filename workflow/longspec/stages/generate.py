@@ -81,9 +81,7 @@ class Runner:
             started = time.perf_counter()
             turn = generate(self.target, self.method, self.drafter, ids, limits)
             seconds = time.perf_counter() - started
-            done.append(
-                {"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds}
-            )
+            done.append({"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds})
         return done
 
     def conditions(self, prompts: list[Prompt]) -> dict[str, Any]:

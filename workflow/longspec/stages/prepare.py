@@ -31,9 +31,9 @@ class Preparer:
 
     def _longest(self, context: int | None) -> int | None:
         """Most prompt tokens: what the data set says, and never so many that no answer has room."""
-        wanted = self.dataset["max_prompt_tokens"]
+        wanted: int | None = self.dataset["max_prompt_tokens"]
         if context is None:
-            return wanted  # type: ignore[no-any-return]
+            return wanted
         key = "max_new_tokens" if self.dataset["prompt_reserve"] is None else "prompt_reserve"
         room = context - self.dataset[key]
         if room < 1:
