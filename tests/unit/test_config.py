@@ -1,0 +1,139 @@
+"""The configuration: complete after loading, refused with one message that names the key, the value and the cure."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longspec import config, plugins
+from longspec.errors import UserError
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = {
+    "models": {"m": {"path": "model"}},
+    "datasets": {"d": {"source": "jsonl", "path": "d.jsonl", "template": "{q}", "max_new_tokens": 4}},
+    "methods": {
+        "vanilla": {"method": "vanilla"},
+        "chain": {"method": "sequential", "drafter": "ngram"},
+        "wide": {"method": "tree", "drafter": "ngram"},
+    },
+}
+
+
+def changed(path, value):
+    raw = copy.deepcopy(SMALL)
+    *parents, last = path.split(".")
+    entry = raw
+    for parent in parents:
+        entry = entry[parent]
+    if value is None:
+        del entry[last]
+    else:
+        entry[last] = value
+    return raw
+
+
+def test_defaults_are_filled_in_and_the_input_is_left_alone():
+    before = copy.deepcopy(SMALL)
+    complete = config.load(SMALL)
+    assert complete["repeats"] == 1
+    assert complete["methods"]["chain"]["gamma"] == 4
+    assert complete["methods"]["chain"]["max_ngram"] == 4
+    assert complete["methods"]["wide"]["tree_shape"] == [4, 16, 16, 16, 16]
+    assert complete["datasets"]["d"]["too_long"] == "truncate"
+    assert before == SMALL
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "smoke.yaml"])
+def test_the_experiments_of_the_repository_are_valid(name):
+    file = REPOSITORY / "config" / name
+    config.load(yaml.safe_load(file.read_text(encoding="utf-8")), [file])
+
+
+def test_the_paper_is_26_cells_of_three_methods():
+    raw = yaml.safe_load((REPOSITORY / "config" / "paper.yaml").read_text(encoding="utf-8"))
+    grid = config.grid(config.load(raw))
+    assert sum(len(datasets) for datasets in grid["cells"].values()) == 26
+    assert len(grid["methods"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("metods", {}, r"metods: unknown key; did you mean methods\?"),
+        ("methods.chain.gama", 3, r"methods.chain.gama: unknown key; did you mean gamma\?"),
+        ("datasets.d.sample", 3, r"datasets.d.sample: unknown key; did you mean samples\?"),
+        ("models.m.hubs", "x", r"models.m.hubs: unknown key"),
+        ("methods.chain.gamma", 0, "methods.chain.gamma: 0; expected at least 1"),
+        ("methods.chain.gamma", "4", "methods.chain.gamma: '4'; expected integer"),
+        ("methods.wide.tree_shape", [4, 0], r"methods.wide.tree_shape.1: 0; expected at least 1"),
+        ("methods.wide.tree_shape", [], "methods.wide.tree_shape"),
+        ("methods.chain.drafter", "ngrams", r"methods.chain.drafter: 'ngrams' is not known; did you mean ngram\?"),
+        ("methods.chain.drafter", None, "methods.chain.drafter: missing"),
+        ("methods.vanilla.drafter", "ngram", "method vanilla takes no drafter"),
+        ("methods.chain.method", "serial", "methods.chain.method: 'serial' is not known"),
+        ("methods.vanilla", None, "none is vanilla"),
+        ("datasets.d.source", "jsnl", r"did you mean jsonl\?"),
+        ("datasets.d.path", None, "datasets.d.path: missing"),
+        ("datasets.d.template", None, "datasets.d.template: missing"),
+        ("datasets.d.max_new_tokens", 0, "expected at least 1"),
+        ("datasets.d.too_long", "cut", "expected one of truncate, drop"),
+        ("models.m.datasets", ["e"], "models.m.datasets: 'e' is not known"),
+        ("models.m.hub", "a/b", "expected exactly one of package, hub, path"),
+        ("models.m", {}, "expected exactly one of package, hub, path"),
+        ("dtype", "int4", "dtype: 'int4'; expected one of auto, float32"),
+        ("device", "tpu", "device: 'tpu'"),
+        ("threads", 0, "threads: 0"),
+        ("results", "../elsewhere", "expected a folder inside the working directory"),
+        ("results", "/tmp/elsewhere", "expected a folder inside the working directory"),
+        ("reports", "a/../..", "expected a folder inside the working directory"),
+        ("models", {}, "models"),
+    ],
+)
+def test_bad_values_are_named(path, value, message):
+    with pytest.raises(UserError, match=message):
+        config.load(changed(path, value))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a;b", "a b", "$(x)", "", ".hidden", "x" * 65])
+@pytest.mark.parametrize("kind", ["models", "datasets", "methods"])
+def test_names_are_plain(kind, name):
+    raw = copy.deepcopy(SMALL)
+    raw[kind][name] = next(iter(raw[kind].values()))
+    with pytest.raises(UserError, match=kind):
+        config.load(raw)
+
+
+def test_a_name_given_twice_is_found_with_its_line(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("methods:\n  a: {method: vanilla}\n  b: {method: vanilla}\n  a: {method: tree}\n")
+    with pytest.raises(UserError, match=r"c.yaml, line 4: 'a' stands twice"):
+        config.load(SMALL, [file])
+
+
+def test_a_jobs_spec_holds_its_own_slice_only():
+    complete = config.load(SMALL)
+    text = str(config.generate_spec(complete, "m", "d", "chain"))
+    assert "tree_shape" not in text
+    assert "template" not in text
+
+
+def test_every_key_is_explained_in_the_readme():
+    readme = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    keys = list(schema["properties"])
+    for definition in ("model", "dataset", "method"):
+        keys += schema["$defs"][definition]["properties"]
+    for kind in plugins.KINDS:
+        for name in plugins.names(kind):
+            keys += [name, *plugins.options(kind, name)]
+    assert [key for key in keys if f"`{key}`" not in readme] == []
+
+
+def test_every_key_has_a_description():
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    described = [schema["properties"], *(schema["$defs"][d]["properties"] for d in ("model", "dataset", "method"))]
+    assert all("description" in entry for properties in described for entry in properties.values())

@@ -1,0 +1,167 @@
+"""Preparing prompts: what is kept, cut and dropped, and that nothing is left behind by a failure."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+import tiny_folder
+
+from longspec.errors import UserError
+from longspec.records import Prompt, read_records
+from longspec.sources import huggingface, longbench, pydocs, stdlib_code
+from longspec.stages import prepare
+
+ENTRY = {
+    "name": "d",
+    "source": "jsonl",
+    "id_field": "id",
+    "template": "{q}",
+    "turns_field": None,
+    "chat": False,
+    "samples": None,
+    "max_new_tokens": 8,
+    "min_prompt_tokens": 0,
+    "max_prompt_tokens": None,
+    "prompt_reserve": None,
+    "too_long": "truncate",
+    "prompt_templates": None,
+    "template_name": None,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_folder.make(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def prepared(model, tmp_path):
+    def run(rows, **changes):
+        data = tmp_path / "d.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        output = tmp_path / "prompts.jsonl"
+        entry = {**ENTRY, "path": str(data), **changes}
+        arguments = ["--model-spec", json.dumps({"name": "m", "path": str(model)})]
+        prepare.main([*arguments, "--dataset-spec", json.dumps(entry), "--output", str(output)])
+        summary = json.loads((tmp_path / "prompts_summary.json").read_text())
+        return read_records(output, Prompt), summary
+
+    return run
+
+
+def test_ids_are_the_tokenizers(prepared):
+    prompts, summary = prepared([{"id": "x", "q": "abc"}])
+    assert prompts[0].prompt_ids == [3, 4, 5]
+    assert summary == {"kept": 1, "too_short": 0, "too_long": 0, "truncated": 0}
+
+
+def test_the_chat_template_wraps_messages(prepared):
+    prompts, _ = prepared([{"id": "x", "q": "abc"}], chat=True)
+    assert prompts[0].prompt_ids[0] == 1
+    assert prompts[0].prompt_ids[-1] == 1
+
+
+def test_long_prompts_are_cut_in_their_middle(prepared):
+    prompts, summary = prepared([{"id": "x", "q": "abcdefghij"}], max_prompt_tokens=4)
+    assert prompts[0].turns == ["abij"]
+    assert prompts[0].truncated_tokens == 6
+    assert summary["truncated"] == 1
+
+
+def test_a_cut_leaves_the_chat_template_whole(prepared):
+    whole, _ = prepared([{"id": "x", "q": "abcdefghij" * 3}], chat=True)
+    cut, _ = prepared([{"id": "x", "q": "abcdefghij" * 3}], chat=True, max_prompt_tokens=20)
+    assert len(cut[0].prompt_ids) == 20
+    assert cut[0].prompt_ids[:5] == whole[0].prompt_ids[:5]
+    assert cut[0].prompt_ids[-5:] == whole[0].prompt_ids[-5:]
+
+
+def test_the_answer_has_room_in_the_context(prepared):
+    prompts, _ = prepared([{"id": "x", "q": "a" * 600}], max_new_tokens=56)
+    assert len(prompts[0].prompt_ids) == 256 - 56
+    prompts, _ = prepared([{"id": "x", "q": "a" * 600}], prompt_reserve=100)
+    assert len(prompts[0].prompt_ids) == 256 - 100
+
+
+def test_long_and_short_prompts_are_dropped_and_counted(prepared):
+    rows = [{"id": n, "q": "a" * n} for n in (2, 5, 9)]
+    prompts, summary = prepared(rows, min_prompt_tokens=3, max_prompt_tokens=8, too_long="drop")
+    assert [p.sample_id for p in prompts] == ["5"]
+    assert summary == {"kept": 1, "too_short": 1, "too_long": 1, "truncated": 0}
+
+
+def test_a_few_samples_are_spread_over_the_whole(prepared):
+    prompts, _ = prepared([{"id": n, "q": "ab"} for n in range(10)], samples=3)
+    assert [p.sample_id for p in prompts] == ["0", "3", "6"]
+
+
+def test_several_turns_stay_one_sample(prepared):
+    prompts, _ = prepared([{"id": "x", "turns": ["abc", "de"]}], turns_field="turns", template="")
+    assert prompts[0].turns == ["abc", "de"]
+    assert prompts[0].prompt_ids == [3, 4, 5]
+
+
+def test_a_template_file_replaces_the_template(prepared, tmp_path):
+    (tmp_path / "t.json").write_text(json.dumps({"task": "{q}{q}"}))
+    changes = {"prompt_templates": str(tmp_path / "t.json"), "template_name": "task"}
+    prompts, _ = prepared([{"id": "x", "q": "ab"}], **changes)
+    assert prompts[0].turns == ["abab"]
+    with pytest.raises(UserError, match="has no entry 'other'"):
+        prepared([{"id": "x", "q": "ab"}], **{**changes, "template_name": "other"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        ([], {}, "the source has no rows"),
+        ([{"id": "x", "q": ""}], {}, "sample x: the prompt has no tokens"),
+        ([{"id": "x", "q": "a"}] * 2, {}, "two samples are called 'x'"),
+        ([{"id": "x"}], {}, "sample x: has no field 'q'"),
+        ([{"q": "a"}], {}, "line 1: has no field 'id'"),
+        ([{"id": "x", "q": "a"}], {"min_prompt_tokens": 5}, "all 1 prompts were dropped"),
+        ([{"id": "x", "q": "a"}], {"template": "{q.x}"}, "expected plain"),
+        ([{"id": "x", "q": "a"}], {"template": "{q!r}"}, "expected plain"),
+        ([{"id": "x", "q": "a"}], {"template": "{q"}, "expected plain"),
+        ([{"id": "x", "q": "a"}], {"max_new_tokens": 300}, "leaves no room"),
+        ([{"id": "x", "t": "a"}], {"turns_field": "t"}, "expected a list of strings"),
+    ],
+)
+def test_bad_data_is_named_and_leaves_nothing(prepared, tmp_path, rows, changes, message):
+    with pytest.raises(UserError, match=message):
+        prepared(rows, **changes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl"]
+
+
+def test_longbench_reads_its_archive_and_a_plain_file(tmp_path):
+    rows = '{"input": "q", "context": "c"}\n{"input": "r", "context": "d"}\n'
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("data/qmsum.jsonl", rows)
+    (tmp_path / "qmsum.jsonl").write_text(rows)
+    for name in ("data.zip", "qmsum.jsonl"):
+        read = list(longbench.read({"task": "qmsum", "path": str(tmp_path / name)}))
+        assert read == [("line-1", {"input": "q", "context": "c"}), ("line-2", {"input": "r", "context": "d"})]
+    with pytest.raises(UserError, match=r"has no member lcc.jsonl"):
+        list(longbench.read({"task": "lcc", "path": str(tmp_path / "data.zip")}))
+
+
+def test_a_local_folder_reads_like_a_hub_data_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "aime"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps({"id": n, "problem": f"p{n}"}) + "\n" for n in range(5)))
+    options = {"repository": str(folder), "split": "train", "id_field": "id", "id_range": [1, 3]}
+    assert [name for name, _ in huggingface.read(options)] == ["1", "2", "3"]
+    with pytest.raises(UserError, match="has no field 'nr'"):
+        list(huggingface.read({**options, "id_field": "nr"}))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        list(huggingface.read({**options, "split": "test"}))
+
+
+def test_pythons_own_texts_are_there():
+    topics = list(pydocs.read({"min_characters": 1200, "max_characters": 5000}))
+    modules = list(stdlib_code.read({"max_characters": 3000}))
+    assert len(topics) >= 16
+    assert len(modules) >= 16
+    assert all(2000 < len(row["code"]) <= 3000 and row["code"].endswith("\n") for _, row in modules)
