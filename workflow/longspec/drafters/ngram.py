@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 
 from longspec.drafters._interface import Candidates
+from longspec.errors import UserError
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 
@@ -38,7 +39,7 @@ class NGramDrafter:
     """An index from each n-gram to the tokens that followed it, most recent last."""
 
     def __init__(self, max_ngram: int, min_ngram: int) -> None:
-        self.lengths = range(max(max_ngram, min_ngram), min_ngram - 1, -1)
+        self.lengths = range(max_ngram, min_ngram - 1, -1)
         self._text: list[int] = []
         self._followers: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
 
@@ -87,4 +88,6 @@ class NGramDrafter:
 
 def make(target: CausalLM, *, max_ngram: int, min_ngram: int) -> NGramDrafter:
     """The target is not asked: this drafter knows only the text."""
+    if min_ngram > max_ngram:
+        raise UserError(f"min_ngram: {min_ngram}; expected at most max_ngram, which is {max_ngram}")
     return NGramDrafter(max_ngram, min_ngram)

@@ -1,0 +1,33 @@
+"""How a stage ends: one line and exit code 2 for what the user can mend, a traceback for what we must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from longspec.errors import UserError
+from longspec.stages._run import run
+
+
+def test_bad_input_is_one_line(capsys):
+    def main():
+        raise UserError("gamma: 0; expected at least 1")
+
+    with pytest.raises(SystemExit) as stopped:
+        run(main)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: gamma: 0; expected at least 1\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(lambda: Path("/dev/full").write_text("x" * 100_000))
+    assert stopped.value.code == 2
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
