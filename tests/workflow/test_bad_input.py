@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 
-def refuse(clone, *parts):
-    done = clone.snakemake("--forceall")
+PREPARED = "results/tiny/b/prompts.jsonl"
+GENERATED = "results/tiny/b/wide/samples.jsonl"
+
+
+def refuse(clone, *parts, target=PREPARED):
+    done = clone.snakemake("--force", target)
     text = done.stdout + done.stderr
     assert done.returncode != 0, text
     assert "Traceback" not in text
@@ -58,7 +62,7 @@ def test_a_gpu_where_there_is_none(clone):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     clone.edit(device="gpu")
-    refuse(clone, "device: gpu", "no GPU")
+    refuse(clone, "device: gpu", "no GPU", target=GENERATED)
 
 
 def test_a_drafter_of_another_tokenizer(clone):
@@ -66,13 +70,13 @@ def test_a_drafter_of_another_tokenizer(clone):
 
     tiny_folder.make(clone.place / "other", words=[*tiny_folder.WORDS, "!"])
     clone.edit(methods__wide__model={"path": "other"})
-    refuse(clone, "same tokenizer")
+    refuse(clone, "same tokenizer", target=GENERATED)
 
 
 def test_a_speedup_over_other_conditions_is_refused(clone):
     run = clone.place / "results/tiny/a/vanilla/run.json"
     run.write_text(run.read_text().replace('"threads": 1,\n    "max', '"threads": 2,\n    "max'))
-    done = clone.snakemake("--forcerun", "speedup")
+    done = clone.snakemake("--force", "results/speedup.csv")
     text = done.stdout + done.stderr
     assert done.returncode != 0
     assert "threads is 1 in one and 2 in the other" in text
@@ -81,7 +85,7 @@ def test_a_speedup_over_other_conditions_is_refused(clone):
 def test_results_of_another_version_are_refused(clone):
     samples = clone.place / "results/tiny/a/chain/samples.jsonl"
     samples.write_text(samples.read_text().replace('"schema_version": 1', '"schema_version": 99'))
-    done = clone.snakemake("--forcerun", "metrics")
+    done = clone.snakemake("--force", "results/timings.csv")
     text = done.stdout + done.stderr
     assert done.returncode != 0
     assert "samples.jsonl, line 1: schema_version is 99" in text
