@@ -69,6 +69,9 @@ def test_the_paper_is_26_cells_of_three_methods():
         ("models.m.hubs", "x", r"models.m.hubs: unknown key"),
         ("methods.chain.gamma", 0, "methods.chain.gamma: 0; expected at least 1"),
         ("methods.chain.gamma", "4", "methods.chain.gamma: '4'; expected integer"),
+        ("methods.chain.gamma", 4.0, "methods.chain.gamma: 4.0; expected integer"),
+        ("methods.chain.gamma", True, "methods.chain.gamma: True; expected integer"),
+        ("datasets.d.samples", 2.0, "datasets.d.samples: 2.0; expected integer or null"),
         ("methods.wide.tree_shape", [4, 0], r"methods.wide.tree_shape.1: 0; expected at least 1"),
         ("methods.wide.tree_shape", [], "methods.wide.tree_shape"),
         ("methods.chain.drafter", "ngrams", r"methods.chain.drafter: 'ngrams' is not known; did you mean ngram\?"),
@@ -79,6 +82,8 @@ def test_the_paper_is_26_cells_of_three_methods():
         ("datasets.d.source", "jsnl", r"did you mean jsonl\?"),
         ("datasets.d.path", None, "datasets.d.path: missing"),
         ("datasets.d.template", None, "datasets.d.template: missing"),
+        ("datasets.d.template", "{q.x}", r"datasets.d.template '\{q.x\}'.*expected plain \{field\} names"),
+        ("datasets.d.template", "{q", "datasets.d.template '{q'"),
         ("datasets.d.max_new_tokens", 0, "expected at least 1"),
         ("datasets.d.too_long", "cut", "expected one of truncate, drop"),
         ("models.m.datasets", ["e"], "models.m.datasets: 'e' is not known"),
@@ -90,6 +95,10 @@ def test_the_paper_is_26_cells_of_three_methods():
         ("results", "../elsewhere", "expected a folder inside the working directory"),
         ("results", "/tmp/elsewhere", "expected a folder inside the working directory"),
         ("reports", "a/../..", "expected a folder inside the working directory"),
+        ("results", "a{model}", "results: 'a{model}'; expected a plain path"),
+        ("results", "~/out", "results: '~/out'; expected a plain path"),
+        ("reports", "a\nb", "reports: .*expected a plain path"),
+        ("prompt_templates", "nowhere.json", "prompt_templates: 'nowhere.json'; expected a JSON file"),
         ("models", {}, "models"),
     ],
 )
@@ -98,7 +107,7 @@ def test_bad_values_are_named(path, value, message):
         config.load(changed(path, value))
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "a;b", "a b", "$(x)", "", ".hidden", "x" * 65])
+@pytest.mark.parametrize("name", ["../x", "a/b", "a;b", "a b", "$(x)", "", ".hidden", "x" * 65, "a\n", 1, None])
 @pytest.mark.parametrize("kind", ["models", "datasets", "methods"])
 def test_names_are_plain(kind, name):
     raw = copy.deepcopy(SMALL)
@@ -112,6 +121,43 @@ def test_a_name_given_twice_is_found_with_its_line(tmp_path):
     file.write_text("methods:\n  a: {method: vanilla}\n  b: {method: vanilla}\n  a: {method: tree}\n")
     with pytest.raises(UserError, match=r"c.yaml, line 4: 'a' stands twice"):
         config.load(SMALL, [file])
+
+
+def test_a_name_given_twice_is_found_below_a_list(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("a:\n- b: 1\n  b: 2\n")
+    with pytest.raises(UserError, match=r"c.yaml, line 3: 'b' stands twice"):
+        config.load(SMALL, [file])
+
+
+def test_an_anchor_may_be_merged_and_overridden(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\n")
+    config.load(SMALL, [file])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"? [a, b]\n: 1\n", "line 1: a list or mapping as a key"),
+        (b"a: \xff\n", "not YAML"),
+        (b"a: [\n", "not YAML"),
+        (b"a: !!python/name:os.system x\n", "not YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_message(tmp_path, content, message):
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"c\.yaml.*{message}"):
+        config.load(SMALL, [file])
+
+
+def test_the_order_of_a_models_data_sets_means_nothing():
+    raw = changed("models.m.datasets", ["d", "e"])
+    raw["datasets"]["e"] = raw["datasets"]["d"]
+    other = copy.deepcopy(raw)
+    other["models"]["m"]["datasets"].reverse()
+    assert config.load(raw) == config.load(other)
 
 
 def test_a_jobs_spec_holds_its_own_slice_only():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import zipfile
 
 import pytest
@@ -11,7 +14,7 @@ import tiny_folder
 from longspec.errors import UserError
 from longspec.records import Prompt, read_records
 from longspec.sources import huggingface, longbench, pydocs, stdlib_code
-from longspec.stages import prepare
+from longspec.stages import _run, prepare
 
 ENTRY = {
     "name": "d",
@@ -38,7 +41,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def prepared(model, tmp_path):
-    def run(rows, **changes):
+    def run(rows, model=model, **changes):
         data = tmp_path / "d.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         output = tmp_path / "prompts.jsonl"
@@ -86,10 +89,10 @@ def test_the_answer_has_room_in_the_context(prepared):
 
 
 def test_long_and_short_prompts_are_dropped_and_counted(prepared):
-    rows = [{"id": n, "q": "a" * n} for n in (2, 5, 9)]
+    rows = [{"id": n, "q": "a" * n} for n in (2, 3, 8, 9)]
     prompts, summary = prepared(rows, min_prompt_tokens=3, max_prompt_tokens=8, too_long="drop")
-    assert [p.sample_id for p in prompts] == ["5"]
-    assert summary == {"kept": 1, "too_short": 1, "too_long": 1, "truncated": 0}
+    assert [p.sample_id for p in prompts] == ["3", "8"]
+    assert summary == {"kept": 2, "too_short": 1, "too_long": 1, "truncated": 0}
 
 
 def test_a_few_samples_are_spread_over_the_whole(prepared):
@@ -117,7 +120,9 @@ def test_a_template_file_replaces_the_template(prepared, tmp_path):
     [
         ([], {}, "the source has no rows"),
         ([{"id": "x", "q": ""}], {}, "sample x: the prompt has no tokens"),
-        ([{"id": "x", "q": "a"}] * 2, {}, "two samples are called 'x'"),
+        ([{"id": "x", "q": "a"}] * 2, {}, "line 2: two samples are called 'x', the other is in line 1"),
+        ([{"id": None, "q": "a"}], {}, "line 1: 'id' is None"),
+        ([{"id": "x", "q": "a\ud800"}], {}, "sample x: half of a UTF-16 pair"),
         ([{"id": "x"}], {}, "sample x: has no field 'q'"),
         ([{"q": "a"}], {}, "line 1: has no field 'id'"),
         ([{"id": "x", "q": "a"}], {"min_prompt_tokens": 5}, "all 1 prompts were dropped"),
@@ -132,6 +137,55 @@ def test_bad_data_is_named_and_leaves_nothing(prepared, tmp_path, rows, changes,
     with pytest.raises(UserError, match=message):
         prepared(rows, **changes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl"]
+
+
+def test_ids_that_only_their_source_could_tell_apart_are_refused(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text('{"id": "x", "q": "a"}\n' * 2)
+    changes = {"source": "huggingface", "repository": str(tmp_path / "rows"), "split": "train"}
+    with pytest.raises(UserError, match="two samples are called 'x'"):
+        prepared([], **changes)
+
+
+def test_a_model_without_a_chat_template_is_told_what_to_do(prepared, model, tmp_path):
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match="no chat template; expected `chat: false`"):
+        prepared([{"id": "x", "q": "a"}], model=bare, chat=True)
+    assert prepared([{"id": "x", "q": "a"}], model=bare)[1]["kept"] == 1
+
+
+def test_code_that_a_model_brings_never_runs(prepared, model, tmp_path, monkeypatch):
+    # A person at a terminal would be asked, and here says yes.
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    folder = shutil.copytree(model, tmp_path / "brings_code")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(UserError, match=r"its config.json cannot be used|no tokenizer can be read"):
+        prepared([{"id": "x", "q": "a"}], model=folder)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, the disk that is always full")
+@pytest.mark.parametrize("full", ["prompts.jsonl", "prompts_summary.json"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(prepared, tmp_path, capsys, full):
+    (tmp_path / f"{full}.unfinished").symlink_to("/dev/full")
+    with pytest.raises(SystemExit) as end:
+        _run.run(lambda: prepared([{"id": "x", "q": "a"}]) and None)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl"]
+
+
+def test_other_system_errors_keep_their_traceback():
+    def fail() -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="broken"):
+        _run.run(fail)
 
 
 def test_longbench_reads_its_archive_and_a_plain_file(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-
 PREPARED = "results/tiny/b/prompts.jsonl"
 GENERATED = "results/tiny/b/wide/samples.jsonl"
 

@@ -17,11 +17,18 @@ from typing import Any
 import jsonschema
 import yaml
 
-from longspec import plugins
+from longspec import plugins, templates
 from longspec.errors import UserError
 from longspec.locations import SCHEMA
 
 Config = dict[str, Any]
+# JSON Schema counts 4.0 as an integer; range(4.0) does not.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 
 
 def load(raw: Config, files: Iterable[Path] = ()) -> Config:
@@ -34,15 +41,19 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
         where = f"datasets.{name}"
         _known(entry["source"], "sources", f"{where}.source")
         _complete(entry, _with_options("dataset", [("sources", entry["source"])]), where)
-        if not entry.get("template") and not entry["turns_field"]:
-            raise UserError(f"{where}.template: missing; expected a template (or turns_field)")
+        _check_template(entry, where)
     for name, entry in config["methods"].items():
         _complete_method(entry, f"methods.{name}")
     for name, entry in config["models"].items():
         for dataset in entry.get("datasets", []):
             _one_of(dataset, config["datasets"], f"models.{name}.datasets")
+        if "datasets" in entry:
+            entry["datasets"] = sorted(entry["datasets"])  # its order means nothing, so it must change nothing
     for key in ("results", "reports"):
         _inside(config[key], key)
+    named = config["prompt_templates"]
+    if named is not None and not Path(named).is_file():
+        raise UserError(f"prompt_templates: {named!r}; expected a JSON file, relative to the working directory")
     baseline(config)
     return config
 
@@ -119,9 +130,20 @@ def _complete_method(entry: Config, where: str) -> None:
     _complete(entry, _with_options("method", used), where)
 
 
+def _check_template(entry: Config, where: str) -> None:
+    if not entry.get("template"):
+        if not entry["turns_field"]:
+            raise UserError(f"{where}.template: missing; expected a template (or turns_field)")
+        return
+    try:
+        templates.fields(entry["template"])
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from None
+
+
 def _complete(value: Config, schema: dict[str, Any], where: str) -> None:
     """Validate in place and fill in the defaults of top-level properties, then of entries."""
-    validator = jsonschema.Draft202012Validator({"$defs": _schema()["$defs"], **schema})
+    validator = _Validator({"$defs": _schema()["$defs"], **schema})
     error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     if error is not None:
         raise UserError(_explain(error, where))
@@ -181,6 +203,9 @@ def _inside(folder: str, key: str) -> None:
     path = PurePosixPath(folder)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise UserError(f"{key}: {folder!r}; expected a folder inside the working directory")
+    # Braces would be wildcards to Snakemake, and "~" a folder of that name.
+    if folder.startswith("~") or not folder.isprintable() or set(folder) & set("{}"):
+        raise UserError(f"{key}: {folder!r}; expected a plain path, without braces, line breaks or a leading ~")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -190,9 +215,13 @@ class _UniqueKeys(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue  # `<<: *anchor` is no key; what it brings may be overridden
+        mark = key_node.start_mark
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"{mark.name}, line {mark.line + 1}: a list or mapping as a key; expected a name")
         key = loader.construct_object(key_node)
         if key in seen:
-            mark = key_node.start_mark
             raise UserError(f"{mark.name}, line {mark.line + 1}: {key!r} stands twice; expected each name once")
         seen.add(key)
     return loader.construct_mapping(node)
@@ -207,5 +236,5 @@ def _refuse_duplicate_keys(file: Path) -> None:
             yaml.load(stream, _UniqueKeys)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not YAML ({str(error).replace(chr(10), ' ')})") from None

@@ -7,6 +7,7 @@ that a model brings, and never unpickles. `fingerprint` is cheap enough for plan
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import os
@@ -52,9 +53,27 @@ def tokenizer(place: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{place}: no tokenizer can be read ({str(error).splitlines()[0]})") from None
+        # False and not the default: by default transformers asks a person at a terminal whether to run it.
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # tokenizer files fail with whatever their parsers raise
+        raise UserError(f"{place}: no tokenizer can be read ({_reason(error)})") from None
+
+
+def context(place: Path) -> int | None:
+    """The context limit in tokens that a model's own configuration states, if it does."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{place}: its config.json cannot be used ({_reason(error)})") from None
+    limit = getattr(config, "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, or its name where it has nothing to say."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _checked(place: Path) -> Path:
@@ -66,13 +85,12 @@ def _checked(place: Path) -> Path:
 
 def _downloaded(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return _checked(Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({reason})") from None
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({_reason(error)})") from None
 
 
 def _version(package: str) -> str:
@@ -112,6 +130,7 @@ def _converted(gguf: Path) -> Path:
             fresh = Path(tempfile.mkdtemp(dir=place.parent))
             try:
                 _convert(gguf, fresh)
+                fresh.chmod(0o755)  # a temporary folder is its maker's alone; a cache may be a group's
                 fresh.rename(place)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
@@ -121,11 +140,17 @@ def _converted(gguf: Path) -> Path:
 def _convert(gguf: Path, place: Path) -> None:
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     options: dict[str, Any] = {"gguf_file": gguf.name, "dtype": torch.float32}
     # From 5.23 on, transformers may keep GGUF weights packed where it has a kernel for them.
     with contextlib.suppress(AttributeError):
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
-    model.save_pretrained(place)
+    try:
+        model.save_pretrained(place)
+    except SafetensorError as error:  # it hides the number of the system's error in its text
+        if f"os error {errno.ENOSPC}" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place)) from None
     transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(place)

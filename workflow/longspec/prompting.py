@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from longspec.errors import UserError
+
 
 def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -> list[int]:
     """Ids of the prompt of turn `len(answers)`: what was said so far and the next message.
 
     With `chat` the tokenizer's chat template wraps the messages; without, the texts follow each other.
+    UserError when there is no such template, or it refuses the messages: to go on without one would quietly
+    measure another task.
     """
     asked = turns[: len(answers) + 1]
     if not chat:
@@ -23,6 +27,20 @@ def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -
         messages.append({"role": "user", "content": turn})
         if number < len(answers):
             messages.append({"role": "assistant", "content": answers[number]})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(_wrapped(tokenizer, messages), add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{tokenizer.name_or_path}: this model has no chat template; expected `chat: false` on the data set, or "
+            "a model with a chat template"
+        )
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise UserError(f"{tokenizer.name_or_path}: the chat template refuses these messages ({error})") from None
+    return text

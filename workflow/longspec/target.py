@@ -41,7 +41,7 @@ class CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read."""
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention.NAME
             )
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]

@@ -1,30 +1,46 @@
 """Charts as inline SVG: text stays text, colours tell methods apart for colour-blind readers (Okabe and Ito).
 
-The same numbers give the same bytes. Colours of axes and text follow the page's style sheet.
+Contract: the same numbers give the same bytes; a method has one colour and one mark in all charts; axes and
+text take the page's own colour, so that a chart reads in light and dark; each chart carries a title and a
+description in words. Nothing is drawn that is not in a table. It does not know the page.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 matplotlib.use("Agg")
-PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 INK = "#123456"
 """A stand-in for the page's text colour; replaced by currentColor in the SVG."""
+PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", INK]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+LINES = ["-", "--", ":", "-."]
+HATCHES = ["", "////", "....", "xxxx"]
+"""Lines and hatches change where the colours begin again."""
+CELL = ["model", "dataset"]
+PAIR = [*CELL, "sample_id", "repeat"]
+NARROW, WIDE = 5.8, 7.2
+"""Inches (72 SVG units each): bars must fit a phone unscrolled, panels may scroll."""
+COLUMNS = 3
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "longspec",
     "font.family": "sans-serif",
-    "font.size": 10,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -36,93 +52,168 @@ STYLE = {
     # Names come from the user; a dollar sign in one is no formula.
     "text.parse_math": False,
 }
+LABEL: dict[str, Any] = {"va": "center", "fontsize": 8}
+Cell = tuple[str, str]
 
 
-def speedup_bars(table: pd.DataFrame) -> Markup:
-    """Speedup over vanilla by data set, one bar a method; a line at 1."""
-    groups = list(dict.fromkeys(zip(table["model"], table["dataset"], strict=True)))
-    methods = list(dict.fromkeys(table["method"]))
-    several = table["model"].nunique() > 1
+def speedup_bars(table: pd.DataFrame, methods: Sequence[str], baseline: str) -> Markup:
+    """Speedup of each method over the baseline by data set, a line at 1. `table` is speedup.csv."""
+    cells = _cells(table)
+    names = _names(cells)
+    height = 0.84 / max(len(methods), 1)
+    widest = max(1.0, table["speedup"].max()) * 1.1
 
-    def draw(axes: Axes) -> None:
-        height = 0.8 / max(len(methods), 1)
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
         for number, method in enumerate(methods):
-            rows = table[table["method"] == method].set_index(["model", "dataset"])["speedup"]
-            values = [rows.get(group, float("nan")) for group in groups]
-            places = [place + (number + 0.5) * height - 0.4 for place in range(len(groups))]
-            axes.barh(places, values, height * 0.9, color=_colour(number), label=method)
+            values = _values(table, method, cells)
+            places = [place + (number + 0.5) * height - 0.42 for place in range(len(cells))]
+            axes.barh(places, values, height * 0.86, label=method, linewidth=0.4, **_fill(number))
             for place, value in zip(places, values, strict=True):
                 if pd.notna(value):
-                    axes.text(value, place, f" {value:.2f}×", va="center", fontsize=9)
-        axes.axvline(1, color=INK, linewidth=1, linestyle="--")
-        axes.set_yticks(range(len(groups)), [f"{m} / {d}" if several else d for m, d in groups])
-        axes.invert_yaxis()
-        axes.set_xlim(0, max(1.1, table["speedup"].max() * 1.12) if len(table) else 1.1)
-        axes.set_xlabel("decode throughput relative to vanilla")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.1 / len(groups)), ncols=3)
+                    # A number that would lie across the line at 1 starts behind it.
+                    start = 1.0 if value < 1 < value + 0.09 * widest else value
+                    axes.annotate(f"{value:.2f}×", (start, place), (3, 0), textcoords="offset points", **LABEL)
+        axes.axvline(1, color=INK, linewidth=0.9, linestyle="--")
+        axes.set_yticks(range(len(cells)), names)
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlim=(0, widest), ylim=(len(cells) - 0.5, -0.5), xlabel=f"times the decode throughput of {baseline}")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.4, ncols=3)
 
-    return _svg(draw, 1.2 + 0.34 * len(groups) * max(len(methods), 1), "Speedup over vanilla by data set")
+    rows = 0.3 * len(cells) + 0.22 * len(cells) * len(methods)
+    words = _words(table, methods, cells, "speedup", "×")
+    return _svg(draw, (NARROW, 0.9 + rows), f"Speedup over {baseline} by data set", words)
 
 
-def time_scatter(timings: pd.DataFrame, baseline: str) -> Markup:
-    """Decode seconds of each sample: vanilla across, the method up. Below the diagonal is faster."""
-    key = ["model", "dataset", "sample_id", "repeat"]
-    base = timings[timings["method"] == baseline][[*key, "decode_seconds"]]
-    methods = [name for name in dict.fromkeys(timings["method"]) if name != baseline]
-    top = timings["decode_seconds"].max() * 1.05
+def position_lines(table: pd.DataFrame, methods: Sequence[str]) -> Markup:
+    """Conditional acceptance by position in the draft, a panel a data set. `table` is acceptance_by_position.csv."""
 
-    def draw(axes: Axes) -> None:
+    def panel(axes: Axes, rows: pd.DataFrame) -> None:
         for number, method in enumerate(methods):
-            pairs = timings[timings["method"] == method].merge(base, on=key, suffixes=("", "_vanilla"))
-            slower = pairs["decode_seconds"] > pairs["decode_seconds_vanilla"]
-            for rows, face in ((pairs[~slower], _colour(number)), (pairs[slower], "none")):
-                axes.scatter(
-                    rows["decode_seconds_vanilla"],
-                    rows["decode_seconds"],
-                    s=22,
-                    marker=MARKERS[number % len(MARKERS)],
-                    edgecolors=_colour(number),
-                    facecolors=face,
-                    label=f"{method} ({int(slower.sum())} of {len(pairs)} slower)" if face != "none" else None,
-                )
-        axes.plot([0, top], [0, top], color=INK, linewidth=1, linestyle="--")
-        axes.set(xlabel=f"{baseline}: decode seconds", ylabel="method: decode seconds")
-        axes.legend(loc="upper left")
-
-    return _svg(draw, 4.2, "Decode seconds of each sample, vanilla against method")
-
-
-def position_lines(table: pd.DataFrame) -> Markup:
-    """Conditional acceptance at each position of the draft, all data sets together."""
-
-    def draw(axes: Axes) -> None:
-        for number, (method, rows) in enumerate(table.groupby("method", sort=False)):
-            sums = rows.groupby("position")[["accepted", "offered"]].sum()
-            axes.plot(
-                sums.index,
-                sums["accepted"] / sums["offered"],
-                marker=MARKERS[number % len(MARKERS)],
-                color=_colour(number),
-                label=str(method),
-            )
-        axes.set(xlabel="position in the draft", ylabel="accepted, of those offered", ylim=(0, 1.02))
+            mine = rows[rows["method"] == method]
+            axes.plot(mine["position"], mine["acceptance_rate"], label=method, markersize=3.5, **_stroke(number))
+        axes.set(ylim=(0, 1.03))
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="lower right")
 
-    return _svg(draw, 3.4, "Conditional acceptance by position in the draft")
+    cells = _cells(table)
+    first = table[table["position"] == 1]
+    words = "At the first position: " + _words(first, methods, cells, "acceptance_rate", "")
+    title = "Conditional acceptance by position in the draft"
+    return _panels(table, cells, panel, 1.75, "position in the draft", "accepted, of those offered", title, words)
+
+
+def time_scatter(timings: pd.DataFrame, methods: Sequence[str], baseline: str) -> Markup:
+    """Decode seconds of each sample: the baseline across, the method up; above the diagonal, hollow, is slower."""
+    base = timings[timings["method"] == baseline][[*PAIR, "decode_seconds"]]
+    pairs = timings[timings["method"] != baseline].merge(base, on=PAIR, suffixes=("", "_baseline"))
+
+    def panel(axes: Axes, rows: pd.DataFrame) -> None:
+        top = rows[["decode_seconds", "decode_seconds_baseline"]].max().max() * 1.06
+        axes.plot([0, top], [0, top], color=INK, linewidth=0.9, linestyle="--")
+        for number, method in enumerate(methods):
+            mine = rows[rows["method"] == method]
+            slower = mine["decode_seconds"] > mine["decode_seconds_baseline"]
+            axes.scatter(
+                mine["decode_seconds_baseline"],
+                mine["decode_seconds"],
+                s=14,
+                marker=MARKERS[number % len(MARKERS)],
+                linewidths=0.8,
+                edgecolors=_colour(number),
+                facecolors=["none" if slow else _colour(number) for slow in slower],
+            )
+            # The legend shows the full mark even where the first sample was slower.
+            axes.scatter([], [], s=14, marker=MARKERS[number % len(MARKERS)], color=_colour(number), label=method)
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5))
+
+    slower = pairs["decode_seconds"] > pairs["decode_seconds_baseline"]
+    words = "; ".join(
+        f"{method}: {int(slower[mine].sum())} of {int(mine.sum())} samples slower than {baseline}"
+        for method, mine in ((method, pairs["method"] == method) for method in methods)
+    )
+    title = f"Decode seconds of each sample, {baseline} against each method"
+    across, up = f"decode seconds, {baseline}", "decode seconds, method"
+    return _panels(pairs, _cells(pairs), panel, 2.25, across, up, title, words)
+
+
+def _cells(table: pd.DataFrame) -> list[Cell]:
+    return list(dict.fromkeys(zip(table["model"], table["dataset"], strict=True)))
+
+
+def _names(cells: Sequence[Cell]) -> list[str]:
+    """What a panel or a group of bars is called: the model only where there are several."""
+    several = len({model for model, _ in cells}) > 1
+    return [f"{model}\n{dataset}" if several else dataset for model, dataset in cells]
+
+
+def _values(table: pd.DataFrame, method: str, cells: Sequence[Cell], column: str = "speedup") -> list[float]:
+    rows = table[table["method"] == method].set_index(CELL)[column]
+    return [rows.get(cell, float("nan")) for cell in cells]
+
+
+def _words(table: pd.DataFrame, methods: Sequence[str], cells: Sequence[Cell], column: str, unit: str) -> str:
+    """The chart's numbers as a sentence, for who cannot see it."""
+    parts: dict[str, list[str]] = {name.replace("\n", " / "): [] for name in _names(cells)}
+    for method in methods:
+        for part, value in zip(parts.values(), _values(table, method, cells, column), strict=True):
+            part.append(f"{method} {value:.2f}{unit}" if pd.notna(value) else f"{method} none")
+    return "; ".join(f"{name}: {', '.join(part)}" for name, part in parts.items()) + "."
 
 
 def _colour(number: int) -> str:
     return PALETTE[number % len(PALETTE)]
 
 
-def _svg(draw: Callable[[Axes], None], height: float, title: str) -> Markup:
-    """One figure, 7.6 inches wide, as an <svg> element with its title for screen readers."""
+def _fill(number: int) -> dict[str, str]:
+    return {"color": _colour(number), "edgecolor": INK, "hatch": HATCHES[number // len(PALETTE) % len(HATCHES)]}
+
+
+def _stroke(number: int) -> dict[str, str]:
+    line = LINES[number // len(PALETTE) % len(LINES)]
+    return {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)], "linestyle": line}
+
+
+def _panels(
+    table: pd.DataFrame,
+    cells: Sequence[Cell],
+    panel: Callable[[Axes, pd.DataFrame], None],
+    height: float,
+    across: str,
+    up: str,
+    title: str,
+    words: str,
+) -> Markup:
+    """One small chart a model and data set, `height` inches each, with one legend above all."""
+    columns = min(COLUMNS, len(cells))
+    rows = -(-len(cells) // columns)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for number, axes in enumerate(grid.flat):
+            if number >= len(cells):
+                axes.remove()
+                continue
+            model, dataset = cells[number]
+            axes.set_title(_names(cells)[number], loc="left")
+            panel(axes, table[(table["model"] == model) & (table["dataset"] == dataset)])
+        figure.supxlabel(across, fontsize=9)
+        figure.supylabel(up, fontsize=9)
+        marks, names = grid.flat[0].get_legend_handles_labels()
+        figure.legend(marks, names, loc="outside upper left", ncols=3)
+
+    return _svg(draw, (WIDE, 0.6 + rows * (height + 0.35)), title, words)
+
+
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float], title: str, words: str) -> Markup:
+    """One figure as an <svg> element that carries its title and description."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.6, height))
-        draw(axes)
+        figure = plt.figure(figsize=size, layout="constrained")
+        draw(figure)
         text = io.StringIO()
-        figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata=nothing)
         plt.close(figure)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
@@ -130,7 +221,9 @@ def _svg(draw: Callable[[Axes], None], height: float, title: str) -> Markup:
     prefix = re.sub(r"\W+", "-", title.lower())
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{prefix}-", svg)
-    head = f'<svg role="img" aria-label="{escape(title)}"'
-    svg = re.sub(r'^<svg width="[^"]+" height="[^"]+"|^<svg', head, svg, count=1)
-    svg = re.sub(r'^(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
-    return Markup(re.sub(r'^(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg))
+    opening, rest = svg.split(">", 1)
+    # The page decides the size; the viewBox keeps the proportions.
+    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
+    label = f' role="img" aria-labelledby="{prefix}-title" aria-describedby="{prefix}-words">'
+    head = f'<title id="{prefix}-title">{escape(title)}</title><desc id="{prefix}-words">{escape(words)}</desc>'
+    return Markup(opening + label + head + rest)

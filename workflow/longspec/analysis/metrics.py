@@ -15,6 +15,22 @@ import pandas as pd
 from longspec.analysis.runs import Run
 
 NAMES = ["model", "dataset", "method"]
+TIMING_COLUMNS = [
+    *NAMES,
+    "sample_id",
+    "repeat",
+    "prompt_tokens",
+    "output_tokens",
+    "verification_steps",
+    "drafted_tokens",
+    "accepted_tokens",
+    "prefill_seconds",
+    "drafter_prefill_seconds",
+    "decode_seconds",
+    "stop_reason",
+    "turns",
+]
+TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason"]
 POSITION_COLUMNS = [*NAMES, "position", "offered", "accepted", "acceptance_rate"]
 
 
@@ -41,12 +57,12 @@ def timings(run: Run) -> pd.DataFrame:
                 "turns": len(turns),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=TIMING_COLUMNS)
 
 
 def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
     """One row of throughput.csv."""
-    sums = timings.sum(numeric_only=True)
+    sums = _sums(timings)
     rates = rates_of(timings)
     return {
         **run.names,
@@ -61,20 +77,25 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
     }
 
 
+def _sums(timings: pd.DataFrame) -> pd.Series[float]:
+    """The sum of every column of numbers; 0 where there are no rows."""
+    return timings.drop(columns=[name for name in timings if name in TEXT_COLUMNS]).astype(float).sum()
+
+
 def rates_of(timings: pd.DataFrame) -> dict[str, float | None]:
-    """Tokens per second of these samples, decoding and end to end; None where nothing was decoded."""
-    sums = timings.sum(numeric_only=True)
+    """Tokens per second of these samples, decoding and end to end; None where there was nothing to time."""
+    sums = _sums(timings)
     seconds = sums.prefill_seconds + sums.drafter_prefill_seconds + sums.decode_seconds
     decoded = sums.output_tokens - sums.turns
     return {
-        "decode": decoded / sums.decode_seconds if decoded else None,
+        "decode": decoded / sums.decode_seconds if decoded and sums.decode_seconds else None,
         "end_to_end": sums.output_tokens / seconds if seconds else None,
     }
 
 
-def acceptance(timings: pd.DataFrame, run: Run, baseline: bool) -> dict[str, object]:
-    """One row of acceptance.csv; the baseline drafts nothing, so its counts are empty and not 0."""
-    sums = timings.sum(numeric_only=True)
+def acceptance(timings: pd.DataFrame, run: Run, drafts: bool) -> dict[str, object]:
+    """One row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
+    sums = _sums(timings)
     steps = int(sums.verification_steps)
     row: dict[str, object] = {
         **run.names,
@@ -85,7 +106,7 @@ def acceptance(timings: pd.DataFrame, run: Run, baseline: bool) -> dict[str, obj
         "verification_steps": None,
         "drafted_per_step": None,
     }
-    if baseline:
+    if not drafts:
         return row
     drafted, accepted = int(sums.drafted_tokens), int(sums.accepted_tokens)
     return {

@@ -29,18 +29,19 @@ def refuse_unlike(run: Run, baseline: Run) -> None:
 def compare(run: Run, timings: pd.DataFrame, baseline: Run, base_timings: pd.DataFrame) -> dict[str, object]:
     """One row of speedup.csv."""
     refuse_unlike(run, baseline)
-    keys = timings[KEY].merge(base_timings[KEY], on=KEY)
-    ours = rates_of(timings.merge(keys, on=KEY))
-    theirs = rates_of(base_timings.merge(keys, on=KEY))
+    pairs = timings.merge(base_timings, on=KEY, suffixes=("", "_baseline"))
+    ours = rates_of(timings.merge(pairs[KEY], on=KEY))
+    theirs = rates_of(base_timings.merge(pairs[KEY], on=KEY))
     same, first = _identical(run, baseline)
     return {
         **run.names,
-        "samples_paired": len(keys),
+        "samples_paired": len(pairs),
         "speedup": _ratio(ours["decode"], theirs["decode"]),
         "end_to_end_speedup": _ratio(ours["end_to_end"], theirs["end_to_end"]),
         "identical_outputs": same,
         "baseline": baseline.method,
         "first_divergence_position": first,
+        "samples_slower": int((pairs["decode_seconds"] > pairs["decode_seconds_baseline"]).sum()),
     }
 
 
@@ -53,7 +54,9 @@ def _identical(run: Run, baseline: Run) -> tuple[int, int | None]:
     outputs = {(s.sample_id, s.repeat): [turn.output_ids for turn in s.turns] for s in baseline.samples}
     same, positions = 0, []
     for sample in run.samples:
-        ours, theirs = [turn.output_ids for turn in sample.turns], outputs[sample.sample_id, sample.repeat]
+        ours, theirs = [turn.output_ids for turn in sample.turns], outputs.get((sample.sample_id, sample.repeat))
+        if theirs is None:
+            continue
         if ours == theirs:
             same += 1
             continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from longspec.errors import UserError
@@ -29,8 +31,17 @@ OPTIONS = {
 
 
 def fingerprint(options: dict[str, Any]) -> str:
-    """The repository and revision; pin the revision to be sure."""
-    return "@".join(str(options.get(key)) for key in ("repository", "config_name", "split", "revision"))
+    """The repository and revision (pin the revision to be sure), or the contents of a local folder."""
+    name = "@".join(str(options.get(key)) for key in ("repository", "config_name", "split", "revision"))
+    place = Path(options["repository"])
+    if not place.is_dir():
+        return name
+    digest = hashlib.sha256(name.encode())
+    for path in sorted(path for path in place.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(place)} {content}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -54,5 +65,14 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 f"data set {options['repository']}, row {number}: has no field {id_field!r}; it has {', '.join(row)}"
             )
         name = row[id_field] if id_field is not None else number
-        if id_range is None or id_range[0] <= int(name) <= id_range[1]:
+        if id_range is None or id_range[0] <= _number(name, options["repository"], number) <= id_range[1]:
             yield str(name) if id_field is not None else f"row-{number}", dict(row)
+
+
+def _number(name: Any, repository: str, row: int) -> int:
+    try:
+        return int(name)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"data set {repository}, row {row}: id {name!r} found; id_range expects whole numbers"
+        ) from None

@@ -31,10 +31,20 @@ def fingerprint(options: dict[str, Any]) -> str:
 def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows in the file's order."""
     path, id_field = Path(options["path"]), options.get("id_field")
+    lines: dict[str, int] = {}
     for number, row in read_rows(path):
         if id_field is None:
             yield f"line-{number}", row
-        elif id_field in row:
-            yield str(row[id_field]), row
-        else:
+            continue
+        if id_field not in row:
             raise UserError(f"{path}, line {number}: has no field {id_field!r}; it has {', '.join(row)}")
+        value = row[id_field]
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise UserError(f"{path}, line {number}: {id_field!r} is {value!r}; expected a text or a whole number")
+        if str(value) in lines:
+            raise UserError(
+                f"{path}, line {number}: two samples are called {str(value)!r}, the other is in line "
+                f"{lines[str(value)]}; expected one sample an id"
+            )
+        lines[str(value)] = number
+        yield str(value), row

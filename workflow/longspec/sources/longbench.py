@@ -20,7 +20,7 @@ OPTIONS = {
     "path": {
         "type": ["string", "null"],
         "default": None,
-        "description": "A local data.zip, or the task's own JSONL file; null fetches the archive from the hub.",
+        "description": "A local data.zip, folder of TASK.jsonl files or one such file; null fetches from the hub.",
     },
     "revision": {"type": ["string", "null"], "default": None, "description": "A commit of the hub repository."},
 }
@@ -30,27 +30,44 @@ REPOSITORY = "THUDM/LongBench"
 def fingerprint(options: dict[str, Any]) -> str:
     """Hash of the local file, or the hub revision."""
     if options.get("path"):
-        return jsonl.fingerprint(options)
+        return jsonl.fingerprint({"path": str(_local(options))})
     return f"{REPOSITORY}@{options.get('revision')}"
 
 
 def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows in the task's order, named by their line; `_id` stays a field of the row."""
-    path = Path(options["path"]) if options.get("path") else _fetch(options.get("revision"))
+    path = _local(options) if options.get("path") else _fetch(options.get("revision"))
     if not zipfile.is_zipfile(path):
         yield from jsonl.read({"path": str(path)})
         return
-    with zipfile.ZipFile(path) as archive:
-        wanted = f"{options['task']}.jsonl"
-        members = [name for name in archive.namelist() if Path(name).name == wanted]
-        if not members:
-            raise UserError(f"{path}: has no member {wanted}; expected LongBench's data.zip")
-        with archive.open(members[0]) as member:
-            for number, line in enumerate(io.TextIOWrapper(member, "utf-8"), start=1):
-                try:
-                    yield f"line-{number}", json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{path}, {members[0]}, line {number}: not JSON ({error.msg})") from None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield from _member(path, archive, f"{options['task']}.jsonl")
+    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: damaged ({error}); expected LongBench's data.zip") from None
+
+
+def _local(options: dict[str, Any]) -> Path:
+    path = Path(options["path"])
+    return path / f"{options['task']}.jsonl" if path.is_dir() else path
+
+
+def _member(path: Path, archive: zipfile.ZipFile, wanted: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    members = [name for name in archive.namelist() if Path(name).name == wanted]
+    if not members:
+        raise UserError(f"{path}: has no member {wanted}; expected LongBench's data.zip")
+    with archive.open(members[0]) as member:
+        for number, line in enumerate(io.TextIOWrapper(member, "utf-8"), start=1):
+            if not line.strip():
+                continue
+            where = f"{path}, {members[0]}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{where}: not JSON ({error.msg}); expected one object a line") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: {type(row).__name__} found; expected one JSON object a line")
+            yield f"line-{number}", row
 
 
 def _fetch(revision: str | None) -> Path:

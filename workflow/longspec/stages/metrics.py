@@ -19,12 +19,12 @@ def build(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
     for model, dataset in runs.cells(grid):
         for method in grid["methods"]:
             run = runs.read(results, model, dataset, method)
-            baseline = method == grid["baseline"]
+            drafts = method != grid["baseline"] and _has_drafter(run)
             rows = metrics.timings(run)
             timings.append(rows)
             throughput.append(metrics.throughput(rows, run))
-            acceptance.append(metrics.acceptance(rows, run, baseline))
-            if not baseline:
+            acceptance.append(metrics.acceptance(rows, run, drafts))
+            if drafts:
                 positions.append(metrics.acceptance_by_position(run))
     counts = ["drafted_tokens", "accepted_tokens", "verification_steps"]
     return {
@@ -35,6 +35,12 @@ def build(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
         if positions
         else pd.DataFrame(columns=metrics.POSITION_COLUMNS),
     }
+
+
+def _has_drafter(run: runs.Run) -> bool:
+    """Whether the job's method entry names one; a second plain variant has none."""
+    entry: dict[str, Any] = run.facts.get("spec", {}).get("method", {"drafter": None})
+    return "drafter" in entry
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

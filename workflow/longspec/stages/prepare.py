@@ -26,7 +26,7 @@ class Preparer:
         self.dataset = dataset
         self.tokenizer = model_files.tokenizer(folder)
         self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
-        self.longest = self._longest(_context(folder, model))
+        self.longest = self._longest(model.get("context") or model_files.context(folder))
         self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)
 
     def _longest(self, context: int | None) -> int | None:
@@ -79,6 +79,11 @@ class Preparer:
 
     def _prompt(self, sample_id: str, row: dict[str, Any]) -> Prompt | None:
         turns = templates.messages(self.dataset, self.template, sample_id, row)
+        if any("\ud800" <= letter <= "\udfff" for turn in turns for letter in turn):
+            raise UserError(
+                f"dataset {self.dataset['name']}, sample {sample_id}: half of a UTF-16 pair in its text; expected "
+                "Unicode characters"
+            )
         ids = self._ids(turns)
         if not ids:
             raise UserError(
@@ -115,31 +120,22 @@ class Preparer:
         )
 
 
-def _context(folder: Path, model: dict[str, Any]) -> int | None:
-    """The context limit in tokens: the model entry's, or that of the model's own configuration."""
-    if model.get("context"):
-        return int(model["context"])
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder).get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    return int(limit) if limit else None
-
-
 def write(path: Path, prompts: list[Prompt], counts: dict[str, int]) -> None:
-    """Both files, each by renaming a finished one."""
-    summary = path.with_name("prompts_summary.json")
+    """Both files, by renaming finished ones: neither is named before both are on the disk."""
     texts = {
+        path.with_name("prompts_summary.json"): json.dumps(counts, indent=2) + "\n",
         path: "".join(map(to_line, prompts)),
-        summary: json.dumps(counts, indent=2) + "\n",
     }
-    for place, text in texts.items():
-        unfinished = place.with_name(place.name + ".unfinished")
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(place)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = {place: place.with_name(place.name + ".unfinished") for place in texts}
+    try:
+        for place, text in texts.items():
+            unfinished[place].write_text(text, encoding="utf-8")
+        for place in texts:
+            unfinished[place].replace(place)
+    finally:
+        for place in texts:
+            unfinished[place].unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> None:

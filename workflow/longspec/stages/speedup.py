@@ -11,7 +11,16 @@ from longspec.analysis import metrics, runs, speedup, tables
 from longspec.stages._run import run as run_stage
 from longspec.stages.metrics import arguments
 
-COLUMNS = [*metrics.NAMES, "samples_paired", "speedup", "end_to_end_speedup", "identical_outputs"]
+COLUMNS = [
+    *metrics.NAMES,
+    "samples_paired",
+    "speedup",
+    "end_to_end_speedup",
+    "identical_outputs",
+    "baseline",
+    "first_divergence_position",
+    "samples_slower",
+]
 
 
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
@@ -24,7 +33,7 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
             if method != grid["baseline"]:
                 run = runs.read(results, model, dataset, method)
                 rows.append(speedup.compare(run, metrics.timings(run), baseline, base_timings))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "baseline", "first_divergence_position"])
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"first_divergence_position": "Int64"})
 
 

@@ -1,0 +1,81 @@
+"""A small results folder with real records, so few that every figure can be worked out by hand.
+
+Vanilla: a 4 tokens in 3 s, b (two turns) 2 + 2 tokens in 0.5 + 0.5 s: 8 decoded tokens in 4 s; 11 output tokens
+in 6 s with the prefill. Chain: the same tokens in 1.6 s of decoding and 3.8 s in all; its sample b differs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, to_line
+
+GRID: dict[str, Any] = {"cells": {"m": ["d"]}, "methods": ["vanilla", "chain"], "baseline": "vanilla"}
+CONDITIONS: dict[str, Any] = {
+    "prompts_sha256": "x",
+    "sampling": "greedy",
+    "dtype": "float32",
+    "attention": "tree",
+    "engine": "eager",
+    "device": "a CPU",
+    "threads": 2,
+    "max_new_tokens": 5,
+    "context_tokens": 64,
+    "warmup": 1,
+    "repeats": 1,
+}
+HOSTILE = "<script>alert(1)</script>"
+TEXTS = [f"{HOSTILE} & <b>bold</b>"]
+
+
+def turn(ids: list[int], steps: list[tuple[int, int, int]], prefill: float, drafter: float, decode: float) -> Turn:
+    return Turn(10, "h", ids, steps, prefill, drafter, decode, "limit")
+
+
+VANILLA = [
+    Sample("a", 0, [turn([1, 2, 3, 4, 5], [(0, 0, 0)] * 4, 1.0, 0.0, 3.0)], TEXTS),
+    Sample("b", 0, [turn([1, 2, 3], [(0, 0, 0)] * 2, 1.0, 0.0, 0.5), turn([1, 2, 3], [(0, 0, 0)] * 2, 0.0, 0.0, 0.5)]),
+]
+CHAIN = [
+    Sample("a", 0, [turn([1, 2, 3, 4, 5], [(3, 3, 2), (3, 1, 0)], 1.0, 0.1, 1.0)], TEXTS),
+    Sample("b", 0, [turn([1, 2, 9], [(3, 2, 1)], 1.0, 0.1, 0.3), turn([1, 2, 3], [(3, 2, 1)], 0.0, 0.0, 0.3)]),
+]
+
+
+def write_run(results: Path, method: str, samples: list[Sample], dataset: str = "d", **conditions: Any) -> None:
+    """One job's files."""
+    folder = results / "m" / dataset / method
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "samples.jsonl").write_text("".join(map(to_line, samples)), encoding="utf-8")
+    entry = {"name": method, "method": "vanilla"}
+    if method == "chain":
+        entry = {"name": method, "method": "sequential", "drafter": "ngram"}
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        "spec": {"method": entry},
+        "conditions": {**CONDITIONS, **conditions},
+        "peak_memory_bytes": 2**20,
+        "started": "2026-01-01T10:00:00+00:00",
+        "environment": {"device_name": f"a CPU {HOSTILE}", "packages": {"torch": "2.14.1"}},
+    }
+    (folder / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:
+    """One data set's prompts and their summary."""
+    folder = results / "m" / dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    prompts = [Prompt(name, ["hi"], [1], True) for name in ids]
+    (folder / "prompts.jsonl").write_text("".join(map(to_line, prompts)), encoding="utf-8")
+    summary = {"kept": len(ids), "too_short": 31, "too_long": 41, "truncated": 1}
+    (folder / "prompts_summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+def write_all(results: Path, dataset: str = "d", **conditions: Any) -> Path:
+    """Vanilla and chain on one data set."""
+    write_prompts(results, ["a", "b"], dataset)
+    write_run(results, "vanilla", VANILLA, dataset, **conditions)
+    write_run(results, "chain", CHAIN, dataset, **conditions)
+    return results

@@ -1,0 +1,159 @@
+"""Timings, throughput and acceptance against figures worked out by hand (see tests/results_folder.py)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts, write_run
+
+from longspec.analysis import tables
+from longspec.errors import UserError
+from longspec.records import Sample
+from longspec.stages import metrics
+
+FILES = ("timings.csv", "throughput.csv", "acceptance.csv", "acceptance_by_position.csv")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_all(tmp_path)
+
+
+def run(results: Path, grid: dict = GRID) -> None:
+    metrics.main(["--grid", json.dumps(grid), "--results", str(results)])
+
+
+def test_a_row_of_timings_is_the_sum_over_turns(results):
+    rows = metrics.build(GRID, results)["timings"].set_index(["method", "sample_id"])
+    row = rows.loc[("chain", "b")]
+    assert (row["repeat"], row.prompt_tokens, row.output_tokens, row.turns) == (0, 20, 6, 2)
+    assert (row.verification_steps, row.drafted_tokens, row.accepted_tokens) == (2, 6, 2)
+    assert (row.prefill_seconds, row.drafter_prefill_seconds, row.decode_seconds) == (1.0, 0.1, 0.6)
+    assert row.stop_reason == "limit+limit"
+
+
+def test_throughput_is_a_ratio_of_sums_without_the_first_token_of_each_turn(results):
+    rows = metrics.build(GRID, results)["throughput"].set_index("method")
+    assert rows.throughput_tokens_per_second["vanilla"] == pytest.approx(8 / 4)
+    assert rows.throughput_tokens_per_second["chain"] == pytest.approx(8 / 1.6)
+    assert rows.end_to_end_tokens_per_second["vanilla"] == pytest.approx(11 / 6)
+    assert rows.end_to_end_tokens_per_second["chain"] == pytest.approx(11 / 3.8)
+
+
+def test_acceptance(results):
+    built = metrics.build(GRID, results)
+    row = built["acceptance"].set_index("method").loc["chain"]
+    assert (row.drafted_tokens, row.accepted_tokens, row.verification_steps) == (12, 4, 4)
+    assert row.acceptance_rate == pytest.approx(4 / 12)
+    assert row.acceptance_length == pytest.approx(8 / 4)
+
+
+def test_acceptance_by_position_counts_only_steps_that_had_a_draft_to_check_there(results):
+    rows = metrics.build(GRID, results)["acceptance_by_position"]
+    assert set(rows.method) == {"chain"}
+    assert rows.position.tolist() == [1, 2, 3]
+    assert rows.offered.tolist() == [4, 3, 1]
+    assert rows.accepted.tolist() == [3, 1, 0]
+    assert rows.acceptance_rate.tolist() == pytest.approx([3 / 4, 1 / 3, 0])
+
+
+def test_without_a_drafter_acceptance_is_empty_and_not_zero(results):
+    write_run(results, "again", VANILLA)
+    run(results, {**GRID, "methods": ["vanilla", "chain", "again"]})
+    lines = (results / "acceptance.csv").read_text().splitlines()
+    assert [lines[1], lines[3]] == ["m,d,vanilla,,,,,,", "m,d,again,,,,,,"]
+    assert lines[2].startswith("m,d,chain,12,4,0.333")
+
+
+def test_a_drafter_that_never_drafted_counts_zero_and_has_no_rate(results):
+    idle = [replace(s, turns=[replace(t, steps=[(0, 0, 0)] * len(t.steps)) for t in s.turns]) for s in CHAIN]
+    write_run(results, "chain", idle)
+    row = metrics.build(GRID, results)["acceptance"].iloc[1]
+    assert row.drafted_tokens == 0
+    assert pd.isna(row.acceptance_rate)
+    assert metrics.build(GRID, results)["acceptance_by_position"].empty
+
+
+def test_answers_of_one_token_have_no_throughput_and_do_not_divide_by_zero(results):
+    one = [Sample(name, 0, [turn([7], [], 0.5, 0.0, 0.0)]) for name in "ab"]
+    write_run(results, "chain", one)
+    row = metrics.build(GRID, results)["throughput"].iloc[1]
+    assert pd.isna(row.throughput_tokens_per_second)
+    assert row.end_to_end_tokens_per_second == pytest.approx(2 / 1)
+    run(results)
+    assert "m,d,chain,2,2,0.0,,2.0," in (results / "throughput.csv").read_text()
+
+
+def test_a_decode_too_short_for_the_clock_has_no_throughput(results):
+    write_run(results, "chain", [Sample(name, 0, [turn([7, 8], [(1, 1, 1)], 0.5, 0.0, 0.0)]) for name in "ab"])
+    assert pd.isna(metrics.build(GRID, results)["throughput"].iloc[1].throughput_tokens_per_second)
+
+
+def test_no_samples_at_all_give_empty_cells(results):
+    write_prompts(results, [])
+    for method in GRID["methods"]:
+        write_run(results, method, [])
+    run(results)
+    assert (results / "throughput.csv").read_text().splitlines()[1].startswith("m,d,vanilla,0,0,0.0,,,")
+
+
+@pytest.mark.parametrize(("edit", "message"), [(lambda s: s[:1], "0 times"), (lambda s: s + s[:1], "2 times")])
+def test_a_missing_or_doubled_sample_is_refused_and_nothing_is_written(results, edit, message):
+    write_run(results, "chain", edit(CHAIN))
+    with pytest.raises(UserError, match=message):
+        run(results)
+    assert not list(results.glob("*.csv"))
+
+
+@pytest.mark.parametrize("name", ["run.json", "samples.jsonl"])
+def test_another_schema_version_is_refused(results, name):
+    file = results / "m" / "d" / "chain" / name
+    file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    with pytest.raises(UserError, match=r"schema_version is 99, this version reads 1"):
+        metrics.build(GRID, results)
+
+
+def test_columns_keep_their_names_and_order(results):
+    run(results)
+    starts = {
+        "timings.csv": "model,dataset,method,sample_id,repeat,prompt_tokens,output_tokens,verification_steps,"
+        "drafted_tokens,accepted_tokens,prefill_seconds,drafter_prefill_seconds,decode_seconds,stop_reason",
+        "throughput.csv": "model,dataset,method,samples,output_tokens,decode_seconds,throughput_tokens_per_second,"
+        "end_to_end_tokens_per_second,peak_memory_bytes",
+        "acceptance.csv": "model,dataset,method,drafted_tokens,accepted_tokens,acceptance_rate,acceptance_length,"
+        "verification_steps",
+        "acceptance_by_position.csv": "model,dataset,method,position,offered,accepted,acceptance_rate",
+    }
+    for name, start in starts.items():
+        assert (results / name).read_text().startswith(start), name
+
+
+def test_tables_read_back_exactly_and_are_the_same_bytes_each_time(results):
+    run(results)
+    first = {name: (results / name).read_bytes() for name in FILES}
+    built = metrics.build(GRID, results)["timings"]
+    assert tables.read(results / "timings.csv").decode_seconds.tolist() == built.decode_seconds.tolist()
+    run(results)
+    assert {name: (results / name).read_bytes() for name in FILES} == first
+
+
+def test_the_stage_prints_its_tables(results, capsys):
+    run(results)
+    printed = capsys.readouterr().out
+    assert "throughput_tokens_per_second" in printed
+    assert "acceptance_length" in printed
+
+
+def test_analysis_imports_no_torch():
+    code = (
+        "import sys, longspec.stages.metrics, longspec.stages.speedup, longspec.stages.report;"
+        "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    workflow = str(Path(__file__).parents[2] / "workflow")
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": workflow}, check=False).returncode == 0

@@ -1,0 +1,68 @@
+"""From messages to ids: a later turn's prompt continues the one before, and nothing is added twice."""
+
+from __future__ import annotations
+
+import pytest
+import tiny_folder
+
+from longspec import model_files, prompting
+from longspec.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder.make(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def tokenizer(folder):
+    return model_files.tokenizer(folder)
+
+
+def test_plain_text_is_the_tokenizers_own(tokenizer):
+    assert prompting.turn_ids(tokenizer, ["abc"], [], chat=False) == tokenizer("abc")["input_ids"]
+
+
+def test_without_chat_turns_and_answers_follow_each_other(tokenizer):
+    ids = prompting.turn_ids(tokenizer, ["ab", "ef", "ij"], ["cd", "gh"], chat=False)
+    assert ids == tokenizer("abcdefghij")["input_ids"]
+
+
+def test_turns_not_yet_asked_are_not_in_the_prompt(tokenizer):
+    for chat in (False, True):
+        alone = prompting.turn_ids(tokenizer, ["ab"], [], chat=chat)
+        assert prompting.turn_ids(tokenizer, ["ab", "cd"], [], chat=chat) == alone
+
+
+def test_with_chat_each_message_is_wrapped_once(tokenizer):
+    ids = prompting.turn_ids(tokenizer, ["ab", "ef"], ["cd"], chat=True)
+    assert tokenizer.decode(ids) == "<s>ab</s><s>cd</s><s>ef</s><s>"
+
+
+def test_roles_alternate_from_the_user(tokenizer):
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'][0] }}{% endfor %}"
+    ids = prompting.turn_ids(tokenizer, ["x", "x"], ["x"], chat=True)
+    assert tokenizer.decode(ids) == "uau"
+
+
+def test_a_template_with_a_start_token_gets_no_second_one(tokenizer):
+    # Llama-like tokenizers put one before any text; the chat template already did.
+    from tokenizers import processors
+
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    assert prompting.turn_ids(tokenizer, ["ab"], [], chat=False).count(tokenizer.bos_token_id) == 1
+    assert tokenizer.decode(prompting.turn_ids(tokenizer, ["ab"], [], chat=True)) == "<s>ab</s><s>"
+
+
+def test_no_chat_template_is_refused_not_skipped(tokenizer):
+    tokenizer.chat_template = None
+    with pytest.raises(UserError, match="no chat template"):
+        prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
+
+
+def test_a_template_that_refuses_gives_its_reason(tokenizer):
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(UserError, match=r"refuses these messages .*roles must alternate"):
+        prompting.turn_ids(tokenizer, ["ab"], [], chat=True)

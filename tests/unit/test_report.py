@@ -1,0 +1,186 @@
+"""The report: complete, readable without colour or sight, safe with any text, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from results_folder import CONDITIONS, GRID, VANILLA, turn, write_all, write_run
+
+from longspec.records import Sample
+from longspec.stages import metrics, report, speedup
+
+CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
+
+
+def render(results: Path, grid: dict = GRID) -> str:
+    arguments = ["--grid", json.dumps(grid), "--results", str(results)]
+    metrics.main(arguments)
+    speedup.main(arguments)
+    output = results / "made" / "index.html"
+    report.main([*arguments, "--config", json.dumps(CONFIG), "--output", str(output)])
+    return output.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_all(tmp_path)
+
+
+@pytest.fixture
+def page(results: Path) -> str:
+    return render(results)
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text, of a page; void and SVG tags too."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def svgs(page: str) -> list[str]:
+    return re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+
+
+def test_what_a_model_or_a_machine_says_shows_as_text(page):
+    parsed = Page(page)
+    assert not {"script", "b"} & {tag for tag, _ in parsed.tags}
+    shown = "".join(parsed.text)
+    assert "<script>alert(1)</script> & <b>bold</b>" in shown
+    assert "a CPU <script>alert(1)</script>" in shown
+
+
+def test_the_page_needs_no_network(page):
+    loading = ("src", "href", "xlink:href", "srcset", "action", "data", "poster")
+    links = [value or "" for _, attributes in Page(page).tags for name, value in attributes.items() if name in loading]
+    assert links
+    assert not [link for link in links if not link.startswith(("#", "data:,"))]
+    assert "@import" not in page
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
+    assert set(re.findall(r'aria-(?:labelledby|describedby)="([^"]+)"', page)) <= set(ids)
+
+
+def test_each_chart_is_xml_with_its_title_and_its_numbers_in_words(page):
+    assert len(svgs(page)) == 3
+    described = []
+    for svg in svgs(page):
+        title, words = list(ET.fromstring(svg))[:2]
+        assert title.tag.endswith("title")
+        assert words.tag.endswith("desc")
+        assert title.text
+        described.append(words.text)
+    assert "d: chain 2.50×." in described
+    assert "At the first position: d: chain 0.75." in described
+    assert "chain: 0 of 2 samples slower than vanilla" in described
+
+
+def test_texts_of_charts_stay_text_in_the_colour_of_the_page(page):
+    bars = svgs(page)[0]
+    assert ">2.50×</text>" in bars
+    assert "currentColor" in bars
+    assert "#123456" not in page
+
+
+def test_slower_samples_have_hollow_marks(results):
+    assert _marks(svgs(render(results))[-1]) == {"filled": 2, "hollow": 0}
+    slow = [Sample(s.sample_id, 0, [turn(t.output_ids, t.steps, 1, 0, 9) for t in s.turns]) for s in VANILLA]
+    write_run(results, "chain", slow)
+    assert _marks(svgs(render(results))[-1]) == {"filled": 0, "hollow": 2}
+
+
+def _marks(svg: str) -> dict[str, int]:
+    """Marks in the panels, the legend's aside."""
+    styles = re.findall(r'<use [^>]*style="([^"]*)"', svg)
+    styles = [style for style in styles if "#0072b2" in style.lower()]
+    hollow = sum("fill: none" in style for style in styles)
+    return {"filled": len(styles) - hollow - 1, "hollow": hollow}
+
+
+def test_a_method_keeps_its_colour_when_another_has_nothing_to_show(results):
+    write_run(results, "idle", VANILLA)
+    grid = {**GRID, "methods": ["vanilla", "idle", "chain"]}
+    bars, positions, _ = svgs(render(results, grid))
+    for svg in (bars, positions):
+        assert "#e69f00" in svg.lower()
+
+
+def test_figures_are_those_of_the_tables(page):
+    shown = " ".join(Page(page).text)
+    for figure in ("2.50×", "identical output: 1 of 2", "0.333", "5.000", "1 MiB"):
+        assert figure in shown
+
+
+def test_the_baselines_acceptance_is_a_dash(page):
+    row = re.search(r"<td>vanilla</td>((?:<td[^>]*>–</td>){6})</tr>", page)
+    assert row
+
+
+def test_prompts_dropped_and_truncated_are_shown(results, page):
+    assert re.search(r">31</td>.*?>41</td>.*?>1</td>", page)
+    (results / "m" / "d" / "prompts_summary.json").unlink()
+    assert "No summary of the prompts" in render(results)
+
+
+def test_conditions_are_shown_and_those_of_one_data_set_apart(results, page):
+    for key in CONDITIONS:
+        assert f'<th scope="row">{key.replace("_", " ")}</th>' in page
+    assert "Conditions that differ" not in page
+    write_all(results, "e", max_new_tokens=99)
+    page = render(results, {**GRID, "cells": {"m": ["d", "e"]}})
+    differing = page[page.index("Conditions that differ") :]
+    assert re.search(r"<td>e</td><td>99</td>", differing)
+    assert '<th scope="row">max new tokens</th>' not in page
+
+
+def test_the_configuration_on_the_page_makes_the_same_results_again(page):
+    text = "".join(Page(page).text)
+    assert "snakemake --cores 1 --resources gpu=1 --configfile experiment.yaml" in text
+    printed = yaml.safe_load(text[text.index("seed: 0") :])
+    assert printed == CONFIG
+    # The first method that drafts nothing is the baseline, so order matters.
+    assert list(printed["methods"]) == GRID["methods"]
+
+
+def test_the_baseline_goes_by_its_own_name(results):
+    write_run(results, "plain", VANILLA)
+    page = render(results, {"cells": {"m": ["d"]}, "methods": ["plain", "chain"], "baseline": "plain"})
+    assert "vanilla" not in page[: page.index('id="again"')]
+    assert "over plain" in page
+
+
+def test_names_that_look_like_formulas_are_drawn_as_they_are(results):
+    write_all(results, "$a_b$")
+    page = render(results, {**GRID, "cells": {"m": ["d", "$a_b$"]}})
+    assert all(">$a_b$</text>" in svg for svg in svgs(page))
+
+
+def test_a_baseline_alone_gives_a_page_without_charts(results):
+    page = render(results, {**GRID, "methods": ["vanilla"]})
+    assert svgs(page) == []
+    assert "Throughput" in page
+
+
+def test_the_same_results_give_the_same_bytes(results, page):
+    assert render(results) == page

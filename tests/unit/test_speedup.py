@@ -1,0 +1,122 @@
+"""Speedup: paired, a ratio of sums, and refused when conditions differ (see tests/results_folder.py)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run
+
+from longspec.analysis import metrics, runs
+from longspec.analysis.speedup import compare
+from longspec.errors import UserError
+from longspec.records import Sample
+from longspec.stages import speedup
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_all(tmp_path)
+
+
+def row_of(results: Path) -> pd.Series:
+    return speedup.build(GRID, results).iloc[0]
+
+
+def test_speedup_is_a_ratio_of_throughputs(results):
+    row = row_of(results)
+    assert row.samples_paired == 2
+    assert row.speedup == pytest.approx((8 / 1.6) / (8 / 4))
+    assert row.end_to_end_speedup == pytest.approx((11 / 3.8) / (11 / 6))
+
+
+def test_outputs_are_identical_only_in_every_turn(results):
+    row = row_of(results)
+    assert (row.identical_outputs, row.first_divergence_position) == (1, 2)
+    first, second = CHAIN[1].turns
+    fixed = replace(first, output_ids=[1, 2, 3])
+    write_run(results, "chain", [CHAIN[0], replace(CHAIN[1], turns=[fixed, replace(second, output_ids=[1, 2, 8])])])
+    assert (row_of(results).identical_outputs, row_of(results).first_divergence_position) == (1, 5)
+    write_run(results, "chain", [CHAIN[0], replace(CHAIN[1], turns=[fixed, second])])
+    assert row_of(results).identical_outputs == 2
+    assert pd.isna(row_of(results).first_divergence_position)
+
+
+def test_an_output_that_only_ends_earlier_is_not_identical(results):
+    shorter = replace(CHAIN[0], turns=[replace(CHAIN[0].turns[0], output_ids=[1, 2, 3, 4])])
+    write_run(results, "chain", [shorter, CHAIN[1]])
+    assert (row_of(results).identical_outputs, row_of(results).first_divergence_position) == (0, 2)
+
+
+def test_samples_pair_by_id_and_repeat_whatever_their_order(results):
+    def twice(samples: list[Sample]) -> list[Sample]:
+        return [replace(sample, repeat=repeat) for repeat in (0, 1) for sample in samples]
+
+    write_run(results, "vanilla", twice(VANILLA), repeats=2)
+    write_run(results, "chain", twice(CHAIN)[::-1], repeats=2)
+    row = row_of(results)
+    assert (row.samples_paired, row.identical_outputs) == (4, 2)
+    assert row.speedup == pytest.approx(2.5)
+
+
+def test_only_pairs_present_in_both_count(results):
+    ours, theirs = (runs.read(results, "m", "d", name) for name in ("chain", "vanilla"))
+    one = runs.Run("m", "d", "vanilla", theirs.facts, theirs.samples[:1])
+    row = compare(ours, metrics.timings(ours), one, metrics.timings(one))
+    # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
+    assert (row["samples_paired"], row["identical_outputs"], row["first_divergence_position"]) == (1, 1, None)
+    assert row["speedup"] == pytest.approx(3.0)
+
+
+def test_slower_samples_are_counted(results):
+    assert row_of(results).samples_slower == 0
+    slow = replace(CHAIN[1], turns=[replace(CHAIN[1].turns[0], decode_seconds=0.9), CHAIN[1].turns[1]])
+    write_run(results, "chain", [CHAIN[0], slow])
+    assert row_of(results).samples_slower == 1
+
+
+@pytest.mark.parametrize("key", sorted(set(CONDITIONS) - {"repeats"}))
+def test_a_differing_condition_is_refused_with_its_name_and_both_values(results, key):
+    write_run(results, "chain", CHAIN, **{key: "other"})
+    with pytest.raises(UserError) as refused:
+        speedup.build(GRID, results)
+    for part in ("chain", "vanilla", f"{key} is ", "'other'", repr(CONDITIONS[key])):
+        assert part in str(refused.value)
+
+
+def test_a_condition_that_only_one_side_has_is_refused(results):
+    write_run(results, "chain", CHAIN, cuda_graphs=True)
+    with pytest.raises(UserError, match="cuda_graphs is True in one and None in the other"):
+        speedup.build(GRID, results)
+
+
+def test_other_counts_of_repeats_are_refused(results):
+    write_run(results, "chain", [replace(s, repeat=r) for r in (0, 1) for s in CHAIN], repeats=2)
+    with pytest.raises(UserError, match="repeats is 2 in one and 1 in the other"):
+        speedup.build(GRID, results)
+
+
+def test_answers_of_one_token_have_no_speedup(results):
+    for method in GRID["methods"]:
+        write_run(results, method, [Sample(name, 0, [turn([7], [], 0.5, 0.0, 0.0)]) for name in "ab"])
+    row = row_of(results)
+    assert pd.isna(row.speedup)
+    assert row.end_to_end_speedup == pytest.approx(1.0)
+
+
+def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
+    speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    header, row = (results / "speedup.csv").read_text().splitlines()
+    assert header.startswith("model,dataset,method,samples_paired,speedup,end_to_end_speedup,identical_outputs")
+    assert row.startswith("m,d,chain,2,2.5,")
+    assert "identical_outputs" in capsys.readouterr().out
+
+
+def test_a_refused_speedup_writes_nothing(results):
+    write_run(results, "chain", CHAIN, dtype="bfloat16")
+    with pytest.raises(UserError):
+        speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    assert not (results / "speedup.csv").exists()
