@@ -19,6 +19,11 @@ include: "workflow/rules/analyse.smk"
 include: "workflow/rules/report.smk"
 
 
+# A limit on GPUs is one machine's own. Counted globally, profiles/default's gpu=1 would run a cluster's jobs one by one.
+resource_scopes:
+    gpu="local",
+
+
 localrules:
     all,
 

@@ -160,6 +160,22 @@ def test_the_order_of_a_models_data_sets_means_nothing():
     assert config.load(raw) == config.load(other)
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({}, "methods.x.model: nothing given; expected exactly one of package, hub, path"),
+        ({"pth": "m"}, r"methods.x.model.pth: unknown key; did you mean path\?"),
+        ({"path": "m", "hub": "a/b"}, "expected exactly one of package, hub, path"),
+        ("m", "methods.x.model: 'm'; expected object"),
+    ],
+)
+def test_a_drafter_model_is_checked_like_a_target(model, message):
+    raw = copy.deepcopy(SMALL)
+    raw["methods"]["x"] = {"method": "sequential", "drafter": "causal_lm", "model": model}
+    with pytest.raises(UserError, match=message):
+        config.load(raw)
+
+
 def test_a_jobs_spec_holds_its_own_slice_only():
     complete = config.load(SMALL)
     text = str(config.generate_spec(complete, "m", "d", "chain"))

@@ -57,9 +57,9 @@ class Clone:
         done = self.snakemake()
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def planned(self) -> set[str]:
+    def planned(self, *arguments: str) -> set[str]:
         """The jobs that a run would do now, as rule or rule:model/dataset[/method]."""
-        done = self.snakemake("-n", "--quiet", "progress")
+        done = self.snakemake("-n", "--quiet", "progress", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         jobs: set[str] = set()
         rule = ""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import tiny_folder
 from conftest import PARTS, REPOSITORY, Clone
 
 AFTER = {"metrics", "speedup", "report"}
@@ -74,6 +79,22 @@ def test_a_method_added(clone):
     assert clone.planned() == generate("short") | AFTER
 
 
+def test_a_method_removed(clone):
+    file = clone.place / "config.yaml"
+    file.write_text(file.read_text(encoding="utf-8").split("  wide:")[0], encoding="utf-8")
+    assert clone.planned() == AFTER
+
+
+def test_the_weights_of_a_drafter_model(clone):
+    """Moved first, so that the drafter is not the target and a run has recorded it."""
+    tiny_folder.make(clone.place / "draft", seed=1)
+    clone.edit(methods__wide__model={"path": "draft"})
+    clone.run()
+    assert clone.planned() == set()
+    tiny_folder.make(clone.place / "draft", seed=2)
+    assert clone.planned() == generate("wide") | AFTER
+
+
 def test_a_data_set_added(clone):
     entry = {"source": "jsonl", "path": "b.jsonl", "template": "{q} again", "max_new_tokens": 6}
     clone.edit(datasets__c=entry)
@@ -124,12 +145,50 @@ def test_a_failed_job_leaves_no_report_that_looks_up_to_date(clone):
     assert failed.returncode != 0
     assert "nowhere: has no config.json" in failed.stdout + failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
-    assert clone.planned() >= {"report", "speedup", "metrics"}
+    assert clone.planned() == generate("wide") | AFTER
+
+
+def test_stopped_between_prepare_and_generate(clone):
+    """New prompts, and old generations that by their times are newer, as after a copy: still made again."""
+    clone.edit(datasets__a__samples=1)
+    assert clone.snakemake("--until", "prepare").returncode == 0
+    assert len((clone.place / "results/tiny/a/prompts.jsonl").read_text().splitlines()) == 1
+    for file in (clone.place / "results/tiny/a").glob("*/*.json*"):
+        file.touch()
+    for folder in ("results", "reports"):
+        for file in (clone.place / folder).glob("*.*"):
+            file.touch()
+    assert clone.planned() == generate(*ALL_METHODS, datasets=("a",)) | AFTER
 
 
 def test_the_second_run_says_that_nothing_is_to_be_done(clone):
     done = clone.snakemake()
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_more_cores_change_nothing(clone):
+    assert clone.planned("--cores", "7") == set()
+
+
+def test_a_cluster_is_given_all_jobs_at_once(clone):
+    """As a user calls it, without --cores. This `sbatch` notes how it is called, and refuses."""
+    tools = clone.place / "tools"
+    tools.mkdir()
+    for tool in ("sbatch", "sacct", "sacctmgr", "scancel", "scontrol", "sinfo", "squeue"):
+        (tools / tool).write_text(f"#!/bin/sh\necho {tool} $* >> {tools}/calls\n[ {tool} != sbatch ]\n")
+        (tools / tool).chmod(0o755)
+    for file in (clone.place / "results").rglob("samples.jsonl"):
+        file.unlink()
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml", "--profile", "profiles/slurm"]
+    command += ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
+    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=clone.place, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=100
+    )
+    calls = (tools / "calls").read_text() if (tools / "calls").exists() else done.stdout + done.stderr
+    submitted = [call for call in calls.splitlines() if "--wrap" in call]
+    assert len(submitted) == 6, calls
+    assert all("--gpus=1 " in call for call in submitted)
 
 
 def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):

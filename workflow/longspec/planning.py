@@ -15,6 +15,8 @@ from typing import Any
 from longspec import code_version, config, model_files, plugins
 from longspec.locations import STYLE, TEMPLATE
 
+MODEL = "#/$defs/model"
+"""The schema of an option whose value is a model, as under `models:`."""
 TABLES = ("timings", "throughput", "acceptance", "acceptance_by_position")
 
 
@@ -79,16 +81,23 @@ class Plan:
         return canonical(config.generate_spec(self.config, model, dataset, method))
 
     def generate_version(self, model: str, dataset: str, method: str) -> str:
-        """Code of the loop and of this variant's own method and drafter; its prompts' spec and version."""
+        """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
         entry = self.config["methods"][method]
-        used = [f"methods.{entry['method']}"]
+        used = [("methods", entry["method"])]
         if "drafter" in entry:
-            used.append(f"drafters.{entry['drafter']}")
+            used.append(("drafters", entry["drafter"]))
+        own_models = {
+            option: model_files.fingerprint(entry[option])
+            for kind, name in used
+            for option, described in plugins.options(kind, name).items()
+            if described.get("$ref") == MODEL and option in entry
+        }
         return canonical(
             {
-                "code": _code("stages.generate", *used),
+                "code": _code("stages.generate", *(f"{kind}.{name}" for kind, name in used)),
                 "prompts": [self.dataset_spec(dataset), self.prepare_version(model, dataset)],
                 "model": self._model(model),
+                **({"own_models": own_models} if own_models else {}),
             }
         )
 

@@ -14,7 +14,7 @@ rule generate:
         f"{plan.results}/{{model}}/{{dataset}}/{{method}}/generate.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: workflow.resource_settings.cores or 1  # `workflow.cores` refuses to be asked on a cluster
     resources:
         gpu=1,
     params:

@@ -18,6 +18,7 @@ from longspec.token_tree import TokenTree
 OPTIONS = {
     "model": {
         "type": "object",
+        "$ref": "#/$defs/model",  # checked as one, and its content reruns what uses it
         "description": "The drafter model: package, hub (with revision) or path, as under models:.",
     },
 }
