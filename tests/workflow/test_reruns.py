@@ -192,13 +192,8 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
 
 
 def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):
-    for arguments, jobs in (((), 9), (("--configfile", "config/paper.yaml"), 78)):
-        command = ["-n", "--quiet", "progress", *arguments]
-        done = (
-            finished.snakemake(*command)
-            if arguments
-            else finished.snakemake("-n", "--quiet", "progress", "--configfile", "config/config.yaml")
-        )
+    for file, jobs in (("config/config.yaml", 9), ("config/paper.yaml", 78)):
+        done = finished.snakemake("-n", "--quiet", "progress", "--configfile", file)
         assert done.returncode == 0, done.stdout + done.stderr
         assert (done.stdout + done.stderr).count("rule generate:") == jobs
 

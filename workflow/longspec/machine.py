@@ -57,6 +57,11 @@ def peak_memory_bytes(device: torch.device) -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """What a reader needs to know to repeat the run: hardware, versions, commit."""
     cuda = device.type == "cuda"
@@ -67,7 +72,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "physical_cores": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
-        "device_name": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "device_name": device_name(device),
         "driver": _first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else None,
         "git_commit": _first_line("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
     }

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from longspec.errors import UserError
+from longspec.errors import UserError, first_line
 
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
@@ -56,7 +56,7 @@ def tokenizer(place: Path) -> Any:
         # False and not the default: by default transformers asks a person at a terminal whether to run it.
         return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # tokenizer files fail with whatever their parsers raise
-        raise UserError(f"{place}: no tokenizer can be read ({_reason(error)})") from None
+        raise UserError(f"{place}: no tokenizer can be read ({first_line(error)})") from None
 
 
 def context(place: Path) -> int | None:
@@ -66,14 +66,14 @@ def context(place: Path) -> int | None:
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{place}: its config.json cannot be used ({_reason(error)})") from None
+        raise UserError(f"{place}: its config.json cannot be used ({first_line(error)})") from None
+    return stated_context(config)
+
+
+def stated_context(config: Any) -> int | None:
+    """The context limit in a model's text configuration: preparing and generating must agree on it."""
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, or its name where it has nothing to say."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _checked(place: Path) -> Path:
@@ -90,7 +90,7 @@ def _downloaded(name: str, revision: str | None) -> Path:
     try:
         return _checked(Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({_reason(error)})") from None
+        raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({first_line(error)})") from None
 
 
 def _version(package: str) -> str:

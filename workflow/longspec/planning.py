@@ -31,18 +31,28 @@ class Plan:
     def __init__(self, complete: config.Config) -> None:
         self.config = complete
         self.results: str = complete["results"].rstrip("/")
+        self.speedup = f"{self.results}/speedup.csv"
         self.report: str = complete["reports"].rstrip("/") + "/index.html"
         grid = config.grid(complete)
         cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
         methods = [grid["baseline"], *sorted(set(grid["methods"]) - {grid["baseline"]})]
         self.grid = {"cells": cells, "methods": methods, "baseline": grid["baseline"]}
+        self.generate_versions = {
+            (model, dataset, method): self._generate_version(model, dataset, method)
+            for model, dataset in self._cells()
+            for method in methods
+        }
+        """By model, data set and method. Made at once, so that data or a model that is missing stops the planning."""
 
     def targets(self) -> list[str]:
         """Every file that the experiment makes. Intermediates are listed too: Snakemake does not make a
         deleted one again while the files made from it exist."""
         prompts = [f"{self.results}/{m}/{d}/prompts.jsonl" for m, d in self._cells()]
-        tables = [f"{self.results}/{table}.csv" for table in (*TABLES, "speedup")]
-        return [*prompts, *self.runs(), *tables, self.report]
+        return [*prompts, *self.runs(), *self.tables(), self.speedup, self.report]
+
+    def tables(self) -> list[str]:
+        """What the metrics stage writes."""
+        return [f"{self.results}/{table}.csv" for table in TABLES]
 
     def runs(self) -> list[str]:
         """samples.jsonl and run.json of every job."""
@@ -70,9 +80,9 @@ class Plan:
         return canonical(
             {
                 "code": _code("stages.prepare", f"sources.{entry['source']}"),
-                "data": self._data(dataset),
+                "data": _data(canonical(entry)),
                 "templates": _content(self.config["prompt_templates"]),
-                "model": self._model(model),
+                "model": _model(canonical(self.config["models"][model])),
             }
         )
 
@@ -80,14 +90,14 @@ class Plan:
         """For generate: --spec."""
         return canonical(config.generate_spec(self.config, model, dataset, method))
 
-    def generate_version(self, model: str, dataset: str, method: str) -> str:
+    def _generate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
         entry = self.config["methods"][method]
         used = [("methods", entry["method"])]
         if "drafter" in entry:
             used.append(("drafters", entry["drafter"]))
         own_models = {
-            option: model_files.fingerprint(entry[option])
+            option: _model(canonical(entry[option]))
             for kind, name in used
             for option, described in plugins.options(kind, name).items()
             if described.get("$ref") == MODEL and option in entry
@@ -96,7 +106,7 @@ class Plan:
             {
                 "code": _code("stages.generate", *(f"{kind}.{name}" for kind, name in used)),
                 "prompts": [self.dataset_spec(dataset), self.prepare_version(model, dataset)],
-                "model": self._model(model),
+                "model": _model(canonical(self.config["models"][model])),
                 **({"own_models": own_models} if own_models else {}),
             }
         )
@@ -114,20 +124,24 @@ class Plan:
         """The complete configuration, for the report."""
         return canonical(self.config)
 
-    @functools.cache  # noqa: B019  one plan per run of Snakemake
-    def _data(self, dataset: str) -> str:
-        entry = self.config["datasets"][dataset]
-        return str(plugins.load("sources", entry["source"]).fingerprint(entry))
 
-    @functools.cache  # noqa: B019
-    def _model(self, model: str) -> str:
-        return model_files.fingerprint(self.config["models"][model])
-
-
+# Each is asked for once a job and answered once a run of Snakemake.
 @functools.cache
 def _code(*modules: str) -> str:
     return code_version.digest(*modules)
 
 
+@functools.cache
+def _data(entry: str) -> str:
+    options = json.loads(entry)
+    return str(plugins.load("sources", options["source"]).fingerprint(options))
+
+
+@functools.cache
+def _model(entry: str) -> str:
+    return model_files.fingerprint(json.loads(entry))
+
+
+@functools.cache
 def _content(path: str | None) -> str | None:
     return None if path is None else code_version.digest(files=(Path(path),))

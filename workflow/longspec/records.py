@@ -93,18 +93,19 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _parse(path, number, line)
+                    yield number, parse_row(f"{path}, line {number}", line)
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is not UTF-8 text ({error.reason})") from None
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def parse_row(where: str, line: str) -> dict[str, Any]:
+    """The object on one line. Raises UserError naming `where`."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number}: not JSON ({error.msg}); expected one object a line") from None
+        raise UserError(f"{where}: not JSON ({error.msg}); expected one object a line") from None
     if not isinstance(row, dict):
-        raise UserError(f"{path}, line {number}: {type(row).__name__} found; expected one JSON object a line")
+        raise UserError(f"{where}: {type(row).__name__} found; expected one JSON object a line")
     return row
 
 

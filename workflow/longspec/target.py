@@ -15,8 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from longspec import attention
-from longspec.errors import UserError
+from longspec import attention, model_files
+from longspec.errors import UserError, first_line
 from longspec.kv_cache import KVCache
 
 transformers_logging.disable_progress_bar()
@@ -44,15 +44,13 @@ class CausalLM:
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention.NAME
             )
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{folder}: {reason}; expected config.json and safetensors weights") from None
+            raise UserError(f"{folder}: {first_line(error)}; expected config.json and safetensors weights") from None
         return cls(model.to(device).eval(), folder)
 
     @property
     def context_tokens(self) -> int | None:
         """Positions that the model was made for, where its config says so."""
-        limit = getattr(self.config, "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return model_files.stated_context(self.config)
 
     @property
     def stop_ids(self) -> frozenset[int]:

@@ -11,7 +11,7 @@ rule metrics:
     input:
         runs=plan.runs(),
     output:
-        [f"{plan.results}/{table}.csv" for table in ("timings", "throughput", "acceptance", "acceptance_by_position")],
+        plan.tables(),
     log:
         f"{plan.results}/metrics.log",
     conda:
@@ -29,7 +29,7 @@ rule speedup:
         runs=plan.runs(),
         timings=f"{plan.results}/timings.csv",
     output:
-        f"{plan.results}/speedup.csv",
+        plan.speedup,
     log:
         f"{plan.results}/speedup.log",
     conda:

@@ -22,12 +22,6 @@ shell.prefix(f"export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Pa
 
 try:
     plan = Plan(experiment.load(config, [Path(file) for file in workflow.configfiles]))
-    plan.generate_versions = {
-        (model, dataset, method): plan.generate_version(model, dataset, method)
-        for model, datasets in plan.grid["cells"].items()
-        for dataset in datasets
-        for method in plan.grid["methods"]
-    }
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -40,7 +34,7 @@ wildcard_constraints:
 
 def summarise(plan):
     """After a run that did something: the speedups, and where the report lies."""
-    table = Path(plan.results) / "speedup.csv"
+    table = Path(plan.speedup)
     if table.is_file():
         from longspec.analysis.tables import show
 

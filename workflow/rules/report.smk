@@ -9,10 +9,7 @@ localrules:
 rule report:
     input:
         runs=plan.runs(),
-        tables=[
-            f"{plan.results}/{table}.csv"
-            for table in ("timings", "throughput", "acceptance", "acceptance_by_position", "speedup")
-        ],
+        tables=[*plan.tables(), plan.speedup],
     output:
         plan.report,
     log:

@@ -13,8 +13,8 @@ from collections import Counter
 import pandas as pd
 
 from longspec.analysis.runs import Run
+from longspec.analysis.tables import NAMES, TEXT_COLUMNS
 
-NAMES = ["model", "dataset", "method"]
 TIMING_COLUMNS = [
     *NAMES,
     "sample_id",
@@ -30,7 +30,6 @@ TIMING_COLUMNS = [
     "stop_reason",
     "turns",
 ]
-TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason"]
 POSITION_COLUMNS = [*NAMES, "position", "offered", "accepted", "acceptance_rate"]
 
 
@@ -97,20 +96,8 @@ def acceptance(timings: pd.DataFrame, run: Run, drafts: bool) -> dict[str, objec
     """One row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
     sums = _sums(timings)
     steps = int(sums.verification_steps)
-    row: dict[str, object] = {
-        **run.names,
-        "drafted_tokens": None,
-        "accepted_tokens": None,
-        "acceptance_rate": None,
-        "acceptance_length": None,
-        "verification_steps": None,
-        "drafted_per_step": None,
-    }
-    if not drafts:
-        return row
     drafted, accepted = int(sums.drafted_tokens), int(sums.accepted_tokens)
-    return {
-        **run.names,
+    counts = {
         "drafted_tokens": drafted,
         "accepted_tokens": accepted,
         "acceptance_rate": accepted / drafted if drafted else None,
@@ -118,6 +105,7 @@ def acceptance(timings: pd.DataFrame, run: Run, drafts: bool) -> dict[str, objec
         "verification_steps": steps,
         "drafted_per_step": drafted / steps if steps else None,
     }
+    return {**run.names, **(counts if drafts else dict.fromkeys(counts))}
 
 
 def acceptance_by_position(run: Run) -> pd.DataFrame:

@@ -7,21 +7,21 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from longspec.files import write_whole
+
+NAMES = ["model", "dataset", "method"]
+TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason"]
+"""Columns that are never numbers, whatever they look like."""
+
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """A CSV whose numbers read back as they were. Missing values are empty, never 0."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        table.to_csv(unfinished, index=False, lineterminator="\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole({path: table.to_csv(index=False, lineterminator="\n")})
 
 
 def read(path: Path) -> pd.DataFrame:
     """A table written by `write`; names stay text whatever they look like."""
-    names = dict.fromkeys(("model", "dataset", "method", "sample_id", "stop_reason"), str)
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
 
 
 def show(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError
+from longspec.errors import UserError, first_line
 
 OPTIONS = {
     "repository": {"type": "string", "minLength": 1, "description": "owner/name on the hub, or a local folder."},
@@ -56,8 +56,7 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             revision=options.get("revision"),
         )
     except Exception as error:  # the library raises many kinds, its own and others'
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"data set {options['repository']}: cannot be loaded ({reason})") from None
+        raise UserError(f"data set {options['repository']}: cannot be loaded ({first_line(error)})") from None
     id_field, id_range = options.get("id_field"), options.get("id_range")
     for number, row in enumerate(rows):
         if id_field is not None and id_field not in row:

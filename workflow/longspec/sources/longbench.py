@@ -6,13 +6,13 @@ LongBench is a script data set, which `datasets` >= 4 refuses, so its archive is
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError
+from longspec.errors import UserError, first_line
+from longspec.records import parse_row
 from longspec.sources import jsonl
 
 OPTIONS = {
@@ -58,16 +58,8 @@ def _member(path: Path, archive: zipfile.ZipFile, wanted: str) -> Iterator[tuple
         raise UserError(f"{path}: has no member {wanted}; expected LongBench's data.zip")
     with archive.open(members[0]) as member:
         for number, line in enumerate(io.TextIOWrapper(member, "utf-8"), start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, {members[0]}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{where}: not JSON ({error.msg}); expected one object a line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{where}: {type(row).__name__} found; expected one JSON object a line")
-            yield f"line-{number}", row
+            if line.strip():
+                yield f"line-{number}", parse_row(f"{path}, {members[0]}, line {number}", line)
 
 
 def _fetch(revision: str | None) -> Path:
@@ -76,5 +68,6 @@ def _fetch(revision: str | None) -> Path:
     try:
         return Path(hf_hub_download(REPOSITORY, "data.zip", repo_type="dataset", revision=revision))
     except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{REPOSITORY}: data.zip cannot be fetched ({reason}); `path:` reads a local copy") from None
+        raise UserError(
+            f"{REPOSITORY}: data.zip cannot be fetched ({first_line(error)}); `path:` reads a local copy"
+        ) from None

@@ -92,7 +92,7 @@ class Runner:
             "dtype": str(self.target.model.dtype).removeprefix("torch."),
             "attention": attention.NAME,
             "engine": "eager",
-            "device": machine.describe(self.target.device)["device_name"],
+            "device": machine.device_name(self.target.device),
             "threads": torch.get_num_threads(),
             "max_new_tokens": self.limits.max_new_tokens,
             "context_tokens": self.limits.context_tokens,
@@ -129,17 +129,23 @@ def measured(runner: Runner, prompts: list[Prompt], title: str) -> Iterator[Samp
     with bar:
         for repeat, prompt in jobs:
             sample = runner.answer(prompt, repeat)
-            tokens += sum(len(turn.output_ids) - 1 for turn in sample.turns)
-            seconds += sum(turn.decode_seconds for turn in sample.turns)
+            sample_tokens, sample_seconds = decoded(sample)
+            tokens += sample_tokens
+            seconds += sample_seconds
             bar.set_postfix_str(f"{tokens / seconds if seconds else 0:.1f} tokens/s", refresh=False)
             bar.update()
             yield sample
 
 
+def decoded(sample: Sample) -> tuple[int, float]:
+    """Tokens after each turn's first, and the seconds that they took: for progress and log only."""
+    tokens = sum(len(turn.output_ids) - 1 for turn in sample.turns)
+    return tokens, sum(turn.decode_seconds for turn in sample.turns)
+
+
 def log_line(sample: Sample) -> str:
     """One sample in the log, as a person reads it."""
-    tokens = sum(len(turn.output_ids) - 1 for turn in sample.turns)
-    seconds = sum(turn.decode_seconds for turn in sample.turns)
+    tokens, seconds = decoded(sample)
     steps = sum(len(turn.steps) for turn in sample.turns)
     rate = tokens / seconds if tokens else 0.0
     return (
@@ -172,7 +178,8 @@ def main(argv: list[str] | None = None) -> None:
     load_seconds = time.perf_counter() - loading
     started = datetime.now(UTC).isoformat(timespec="seconds")
     warmed = runner.warm_up(prompts)
-    log.info("start %s conditions=%s", names, json.dumps(runner.conditions(prompts)))
+    conditions = runner.conditions(prompts)
+    log.info("start %s conditions=%s", names, json.dumps(conditions))
     with args.samples.open("w", encoding="utf-8") as out:
         for sample in measured(runner, prompts, " / ".join(names.values())):
             out.write(to_line(sample))
@@ -184,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         "schema_version": SCHEMA_VERSION,
         **names,
         "spec": spec,
-        "conditions": runner.conditions(prompts),
+        "conditions": conditions,
         "warmup_samples": warmed,
         "environment": machine.describe(device),
         "peak_memory_bytes": machine.peak_memory_bytes(device),

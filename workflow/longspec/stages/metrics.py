@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from longspec.analysis import metrics, runs, tables
+from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
 
 
@@ -41,14 +40,6 @@ def _has_drafter(run: runs.Run) -> bool:
     """Whether the job's method entry names one; a second plain variant has none."""
     entry: dict[str, Any] = run.facts.get("spec", {}).get("method", {"drafter": None})
     return "drafter" in entry
-
-
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """What every analysis stage is given."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--grid", type=json.loads, required=True, help="cells, methods and baseline, as JSON")
-    parser.add_argument("--results", type=Path, required=True)
-    return parser
 
 
 def main(argv: list[str] | None = None) -> None:

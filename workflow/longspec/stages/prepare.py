@@ -14,6 +14,7 @@ from typing import Any
 
 from longspec import model_files, plugins, prompting, templates
 from longspec.errors import UserError
+from longspec.files import write_whole
 from longspec.records import Prompt, to_line
 from longspec.stages._run import run
 
@@ -121,21 +122,13 @@ class Preparer:
 
 
 def write(path: Path, prompts: list[Prompt], counts: dict[str, int]) -> None:
-    """Both files, by renaming finished ones: neither is named before both are on the disk."""
+    """Both files, or neither."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         path.with_name("prompts_summary.json"): json.dumps(counts, indent=2) + "\n",
         path: "".join(map(to_line, prompts)),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = {place: place.with_name(place.name + ".unfinished") for place in texts}
-    try:
-        for place, text in texts.items():
-            unfinished[place].write_text(text, encoding="utf-8")
-        for place in texts:
-            unfinished[place].replace(place)
-    finally:
-        for place in texts:
-            unfinished[place].unlink(missing_ok=True)
+    write_whole(texts)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from longspec.analysis import report
 from longspec.locations import STYLE, TEMPLATE
+from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
-from longspec.stages.metrics import arguments
 
 
 def main(argv: list[str] | None = None) -> None:

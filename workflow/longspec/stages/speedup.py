@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import metrics, runs, speedup, tables
+from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
-from longspec.stages.metrics import arguments
 
 COLUMNS = [
-    *metrics.NAMES,
+    *tables.NAMES,
     "samples_paired",
     "speedup",
     "end_to_end_speedup",
