@@ -96,6 +96,7 @@ def hybrid_attention(
     query [1, heads, n, d], key and value [1, kv_heads, l, d]; returns [1, n, heads, d].
     """
     assert layout is not None
+    assert attention_mask is None
     _, heads, n, d = query.shape
     groups, length = heads // key.shape[1], key.shape[2]
     scaling = d**-0.5 if scaling is None else scaling
