@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, to_line
+from longspec.records import prompts_sha256 as hashed
 
 GRID: dict[str, Any] = {"cells": {"m": ["d"]}, "methods": ["vanilla", "chain"], "baseline": "vanilla"}
 CONDITIONS: dict[str, Any] = {
-    "prompts_sha256": "x",
     "sampling": "greedy",
     "dtype": "float32",
     "attention": "tree",
@@ -26,6 +26,7 @@ CONDITIONS: dict[str, Any] = {
     "warmup": 1,
     "repeats": 1,
 }
+PROMPTS = [Prompt("a", ["hi"], [1], True), Prompt("b", ["hi", "and?"], [1], True)]
 HOSTILE = "<script>alert(1)</script>"
 TEXTS = [f"{HOSTILE} & <b>bold</b>"]
 
@@ -54,8 +55,11 @@ def write_run(results: Path, method: str, samples: list[Sample], dataset: str = 
         entry = {"name": method, "method": "sequential", "drafter": "ngram"}
     facts = {
         "schema_version": SCHEMA_VERSION,
+        "model": "m",
+        "dataset": dataset,
+        "method": method,
         "spec": {"method": entry},
-        "conditions": {**CONDITIONS, **conditions},
+        "conditions": {**CONDITIONS, "prompts_sha256": hashed(PROMPTS), **conditions},
         "peak_memory_bytes": 2**20,
         "started": "2026-01-01T10:00:00+00:00",
         "environment": {"device_name": f"a CPU {HOSTILE}", "packages": {"torch": "2.14.1"}},
@@ -67,7 +71,7 @@ def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:
     """One data set's prompts and their summary."""
     folder = results / "m" / dataset
     folder.mkdir(parents=True, exist_ok=True)
-    prompts = [Prompt(name, ["hi"], [1], True) for name in ids]
+    prompts = [prompt for prompt in PROMPTS if prompt.sample_id in ids]
     (folder / "prompts.jsonl").write_text("".join(map(to_line, prompts)), encoding="utf-8")
     summary = {"kept": len(ids), "too_short": 31, "too_long": 41, "truncated": 1}
     (folder / "prompts_summary.json").write_text(json.dumps(summary), encoding="utf-8")

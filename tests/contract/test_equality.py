@@ -8,13 +8,16 @@ import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, hf_model, ours
 
-from longspec import attention
+from longspec import attention, engine
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
+from longspec.errors import UserError
 from longspec.methods import sequential, tree, vanilla
 
 STOP = frozenset({2})
+CPU = torch.device("cpu")
+ENGINES = sorted({engine.resolve(name, CPU, torch.float32) for name in ("eager", "auto")})
 LENGTHS = [1, 2, 7, 20, CONTEXT - 24, CONTEXT - 2, CONTEXT]
 
 
@@ -35,12 +38,12 @@ def hf_greedy(model, ids, limits):
     return out[0, len(ids) :].tolist()
 
 
-def drafters(architecture):
-    target = ours(architecture)
+def drafters(architecture, engine="auto"):
+    target = ours(architecture, engine=engine)
     return {
         "ngram": NGramDrafter(3, 1),
-        "another model": CausalLMDrafter(ours(architecture, seed=1), VOCAB),
-        "the target itself": CausalLMDrafter(ours(architecture), VOCAB),
+        "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine), VOCAB),
+        "the target itself": CausalLMDrafter(ours(architecture, engine=engine), VOCAB),
     }, target
 
 
@@ -52,9 +55,10 @@ METHODS = {
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_method_and_drafter_gives_hugging_faces_ids(architecture):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_method_and_drafter_gives_hugging_faces_ids(architecture, engine):
     reference = hf_model(architecture)
-    by_drafter, target = drafters(architecture)
+    by_drafter, target = drafters(architecture, engine)
     accepted = rejected = 0
     for length in LENGTHS:
         ids, limits = prompt(length), Limits(STOP, 40, CONTEXT)
@@ -131,8 +135,9 @@ def test_eos_is_read_from_the_model_as_number_and_as_list():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_tree_scores_like_each_of_its_paths_alone(architecture):
-    target = ours(architecture)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_tree_scores_like_each_of_its_paths_alone(architecture, engine):
+    target = ours(architecture, engine=engine)
     text = prompt(25)
     tokens, parents = [4, 5, 6, 7, 8, 9, 10], [-1, 0, 0, 1, 2, 3, 3]
     target.reset(60)
@@ -158,7 +163,7 @@ def test_a_wrong_mask_is_caught(monkeypatch):
 
     monkeypatch.setattr(attention, "Layout", blind)
     with pytest.raises(AssertionError):
-        test_every_method_and_drafter_gives_hugging_faces_ids("llama")
+        test_every_method_and_drafter_gives_hugging_faces_ids("llama", "eager")
 
 
 def test_a_stale_cache_slot_is_caught(monkeypatch):
@@ -168,4 +173,25 @@ def test_a_stale_cache_slot_is_caught(monkeypatch):
     real = PreallocatedLayer.commit
     monkeypatch.setattr(PreallocatedLayer, "commit", lambda self, path, nodes: real(self, path, None))
     with pytest.raises(AssertionError):
-        test_every_method_and_drafter_gives_hugging_faces_ids("llama")
+        test_every_method_and_drafter_gives_hugging_faces_ids("llama", "eager")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_layers_compute_what_plain_ones_do(dtype):
+    if engine.resolve("auto", CPU, dtype) != "packed":
+        pytest.skip(f"{dtype} weights cannot be packed here")
+    torch.manual_seed(0)
+    for bias, rows in [(False, 1), (True, 1), (True, 7), (True, 40)]:
+        plain = torch.nn.Linear(48, 80, bias=bias, dtype=dtype)
+        holder = torch.nn.Sequential(plain)
+        engine.pack(holder)
+        assert type(holder[0]) is engine.PackedLinear
+        x = torch.randn(1, rows, 48, dtype=dtype)
+        tolerance = 1e-5 if dtype is torch.float32 else 2e-2
+        with torch.inference_mode():
+            torch.testing.assert_close(holder[0](x), plain(x), atol=tolerance, rtol=tolerance)
+
+
+def test_an_engine_that_this_device_lacks_is_refused():
+    with pytest.raises(UserError, match="engine: packed, but float64 weights cannot be packed on cpu"):
+        engine.resolve("packed", CPU, torch.float64)

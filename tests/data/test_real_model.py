@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from longspec import config, model_files
 from longspec.decoding import Limits, generate
+from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree, vanilla
 from longspec.records import Prompt, Sample, read_records
@@ -28,10 +30,16 @@ def test_float32_ids_equal_hugging_faces():
     folder = model_files.folder(MODEL)
     tokenizer = model_files.tokenizer(folder)
     target = CausalLM.from_folder(folder, torch.device("cpu"), torch.float32)
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    reference, twin = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval() for _ in range(2))
     limits = Limits(target.stop_ids, 40, target.context_tokens)
     text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
-    accepted = 0
+    shorter = copy.deepcopy(reference)  # another model with the same tokenizer: SmolLM2 without its middle
+    shorter.model.layers = torch.nn.ModuleList([*shorter.model.layers[:8], *shorter.model.layers[-8:]])
+    shorter.config.num_hidden_layers = 16
+    for number, layer in enumerate(shorter.model.layers):
+        layer.self_attn.layer_idx = number
+    drafters = [NGramDrafter(3, 1)] + [CausalLMDrafter(CausalLM(m), target.vocab_size) for m in (shorter, twin)]
+    accepted = dict.fromkeys(drafters, 0)
     for prompt in (text, "The three primary colours are red, blue and"):
         ids = tokenizer(prompt)["input_ids"]
         mask = torch.ones(1, len(ids), dtype=torch.long)
@@ -39,10 +47,15 @@ def test_float32_ids_equal_hugging_faces():
         expected = out[0, len(ids) :].tolist()
         assert generate(target, vanilla.Method(), None, ids, limits).output_ids == expected
         for method in (sequential.Method(6), tree.Method([3, 3, 2])):
-            turn = generate(target, method, NGramDrafter(3, 1), ids, limits)
-            assert turn.output_ids == expected
-            accepted += sum(step[2] for step in turn.steps)
-    assert accepted > 20
+            for drafter in drafters:
+                turn = generate(target, method, drafter, ids, limits)
+                assert turn.output_ids == expected
+                accepted[drafter] += sum(step[2] for step in turn.steps)
+                if drafter is drafters[-1]:
+                    assert all(accepted == offered for _, offered, accepted in turn.steps)
+    ngram, shortened, itself = accepted.values()
+    assert ngram > 20
+    assert 0 < shortened < itself
 
 
 def test_conversion_happens_once():

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "workflow" / "longspec"
 FLOORS = {
     "errors": 0, "files": 0, "locations": 0, "records": 0, "plugins": 0, "code_version": 0, "model_files": 0,
     "prompting": 0, "templates": 0, "config": 0, "planning": 0, "sources": 0, "analysis": 0,
-    "token_tree": 1, "sampling": 1, "kv_cache": 1, "attention": 1, "machine": 1,
+    "token_tree": 1, "sampling": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
     "target": 2, "verify": 2,
     "drafters": 3, "methods": 3,
     "decoding": 4,

@@ -14,7 +14,7 @@ from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts,
 
 from longspec.analysis import tables
 from longspec.errors import UserError
-from longspec.records import Sample
+from longspec.records import Sample, prompts_sha256
 from longspec.stages import metrics
 
 FILES = ("timings.csv", "throughput.csv", "acceptance.csv", "acceptance_by_position.csv")
@@ -98,7 +98,7 @@ def test_a_decode_too_short_for_the_clock_has_no_throughput(results):
 def test_no_samples_at_all_give_empty_cells(results):
     write_prompts(results, [])
     for method in GRID["methods"]:
-        write_run(results, method, [])
+        write_run(results, method, [], prompts_sha256=prompts_sha256([]))
     run(results)
     assert (results / "throughput.csv").read_text().splitlines()[1].startswith("m,d,vanilla,0,0,0.0,,,")
 
@@ -109,6 +109,28 @@ def test_a_missing_or_doubled_sample_is_refused_and_nothing_is_written(results, 
     with pytest.raises(UserError, match=message):
         run(results)
     assert not list(results.glob("*.csv"))
+
+
+def test_turns_that_got_no_answer_are_counted(results):
+    write_run(results, "chain", [CHAIN[0], replace(CHAIN[1], turns=CHAIN[1].turns[:1])])
+    built = metrics.build(GRID, results)
+    assert list(built["throughput"].unanswered_turns) == [0, 1]
+    assert list(built["timings"].unanswered_turns) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("key", "place"), [("model", "m"), ("dataset", "d"), ("method", "chain")])
+def test_a_run_that_belongs_to_another_folder_is_refused(results, key, place):
+    file = results / "m" / "d" / "chain" / "run.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, key: "elsewhere"}))
+    with pytest.raises(UserError, match=f"its {key} is 'elsewhere'; expected '{place}', by the folder"):
+        metrics.build(GRID, results)
+
+
+def test_a_run_on_other_prompts_than_those_beside_it_is_refused(results):
+    write_run(results, "chain", CHAIN, prompts_sha256="of others")
+    with pytest.raises(UserError, match=r"run.json: was made from other prompts than those in .*prompts.jsonl"):
+        metrics.build(GRID, results)
 
 
 @pytest.mark.parametrize("name", ["run.json", "samples.jsonl"])

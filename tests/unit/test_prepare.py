@@ -151,7 +151,7 @@ def test_ids_that_only_their_source_could_tell_apart_are_refused(prepared, tmp_p
 def test_a_model_without_a_chat_template_is_told_what_to_do(prepared, model, tmp_path):
     bare = shutil.copytree(model, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
-    with pytest.raises(UserError, match="no chat template; expected `chat: false`"):
+    with pytest.raises(UserError, match="no chat template; expected `chat_template:` on the model, or `chat: false`"):
         prepared([{"id": "x", "q": "a"}], model=bare, chat=True)
     assert prepared([{"id": "x", "q": "a"}], model=bare)[1]["kept"] == 1
 

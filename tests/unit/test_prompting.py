@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tiny_folder
 
 from longspec import model_files, prompting
 from longspec.errors import UserError
+
+VICUNA = Path(__file__).parents[2] / "config" / "prompts" / "vicuna.jinja"
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +70,28 @@ def test_a_template_that_refuses_gives_its_reason(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(UserError, match=r"refuses these messages .*roles must alternate"):
         prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
+
+
+def test_a_models_entry_may_bring_the_chat_template(folder, tmp_path):
+    file = tmp_path / "mine.jinja"
+    file.write_text("{% for m in messages %}[{{ m['content'] }}]{% endfor %}", encoding="utf-8")
+    entry = {"path": str(folder), "chat_template": str(file)}
+    assert (
+        prompting.turn_ids(prompting.tokenizer(entry), ["ab"], [], chat=True)
+        == (prompting.tokenizer(entry)("[ab]")["input_ids"])
+    )
+    before = model_files.fingerprint(entry)
+    file.write_text("{% for m in messages %}({{ m['content'] }}){% endfor %}", encoding="utf-8")
+    assert model_files.fingerprint(entry) != before
+    with pytest.raises(UserError, match=r"chat_template: 'nowhere.jinja' cannot be read .*expected a Jinja file"):
+        model_files.fingerprint({**entry, "chat_template": "nowhere.jinja"})
+
+
+def test_vicunas_template_is_the_format_that_it_was_trained_on(tokenizer):
+    # FastChat's conversation `vicuna_v1.1`: system, then "USER: " and "ASSISTANT: " in turn, </s> after an answer.
+    tokenizer.chat_template = VICUNA.read_text(encoding="utf-8")
+    said = [("user", "one"), ("assistant", "two"), ("user", "three")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text.startswith("<s>A chat between a curious user and")
+    assert text.endswith(" questions. USER: one ASSISTANT: two</s>USER: three ASSISTANT:")

@@ -64,7 +64,7 @@ def test_samples_pair_by_id_and_repeat_whatever_their_order(results):
 
 def test_only_pairs_present_in_both_count(results):
     ours, theirs = (runs.read(results, "m", "d", name) for name in ("chain", "vanilla"))
-    one = runs.Run("m", "d", "vanilla", theirs.facts, theirs.samples[:1])
+    one = runs.Run("m", "d", "vanilla", theirs.facts, theirs.samples[:1], theirs.prompts)
     row = compare(ours, metrics.timings(ours), one, metrics.timings(one))
     # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
     assert (row["samples_paired"], row["identical_outputs"], row["first_divergence_position"]) == (1, 1, None)
@@ -83,19 +83,19 @@ def test_a_differing_condition_is_refused_with_its_name_and_both_values(results,
     write_run(results, "chain", CHAIN, **{key: "other"})
     with pytest.raises(UserError) as refused:
         speedup.build(GRID, results)
-    for part in ("chain", "vanilla", f"{key} is 'other' in one and {CONDITIONS[key]!r} in the other"):
+    for part in ("chain", "vanilla", f"{key} is 'other' for chain and {CONDITIONS[key]!r} for vanilla"):
         assert part in str(refused.value)
 
 
 def test_a_condition_that_only_one_side_has_is_refused(results):
     write_run(results, "chain", CHAIN, cuda_graphs=True)
-    with pytest.raises(UserError, match="cuda_graphs is True in one and None in the other"):
+    with pytest.raises(UserError, match="cuda_graphs is True for chain and None for vanilla"):
         speedup.build(GRID, results)
 
 
 def test_other_counts_of_repeats_are_refused(results):
     write_run(results, "chain", [replace(s, repeat=r) for r in (0, 1) for s in CHAIN], repeats=2)
-    with pytest.raises(UserError, match="repeats is 2 in one and 1 in the other"):
+    with pytest.raises(UserError, match="repeats is 2 for chain and 1 for vanilla"):
         speedup.build(GRID, results)
 
 

@@ -95,7 +95,7 @@ def generate_spec(config: Config, model: str, dataset: str, method: str) -> dict
         "model": model_spec(config, model),
         "dataset": {"name": dataset, "max_new_tokens": config["datasets"][dataset]["max_new_tokens"]},
         "method": {"name": method, **config["methods"][method]},
-        **{key: config[key] for key in ("seed", "device", "dtype", "threads", "repeats", "warmup")},
+        **{key: config[key] for key in ("seed", "device", "dtype", "engine", "threads", "repeats", "warmup")},
     }
 
 

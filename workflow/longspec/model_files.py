@@ -20,6 +20,15 @@ from filelock import FileLock
 
 from longspec.errors import UserError, first_line
 
+PLANNED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+"""What, beside the weights, decides a local model's ids."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -32,14 +41,28 @@ def folder(model: dict[str, Any]) -> Path:
     return _checked(Path(model["path"]))
 
 
+def chat_template(model: dict[str, Any]) -> str | None:
+    """The text of the Jinja file that a model's config entry names, if it names one."""
+    named = model.get("chat_template")
+    try:
+        return None if named is None else Path(named).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"chat_template: {named!r} cannot be read ({error}); expected a Jinja file") from None
+
+
 def fingerprint(model: dict[str, Any]) -> str:
     """Changes when the model does. Reads no weights and imports nothing heavy."""
+    files, template = _files_fingerprint(model), chat_template(model)
+    return files if template is None else f"{files} {hashlib.sha256(template.encode()).hexdigest()[:16]}"
+
+
+def _files_fingerprint(model: dict[str, Any]) -> str:
     if model.get("package"):
         return f"{model['package']} {_version(model['package'])}"
     if model.get("hub"):
         return f"{model['hub']}@{model.get('revision')}"
     place, digest = Path(model["path"]), hashlib.sha256()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+    for name in PLANNED_FILES:
         if (place / name).is_file():
             digest.update(name.encode() + (place / name).read_bytes())
     for weights in sorted(place.glob("*.safetensors")):

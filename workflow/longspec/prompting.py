@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from longspec import model_files
 from longspec.errors import UserError
+
+
+def tokenizer(model: dict[str, Any]) -> Any:
+    """The tokenizer of a model's config entry, with the chat template that the entry names, if it names one."""
+    loaded = model_files.tokenizer(model_files.folder(model))
+    loaded.chat_template = model_files.chat_template(model) or loaded.chat_template
+    return loaded
 
 
 def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -> list[int]:
@@ -36,8 +44,8 @@ def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
 
     if not tokenizer.chat_template:
         raise UserError(
-            f"{tokenizer.name_or_path}: this model has no chat template; expected `chat: false` on the data set, or "
-            "a model with a chat template"
+            f"{tokenizer.name_or_path}: this model has no chat template; expected `chat_template:` on the model, or "
+            "`chat: false` on the data set"
         )
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

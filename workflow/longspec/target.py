@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from longspec import attention, model_files
+from longspec import engine as engines
 from longspec.errors import UserError, first_line
 from longspec.kv_cache import KVCache
 
@@ -25,19 +26,24 @@ transformers_logging.disable_progress_bar()
 class CausalLM:
     """One sequence's worth of model state: weights, cache, and the tail's shape."""
 
-    def __init__(self, model: Any, folder: Path | None = None) -> None:
-        """`model`: a transformers causal LM in evaluation mode, on its device; `folder`: where it came from."""
+    def __init__(self, model: Any, folder: Path | None = None, engine: str = "auto") -> None:
+        """`model`: a transformers causal LM in evaluation mode, on its device, which is changed into ours;
+        `folder`: where it came from; `engine`: see engine.py."""
         self.folder = folder
         self.model = model
+        self.dtype: torch.dtype = model.dtype
         self.model.set_attn_implementation(attention.NAME)
         self.config = model.config.get_text_config()
         self.device: torch.device = model.device
         self.vocab_size: int = self.config.vocab_size
         self._cache: KVCache | None = None
         self._parents: list[int] = []
+        self.engine = engines.resolve(engine, self.device, self.dtype)
+        if self.engine == "packed":
+            engines.pack(self.model)
 
     @classmethod
-    def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> CausalLM:
+    def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype, engine: str = "auto") -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read."""
         try:
             model = AutoModelForCausalLM.from_pretrained(
@@ -45,7 +51,7 @@ class CausalLM:
             )
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: {first_line(error)}; expected config.json and safetensors weights") from None
-        return cls(model.to(device).eval(), folder)
+        return cls(model.to(device).eval(), folder, engine)
 
     @property
     def context_tokens(self) -> int | None:

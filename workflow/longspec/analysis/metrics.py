@@ -29,6 +29,7 @@ TIMING_COLUMNS = [
     "decode_seconds",
     "stop_reason",
     "turns",
+    "unanswered_turns",
 ]
 POSITION_COLUMNS = [*NAMES, "position", "offered", "accepted", "acceptance_rate"]
 
@@ -54,6 +55,7 @@ def timings(run: Run) -> pd.DataFrame:
                 "decode_seconds": sum(turn.decode_seconds for turn in turns),
                 "stop_reason": "+".join(turn.stop_reason for turn in turns),
                 "turns": len(turns),
+                "unanswered_turns": len(run.prompts[sample.sample_id].turns) - len(turns),
             }
         )
     return pd.DataFrame(rows, columns=TIMING_COLUMNS)
@@ -73,6 +75,7 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
         "peak_memory_bytes": run.facts["peak_memory_bytes"],
         "prefill_seconds": sums.prefill_seconds,
         "drafter_prefill_seconds": sums.drafter_prefill_seconds,
+        "unanswered_turns": int(sums.unanswered_turns),
     }
 
 

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from longspec.errors import UserError
-from longspec.records import SCHEMA_VERSION, Prompt, Sample, read_records
+from longspec.records import SCHEMA_VERSION, Prompt, Sample, prompts_sha256, read_records
 
 Grid = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One job: its names, run.json and samples in the order in which they ran."""
+    """One job: its names, run.json, samples in the order in which they ran, and its prompts by id."""
 
     model: str
     dataset: str
     method: str
     facts: dict[str, Any]
     samples: list[Sample]
+    prompts: dict[str, Prompt]
 
     @property
     def names(self) -> dict[str, str]:
@@ -47,6 +48,7 @@ def read(results: Path, model: str, dataset: str, method: str) -> Run:
     facts = read_facts(folder / "run.json")
     samples = read_records(folder / "samples.jsonl", Sample)
     prompts = read_records(results / model / dataset / "prompts.jsonl", Prompt)
+    _refuse_strangers(folder / "run.json", facts, (model, dataset, method), prompts)
     expected = {(p.sample_id, repeat) for p in prompts for repeat in range(facts["conditions"]["repeats"])}
     found = Counter((sample.sample_id, sample.repeat) for sample in samples)
     wrong = [key for key in expected | set(found) if found[key] != (key in expected)]
@@ -56,7 +58,19 @@ def read(results: Path, model: str, dataset: str, method: str) -> Run:
             f"{folder / 'samples.jsonl'}: sample {sample_id!r}, repeat {repeat} stands there "
             f"{found[min(wrong)]} times; expected {int(min(wrong) in expected)} by its prompts.jsonl"
         )
-    return Run(model, dataset, method, facts, samples)
+    return Run(model, dataset, method, facts, samples, {prompt.sample_id: prompt for prompt in prompts})
+
+
+def _refuse_strangers(path: Path, facts: dict[str, Any], names: tuple[str, str, str], prompts: list[Prompt]) -> None:
+    """UserError when run.json was written for another folder or for other prompts."""
+    for key, name in zip(("model", "dataset", "method"), names, strict=True):
+        if facts.get(key) != name:
+            raise UserError(f"{path}: its {key} is {facts.get(key)!r}; expected {name!r}, by the folder it lies in")
+    if facts["conditions"]["prompts_sha256"] != prompts_sha256(prompts):
+        raise UserError(
+            f"{path}: was made from other prompts than those in {path.parents[1] / 'prompts.jsonl'}; "
+            "make these results again"
+        )
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def refuse_unlike(run: Run, baseline: Run) -> None:
         if ours.get(key) != theirs.get(key):
             raise UserError(
                 f"{run.model}/{run.dataset}: no speedup of {run.method} over {baseline.method}: {key} is "
-                f"{ours.get(key)!r} in one and {theirs.get(key)!r} in the other; expected the same in both"
+                f"{ours.get(key)!r} for {run.method} and {theirs.get(key)!r} for {baseline.method}; expected the same"
             )
 
 

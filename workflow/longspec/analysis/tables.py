@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -21,11 +22,18 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 def read(path: Path) -> pd.DataFrame:
     """A table written by `write`; names stay text whatever they look like."""
-    return pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
+    return _read(path)
+
+
+def _read(path: Path, **options: Any) -> pd.DataFrame:
+    table: pd.DataFrame = pd.read_csv(
+        path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""], **options
+    )
+    return table
 
 
 def show(path: Path) -> str:
     """A table for the terminal."""
-    table = read(path)
+    table = _read(path, dtype_backend="numpy_nullable")  # counts stay whole numbers beside empty cells
     rows = table.astype(object).where(table.notna(), "")
     return tabulate(rows.values.tolist(), headers=list(table.columns), floatfmt=".3f")

@@ -64,7 +64,7 @@ class CausalLMDrafter:
 
 
 def make(target: CausalLM, *, model: dict[str, Any]) -> CausalLMDrafter:
-    """Load the drafter on the target's device, in its dtype. UserError when its vocabulary is another."""
+    """Load the drafter on the target's device, in its dtype and engine. UserError when its vocabulary is another."""
     folder = model_files.folder(model)
     if target.folder is not None:
         theirs, ours = (model_files.tokenizer(f).get_vocab() for f in (folder, target.folder))
@@ -73,4 +73,5 @@ def make(target: CausalLM, *, model: dict[str, Any]) -> CausalLMDrafter:
                 f"drafter model {folder}: its tokenizer ({len(theirs)} entries) is not the target's "
                 f"({len(ours)} entries); expected a model with the same tokenizer"
             )
-    return CausalLMDrafter(CausalLM.from_folder(folder, target.device, target.model.dtype), target.vocab_size)
+    lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine)
+    return CausalLMDrafter(lm, target.vocab_size)

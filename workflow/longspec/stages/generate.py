@@ -45,8 +45,8 @@ class Runner:
         device = machine.resolve_device(spec["device"])
         dtype = machine.resolve_dtype(spec["dtype"], device)
         folder = model_files.folder(spec["model"])
-        self.tokenizer = model_files.tokenizer(folder)
-        self.target = CausalLM.from_folder(folder, device, dtype)
+        self.tokenizer = prompting.tokenizer(spec["model"])
+        self.target = CausalLM.from_folder(folder, device, dtype, spec["engine"])
         self.method, self.drafter = build(spec["method"], self.target)
         self.limits = Limits(
             stop_ids=self.target.stop_ids,
@@ -63,7 +63,7 @@ class Runner:
             if number:
                 ids = prompting.turn_ids(self.tokenizer, prompt.turns, texts, prompt.chat)
             if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
-                break
+                break  # the tables count it as unanswered
             turns.append(generate(self.target, self.method, self.drafter, ids, self.limits))
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
         return Sample(prompt.sample_id, repeat, turns, texts)
@@ -89,9 +89,9 @@ class Runner:
         return {
             "prompts_sha256": prompts_sha256(prompts),
             "sampling": sampling.RULE,
-            "dtype": str(self.target.model.dtype).removeprefix("torch."),
+            "dtype": str(self.target.dtype).removeprefix("torch."),
             "attention": attention.NAME,
-            "engine": "eager",
+            "engine": self.target.engine,
             "device": machine.device_name(self.target.device),
             "threads": torch.get_num_threads(),
             "max_new_tokens": self.limits.max_new_tokens,

@@ -23,11 +23,10 @@ class Preparer:
     """Turns rows into prompts within the limits of one model."""
 
     def __init__(self, model: dict[str, Any], dataset: dict[str, Any]) -> None:
-        folder = model_files.folder(model)
         self.dataset = dataset
-        self.tokenizer = model_files.tokenizer(folder)
+        self.tokenizer = prompting.tokenizer(model)
         self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
-        self.longest = self._longest(model.get("context") or model_files.context(folder))
+        self.longest = self._longest(model.get("context") or model_files.context(model_files.folder(model)))
         self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)
 
     def _longest(self, context: int | None) -> int | None:
