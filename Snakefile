@@ -15,6 +15,7 @@ if not workflow.overwrite_configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/lossless.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/report.smk"
 

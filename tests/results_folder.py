@@ -10,12 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, to_line
+import pandas as pd
+
+from longspec.analysis import lossless, tables
+from longspec.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, to_line
 from longspec.records import prompts_sha256 as hashed
 
 GRID: dict[str, Any] = {"cells": {"m": ["d"]}, "methods": ["vanilla", "chain"], "baseline": "vanilla"}
 CONDITIONS: dict[str, Any] = {
     "sampling": "greedy",
+    "verification": "keyed",
+    "seed": 0,
     "dtype": "float32",
     "attention": "tree",
     "engine": "eager",
@@ -77,8 +82,22 @@ def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:
     (folder / "prompts_summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
+def write_gate(results: Path, comparisons: list[Comparison], method: str = "chain", dataset: str = "d") -> None:
+    """What one job's gate found."""
+    place = results / "m" / dataset / method / "gate.jsonl"
+    place.write_text("".join(map(to_line, comparisons)), encoding="utf-8")
+
+
+def write_verdicts(results: Path, verdict: str = "ties only", grid: dict[str, Any] = GRID) -> None:
+    """lossless.csv, with one verdict for all."""
+    names = [(m, d, n) for m, ds in grid["cells"].items() for d in ds for n in grid["methods"] if n != grid["baseline"]]
+    rows = [{**dict(zip(tables.NAMES, name, strict=True)), "verdict": verdict} for name in names]
+    tables.write(pd.DataFrame(rows, columns=lossless.COLUMNS), results / "lossless.csv")
+
+
 def write_all(results: Path, dataset: str = "d", **conditions: Any) -> Path:
     """Vanilla and chain on one data set."""
+    write_verdicts(results)
     write_prompts(results, ["a", "b"], dataset)
     write_run(results, "vanilla", VANILLA, dataset, **conditions)
     write_run(results, "chain", CHAIN, dataset, **conditions)

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "workflow" / "longspec"
 FLOORS = {
     "errors": 0, "files": 0, "locations": 0, "records": 0, "plugins": 0, "code_version": 0, "model_files": 0,
     "prompting": 0, "templates": 0, "config": 0, "planning": 0, "sources": 0, "analysis": 0,
-    "token_tree": 1, "sampling": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
-    "target": 2, "verify": 2,
+    "token_tree": 1, "sampling": 1, "noise": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
+    "target": 2, "verification": 2,
     "drafters": 3, "methods": 3,
     "decoding": 4,
     "stages": 5,
@@ -97,7 +97,7 @@ def test_the_ground_floor_loads_nothing_heavy(path: Path) -> None:
     [
         ("records.py", "from longspec.decoding import generate"),
         ("records.py", "def f():\n    import longspec.stages.generate"),
-        ("verify.py", "from longspec import methods"),
+        ("target.py", "from longspec import methods"),
         ("analysis/metrics.py", "from longspec.target import CausalLM"),
         ("records.py", "from longspec import config"),
     ],

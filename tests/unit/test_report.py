@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from results_folder import CONDITIONS, GRID, VANILLA, turn, write_all, write_run
+from results_folder import CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
 from longspec.records import Sample
 from longspec.stages import metrics, report, speedup
@@ -18,7 +18,8 @@ from longspec.stages import metrics, report, speedup
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 
 
-def render(results: Path, grid: dict = GRID) -> str:
+def render(results: Path, grid: dict = GRID, verdict: str = "ties only") -> str:
+    write_verdicts(results, verdict, grid)
     arguments = ["--grid", json.dumps(grid), "--results", str(results)]
     metrics.main(arguments)
     speedup.main(arguments)
@@ -128,8 +129,16 @@ def test_a_method_keeps_its_colour_when_another_has_nothing_to_show(results):
 
 def test_figures_are_those_of_the_tables(page):
     shown = " ".join(Page(page).text)
-    for figure in ("2.50×", "identical output: 1 of 2", "0.333", "5.000", "1 MiB"):
+    for figure in ("2.50×", "ties only: 1 of 2 outputs identical", "0.333", "5.000", "1 MiB"):
         assert figure in shown
+
+
+def test_a_speedup_that_is_not_lossless_says_so_wherever_it_stands(results):
+    shown = Page(render(results, verdict="not lossless"))
+    text = " ".join(shown.text)
+    assert "not lossless: 1 of 2 outputs identical" in text
+    assert "2.50× (not lossless)" in text
+    assert "chain 2.50× (not lossless)" in text
 
 
 def test_the_baselines_acceptance_is_a_dash(page):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run
+from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
 from longspec.analysis import metrics, runs
 from longspec.analysis.speedup import compare
@@ -120,3 +120,23 @@ def test_a_refused_speedup_writes_nothing(results):
     with pytest.raises(UserError):
         speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
     assert not (results / "speedup.csv").exists()
+
+
+def test_a_required_verdict_stops_the_run_and_names_the_job(results):
+    arguments = ["--grid", json.dumps(GRID), "--results", str(results), "--lossless", "require"]
+    write_verdicts(results, "not lossless")
+    with pytest.raises(UserError, match=r"not lossless: m/d/chain; `lossless: require` lets no such run pass"):
+        speedup.main(arguments)
+    assert not (results / "speedup.csv").exists()
+    for verdict in ("identical", "ties only", "same distribution"):
+        write_verdicts(results, verdict)
+        speedup.main(arguments)
+        assert row_of(results).verdict == verdict
+
+
+def test_failed_samples_are_in_no_figure(results):
+    broken = replace(VANILLA[1].turns[0], output_ids=[], steps=[], decode_seconds=0.0, stop_reason="nonfinite")
+    write_run(results, "chain", [CHAIN[0], replace(CHAIN[1], turns=[broken])])
+    row = row_of(results)
+    # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
+    assert (row.samples_paired, row.speedup) == (1, pytest.approx(3.0))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from longspec import sampling
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree
 from longspec.token_tree import TokenTree
-from longspec.verify import verify
+from longspec.verification import keyed
+
+RULE = keyed.Rule(sampling.GREEDY, 0, 100, torch.device("cpu"))
+
+
+def descend(chosen, stop_ids, room):
+    return keyed.descend(small_tree(), chosen, [True] * 5, stop_ids, room)
 
 
 def small_tree():
@@ -32,22 +40,22 @@ def small_tree():
     ],
 )
 def test_the_path_follows_the_targets_choices(chosen, path, emitted, accepted, offered):
-    got = verify(small_tree(), chosen, (), 10)
+    got = descend(chosen, (), 10)
     assert (got.path, got.emitted, got.accepted, got.offered) == (path, emitted, accepted, offered)
     assert got.stop_reason is None
 
 
 def test_an_accepted_stop_id_ends_the_text_and_there_is_no_bonus():
-    got = verify(small_tree(), [5, 8, 0, 0, 3], {5}, 10)
+    got = descend([5, 8, 0, 0, 3], {5}, 10)
     assert got.emitted == [5]
     assert got.accepted == 1
     assert got.stop_reason == "eos"
 
 
 def test_the_limit_cuts_and_eos_goes_first():
-    assert verify(small_tree(), [5, 8, 0, 0, 3], (), 2).emitted == [5, 8]
-    assert verify(small_tree(), [5, 8, 0, 0, 3], (), 2).stop_reason == "limit"
-    assert verify(small_tree(), [5, 8, 0, 0, 3], {8}, 2).stop_reason == "eos"
+    assert descend([5, 8, 0, 0, 3], (), 2).emitted == [5, 8]
+    assert descend([5, 8, 0, 0, 3], (), 2).stop_reason == "limit"
+    assert descend([5, 8, 0, 0, 3], {8}, 2).stop_reason == "eos"
 
 
 def drafter(text, max_ngram=3, min_ngram=1):
@@ -58,17 +66,17 @@ def drafter(text, max_ngram=3, min_ngram=1):
 
 def test_ngram_follows_the_longest_match():
     # After "1 2" came 3, after "9 2" came 4; the text ends in "9 2".
-    chain = sequential.Method(3).propose(2, drafter([1, 2, 3, 9, 2, 4, 5, 9, 2]), (), 10)
+    chain = sequential.Method(3).propose(2, drafter([1, 2, 3, 9, 2, 4, 5, 9, 2]), RULE, (), 10)
     assert chain.tokens == [2, 4, 5, 9]
 
 
 def test_ngram_proposes_nothing_without_a_match():
-    assert sequential.Method(3).propose(3, drafter([1, 2, 3]), (), 10).drafted == 0
-    assert sequential.Method(3).propose(2, drafter([1, 2, 3, 1, 2], 3, 3), (), 10).drafted == 0
+    assert sequential.Method(3).propose(3, drafter([1, 2, 3]), RULE, (), 10).drafted == 0
+    assert sequential.Method(3).propose(2, drafter([1, 2, 3, 1, 2], 3, 3), RULE, (), 10).drafted == 0
 
 
 def test_ngram_tree_proposes_several_continuations_of_one_match():
-    shape = tree.Method([2, 2]).propose(2, drafter([2, 3, 2, 4, 2]), (), 10)
+    shape = tree.Method([2, 2]).propose(2, drafter([2, 3, 2, 4, 2]), RULE, (), 10)
     assert set(shape.tokens[1:3]) == {3, 4}
     assert shape.depths == [0, 1, 1, 2, 2]
 
@@ -76,24 +84,24 @@ def test_ngram_tree_proposes_several_continuations_of_one_match():
 def test_ngram_learns_from_the_output():
     made = drafter([1, 2])
     made.commit([3, 1, 2], TokenTree.rooted_at(2), [0])
-    assert sequential.Method(1).propose(2, made, (), 10).tokens == [2, 3]
+    assert sequential.Method(1).propose(2, made, RULE, (), 10).tokens == [2, 3]
 
 
 def test_nothing_is_drafted_past_a_stop_id_or_the_limit():
     made = drafter([2, 3, 4, 5, 2])
-    assert sequential.Method(5).propose(2, made, {4}, 10).tokens == [2, 3, 4]
-    assert sequential.Method(5).propose(2, made, (), 1).tokens == [2, 3]
-    assert tree.Method([1, 1, 1]).propose(2, made, {4}, 10).tokens == [2, 3, 4]
-    assert tree.Method([1, 1, 1]).propose(2, made, (), 0).tokens == [2]
+    assert sequential.Method(5).propose(2, made, RULE, {4}, 10).tokens == [2, 3, 4]
+    assert sequential.Method(5).propose(2, made, RULE, (), 1).tokens == [2, 3]
+    assert tree.Method([1, 1, 1]).propose(2, made, RULE, {4}, 10).tokens == [2, 3, 4]
+    assert tree.Method([1, 1, 1]).propose(2, made, RULE, (), 0).tokens == [2]
 
 
 def test_a_tree_takes_the_best_nodes_whichever_their_parents():
     class Fixed:
-        def expand(self, shape, nodes, width):
+        def expand(self, shape, nodes, width, rule):
             # Below token 1 all is likely, below token 2 nothing is.
             table = {0: [(1, -0.1), (2, -3.0)], 1: [(3, -0.1), (4, -0.2)], 2: [(5, -0.1), (6, -0.2)]}
             return [table[shape.tokens[node]][:width] for node in nodes]
 
-    shape = tree.Method([2, 2]).propose(0, Fixed(), (), 10)
+    shape = tree.Method([2, 2]).propose(0, Fixed(), RULE, (), 10)
     assert shape.tokens == [0, 1, 2, 3, 4]
     assert shape.parents == [-1, 0, 0, 1, 1]

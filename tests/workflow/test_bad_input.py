@@ -78,7 +78,7 @@ def test_a_speedup_over_other_conditions_is_refused(clone):
     done = clone.snakemake("--force", "results/speedup.csv")
     text = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "threads is 1 in one and 2 in the other" in text
+    assert "threads is 1 for chain and 2 for vanilla" in text
 
 
 def test_results_of_another_version_are_refused(clone):

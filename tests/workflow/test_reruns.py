@@ -12,14 +12,21 @@ from pathlib import Path
 import tiny_folder
 from conftest import PARTS, REPOSITORY, Clone
 
-AFTER = {"metrics", "speedup", "report"}
+ALL_METHODS = ("vanilla", "chain", "wide")
+ANALYSIS = {"metrics", "speedup", "report"}
+AFTER = {"lossless", *ANALYSIS}
+"""What follows from any generation."""
 
 
 def generate(*methods, datasets=("a", "b")):
-    return {f"generate:tiny/{dataset}/{method}" for dataset in datasets for method in methods}
+    """These jobs, and the gates that compare them."""
+    return {f"generate:tiny/{dataset}/{method}" for dataset in datasets for method in methods} | gate(
+        *(set(methods) - {"vanilla"}), datasets=datasets
+    )
 
 
-ALL_METHODS = ("vanilla", "chain", "wide")
+def gate(*methods, datasets=("a", "b")):
+    return {f"gate:tiny/{dataset}/{method}" for dataset in datasets for method in methods}
 
 
 def test_from_nothing_every_file_appears_and_then_nothing_is_to_do(finished):
@@ -29,7 +36,7 @@ def test_from_nothing_every_file_appears_and_then_nothing_is_to_do(finished):
         assert f"tiny/{dataset}/prompts.jsonl" in names
         for method in ALL_METHODS:
             assert {f"tiny/{dataset}/{method}/{f}" for f in ("samples.jsonl", "run.json", "generate.log")} <= names
-    assert {"timings.csv", "throughput.csv", "acceptance.csv", "speedup.csv"} <= names
+    assert {"timings.csv", "throughput.csv", "acceptance.csv", "lossless.csv", "speedup.csv"} <= names
     assert (finished.place / "reports" / "index.html").stat().st_size > 10_000
     assert finished.planned() == set()
 
@@ -51,7 +58,22 @@ def test_report_style(clone):
 
 def test_metric_code(clone):
     clone.append("workflow/longspec/analysis/metrics.py", "# new\n")
-    assert clone.planned() == AFTER
+    assert clone.planned() == ANALYSIS
+
+
+def test_the_gates_code(clone):
+    clone.append("workflow/longspec/stages/gate.py", "# new\n")
+    assert clone.planned() == gate("chain", "wide") | {"lossless", "speedup", "report"}
+
+
+def test_what_is_done_about_a_lossy_method(clone):
+    clone.edit(lossless="require")
+    assert clone.planned() == {"speedup", "report"}
+
+
+def test_the_temperature(clone):
+    clone.edit(sampling={"temperature": 0.5})
+    assert clone.planned() == generate(*ALL_METHODS) | AFTER
 
 
 def test_gamma_of_one_variant(clone):
@@ -177,8 +199,9 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
     for tool in ("sbatch", "sacct", "sacctmgr", "scancel", "scontrol", "sinfo", "squeue"):
         (tools / tool).write_text(f"#!/bin/sh\necho {tool} $* >> {tools}/calls\n[ {tool} != sbatch ]\n")
         (tools / tool).chmod(0o755)
-    for file in (clone.place / "results").rglob("samples.jsonl"):
-        file.unlink()
+    for name in ("samples.jsonl", "gate.jsonl"):
+        for file in (clone.place / "results").rglob(name):
+            file.unlink()
     command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml", "--profile", "profiles/slurm"]
     command += ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
     path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -202,9 +225,9 @@ def test_the_slurm_profile_asks_for_one_gpu_a_job(finished):
     done = finished.snakemake("-n", "--profile", "profiles/slurm", "--forcerun", "generate")
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
-    assert text.count("gpu=1") >= 6
+    assert text.count("gpu=1") >= 10
 
 
 def test_a_timed_job_claims_every_core(finished):
     done = finished.snakemake("-n", "--cores", "7", "--forcerun", "generate")
-    assert (done.stdout + done.stderr).count("threads: 7") == 6
+    assert (done.stdout + done.stderr).count("threads: 7") == 10

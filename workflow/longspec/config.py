@@ -22,6 +22,8 @@ from longspec.errors import UserError
 from longspec.locations import SCHEMA
 
 Config = dict[str, Any]
+RUN_KEYS = ("seed", "sampling", "verification", "device", "dtype", "engine", "threads", "repeats", "warmup")
+"""Top-level keys that every generation depends on."""
 # JSON Schema counts 4.0 as an integer; range(4.0) does not.
 _Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
@@ -37,6 +39,7 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
         _refuse_duplicate_keys(Path(file))
     config: Config = copy.deepcopy(dict(raw))
     _complete(config, _schema(), "")
+    _complete(config["sampling"], _schema()["$defs"]["sampling"], "sampling")
     for name, entry in config["datasets"].items():
         where = f"datasets.{name}"
         _known(entry["source"], "sources", f"{where}.source")
@@ -95,7 +98,7 @@ def generate_spec(config: Config, model: str, dataset: str, method: str) -> dict
         "model": model_spec(config, model),
         "dataset": {"name": dataset, "max_new_tokens": config["datasets"][dataset]["max_new_tokens"]},
         "method": {"name": method, **config["methods"][method]},
-        **{key: config[key] for key in ("seed", "device", "dtype", "engine", "threads", "repeats", "warmup")},
+        **{key: config[key] for key in RUN_KEYS},
     }
 
 
@@ -177,6 +180,7 @@ def _expectation(error: jsonschema.ValidationError) -> str:
         "type": lambda: " or ".join(wanted) if isinstance(wanted, list) else f"{wanted}",
         "enum": lambda: f"one of {', '.join(map(str, wanted))}",
         "minimum": lambda: f"at least {wanted}",
+        "exclusiveMinimum": lambda: f"more than {wanted}",
         "maximum": lambda: f"at most {wanted}",
         "minItems": lambda: f"at least {wanted} items",
         "minProperties": lambda: f"at least {wanted} entry",

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import torch
 
-from longspec import sampling
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
 from longspec.records import Turn, ids_sha256
+from longspec.sampling import GREEDY
 from longspec.target import CausalLM
-from longspec.verify import verify
+from longspec.token_tree import TokenTree
+from longspec.verification import keyed
+from longspec.verification._interface import Rule
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,35 @@ def now(device: torch.device) -> float:
 
 
 @torch.inference_mode()
-def generate(target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits) -> Turn:
-    """Answer one prompt. The first output token belongs to prefill, the others to decoding."""
+def generate(
+    target: CausalLM,
+    method: Method,
+    drafter: Drafter | None,
+    prompt_ids: list[int],
+    limits: Limits,
+    rule: Rule | None = None,
+) -> Turn:
+    """Answer one prompt, by greedy decoding if no rule is given.
+
+    The first output token belongs to prefill, the others to decoding.
+    """
+    rule = rule or keyed.Rule(GREEDY, 0, target.vocab_size, target.device)
     room, at_limit = limits.room(len(prompt_ids))
     capacity = len(prompt_ids) + room + method.max_nodes
     started = now(target.device)
     target.reset(capacity)
-    first = sampling.choose(target.append(prompt_ids)[None])[0]
+    rule.start(prompt_ids)
+    first = rule.verify(TokenTree.rooted_at(prompt_ids[-1]), target.append(prompt_ids)[None], limits.stop_ids, room)
+    output_ids, steps, stop_reason = list(first.emitted), [], first.stop_reason
     prefilled = now(target.device)
     if drafter is not None:
-        drafter.prefill([*prompt_ids, first], capacity)
+        drafter.prefill(prompt_ids + output_ids, capacity)
     ready = now(target.device)
 
-    output_ids, steps = [first], []
-    stop_reason = "eos" if first in limits.stop_ids else "limit" if room == 1 else None
     while stop_reason is None:
         left = room - len(output_ids)
-        tree = method.propose(output_ids[-1], drafter, limits.stop_ids, left - 1)
-        chosen = sampling.choose(target.extend(tree.tokens, tree.parents))
-        acceptance = verify(tree, chosen, limits.stop_ids, left)
+        tree = method.propose(output_ids[-1], drafter, rule, limits.stop_ids, left - 1)
+        acceptance = rule.verify(tree, target.extend(tree.tokens, tree.parents), limits.stop_ids, left)
         target.commit(acceptance.path)
         if drafter is not None:
             drafter.commit(acceptance.emitted, tree, acceptance.path)

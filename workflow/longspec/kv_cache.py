@@ -67,9 +67,13 @@ class PreallocatedLayer(CacheLayerMixin):
     def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
         return self.written + int(query_length), 0
 
+    def rewind(self, length: int) -> None:
+        """Keep the first `length` positions of the prefix."""
+        self.committed = self.written = length
+
     def reset(self) -> None:
         """Forget everything; the storage stays."""
-        self.committed = self.written = 0
+        self.rewind(0)
 
 
 class KVCache(Cache):
@@ -92,7 +96,11 @@ class KVCache(Cache):
         for layer in self.stack:
             layer.commit(path, nodes)
 
+    def rewind(self, length: int) -> None:
+        """Keep the first `length` positions of the prefix, and no tail."""
+        for layer in self.stack:
+            layer.rewind(length)
+
     def reset(self) -> None:
         """Ready for the next prompt."""
-        for layer in self.stack:
-            layer.reset()
+        self.rewind(0)

@@ -31,6 +31,7 @@ class Plan:
     def __init__(self, complete: config.Config) -> None:
         self.config = complete
         self.results: str = complete["results"].rstrip("/")
+        self.lossless = f"{self.results}/lossless.csv"
         self.speedup = f"{self.results}/speedup.csv"
         self.report: str = complete["reports"].rstrip("/") + "/index.html"
         grid = config.grid(complete)
@@ -48,7 +49,7 @@ class Plan:
         """Every file that the experiment makes. Intermediates are listed too: Snakemake does not make a
         deleted one again while the files made from it exist."""
         prompts = [f"{self.results}/{m}/{d}/prompts.jsonl" for m, d in self._cells()]
-        return [*prompts, *self.runs(), *self.tables(), self.speedup, self.report]
+        return [*prompts, *self.runs(), *self.gates(), *self.tables(), self.lossless, self.speedup, self.report]
 
     def tables(self) -> list[str]:
         """What the metrics stage writes."""
@@ -61,6 +62,15 @@ class Plan:
             for model, dataset in self._cells()
             for method in self.grid["methods"]
             for file in ("samples.jsonl", "run.json")
+        ]
+
+    def gates(self) -> list[str]:
+        """Each job's outputs beside the baseline's."""
+        return [
+            f"{self.results}/{model}/{dataset}/{method}/gate.jsonl"
+            for model, dataset in self._cells()
+            for method in self.grid["methods"]
+            if method != self.grid["baseline"]
         ]
 
     def _cells(self) -> list[tuple[str, str]]:
@@ -104,12 +114,21 @@ class Plan:
         }
         return canonical(
             {
-                "code": _code("stages.generate", *(f"{kind}.{name}" for kind, name in used)),
+                "code": _code(
+                    "stages.generate",
+                    f"verification.{self.config['verification']}",
+                    *(f"{kind}.{name}" for kind, name in used),
+                ),
                 "prompts": [self.dataset_spec(dataset), self.prepare_version(model, dataset)],
                 "model": _model(canonical(self.config["models"][model])),
                 **({"own_models": own_models} if own_models else {}),
             }
         )
+
+    def gate_version(self, model: str, dataset: str, method: str) -> str:
+        """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
+        compared = [self.generate_versions[model, dataset, name] for name in (method, self.grid["baseline"])]
+        return canonical({"code": _code("stages.gate", f"verification.{self.config['verification']}"), "of": compared})
 
     def grid_json(self) -> str:
         """For the analysis stages: --grid."""

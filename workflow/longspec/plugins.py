@@ -16,6 +16,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 KINDS = ("methods", "drafters", "sources")
+"""With options of their own; `verification` holds plug-ins without any."""
 
 
 @cache

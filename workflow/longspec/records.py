@@ -43,7 +43,8 @@ class Turn:
     `output_ids`: emitted ids, up to and including EOS, or the limit; the first belongs to prefill.
     `steps`: one (drafted, offered, accepted) triple per verification step: draft tokens proposed; positions at
     which the accepted path still had a draft to check (accepted, or accepted + 1); drafts that were emitted.
-    `stop_reason`: "eos", "limit" (max_new_tokens) or "context" (the model's context is full).
+    `stop_reason`: "eos", "limit" (max_new_tokens), "context" (the model's context is full), or a failure:
+    "nonfinite" (the logits were no numbers).
     """
 
     prompt_tokens: int
@@ -55,6 +56,11 @@ class Turn:
     decode_seconds: float
     stop_reason: str
 
+    @property
+    def failed(self) -> bool:
+        """Whether the text ended for a reason that makes its time worth nothing."""
+        return self.stop_reason not in ("eos", "limit", "context")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -64,6 +70,30 @@ class Sample:
     repeat: int
     turns: list[Turn]
     texts: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measured sample of a method beside vanilla's.
+
+    `turn`, `position`: the first output token that differs, None when none does. `gap`: by how much vanilla's token
+    beats the method's there, in the (noised) scores of one-token steps; None where one of them cannot be sampled.
+    `rounding`: the largest difference over the vocabulary between those scores and the ones of the same text run
+    several tokens at a time, without any drafter or tree. `flips`: whether these choose the method's token.
+    `quantiles`: under the residual rule, where outputs differ by design, each output token's place in the target's
+    distribution (uniform on 0 to 1 when the tokens are its samples); else empty.
+    """
+
+    sample_id: str
+    repeat: int
+    identical: bool
+    turn: int | None = None
+    position: int | None = None
+    gap: float | None = None
+    rounding: float | None = None
+    flips: bool | None = None
+    quantiles: list[float] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
 
@@ -109,7 +139,7 @@ def parse_row(where: str, line: str) -> dict[str, Any]:
     return row
 
 
-Record = TypeVar("Record", Prompt, Sample)
+Record = TypeVar("Record", Prompt, Sample, Comparison)
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:

@@ -1,18 +1,94 @@
-"""From logits to the token that the target emits. Greedy: the arg max, the lowest id among equals.
+"""From logits to the scores that a token is sampled by: penalty, temperature, top-k, top-p, min-p, in this order.
 
-This module does not know whether a row of logits belongs to a vanilla step or to a node of a tree; that is
-what makes every method's output the same.
+The order and the meaning of each are those of transformers' logits processors (5.23, `generation/logits_process.py`),
+with one difference: ids that are equal at the edge of top-p are all kept, where transformers keeps whichever its
+sort puts first, so that a row means the same wherever it stands. This module does not know how tokens are drawn.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-RULE = "greedy"
-"""Recorded with each run; runs under different rules are never compared."""
+from longspec.token_tree import TokenTree
+
+FEW = 1024
+"""Ids that top-p looks at before it sorts the whole vocabulary."""
 
 
-def choose(logits: torch.Tensor) -> list[int]:
-    """The target's token for each row of `logits` [n, vocab]. One transfer to the host."""
-    chosen: list[int] = logits.argmax(dim=-1).tolist()
-    return chosen
+@dataclass(frozen=True)
+class Settings:
+    """How the target's distribution p is made from its logits. Temperature 0 takes the best id (greedy)."""
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+GREEDY = Settings()
+
+
+def warp(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Temperature, top-k, top-p, min-p: float32 scores [n, vocab] of which the softmax is the distribution."""
+    scores = logits.float() / settings.temperature
+    if settings.top_k is not None and settings.top_k < scores.shape[-1]:
+        scores = _cut(scores, scores.topk(settings.top_k).values[..., -1:])
+    if settings.top_p < 1:
+        scores = _cut(scores, _top_p_edge(scores, settings.top_p))
+    if settings.min_p > 0:
+        probabilities = scores.softmax(-1)
+        scores = scores.masked_fill(probabilities < settings.min_p * probabilities.amax(-1, True), float("-inf"))
+    return scores
+
+
+def _cut(scores: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+    return scores.masked_fill(scores < edge, float("-inf"))
+
+
+def _top_p_edge(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The score [n, 1] of the last id of the smallest best set with probability >= top_p."""
+    for width in (min(FEW, scores.shape[-1]), scores.shape[-1]):
+        best = scores.topk(width).values
+        mass = (best - scores.logsumexp(-1, keepdim=True)).exp()
+        kept = (mass.cumsum(-1) - mass < top_p).sum(-1, keepdim=True).clamp_(min=1)
+        if int(kept.max()) < width:
+            break
+    return best.gather(-1, kept - 1)
+
+
+def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Repetition penalty (Keskar et al. 2019): ids in `seen` [n, vocab] (bool) lose score, on both sides of 0."""
+    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
+class Text:
+    """One text as far as it goes: what its next tokens' scores depend on, and the next output position."""
+
+    def __init__(self, settings: Settings, prompt_ids: list[int], vocab_size: int, device: torch.device) -> None:
+        self.settings = settings
+        self.position = 0
+        self._seen: torch.Tensor | None = None
+        if settings.repetition_penalty != 1:
+            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+            self._seen[prompt_ids] = True
+
+    def grow(self, emitted: list[int]) -> None:
+        """These tokens follow."""
+        self.position += len(emitted)
+        if self._seen is not None:
+            self._seen[emitted] = True
+
+    def scores(self, logits: torch.Tensor, tree: TokenTree, nodes: list[int]) -> torch.Tensor:
+        """Warped scores [n, vocab] of what may follow each of `nodes`, of which `logits` [n, vocab] speak.
+
+        At temperature 0 the scores are the logits themselves, penalised.
+        """
+        if self._seen is not None:
+            seen = self._seen[: logits.shape[-1]].repeat(len(nodes), 1)
+            for row, node in enumerate(nodes):
+                seen[row, [tree.tokens[step] for step in tree.path(node)]] = True
+            logits = penalise(logits.float(), seen, self.settings.repetition_penalty)
+        return warp(logits, self.settings) if self.settings.temperature > 0 else logits

@@ -111,6 +111,12 @@ class CausalLM:
         self._cache.commit(path)
         self._parents = []
 
+    def rewind(self, length: int) -> None:
+        """Go back to the first `length` committed positions."""
+        assert self._cache is not None
+        self._cache.rewind(length)
+        self._parents = []
+
     def _layout(self, first: int) -> attention.Layout:
         """Positions and visibility of the tail's nodes from `first` on."""
         parents, prefix = self._parents, self.length

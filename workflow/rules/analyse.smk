@@ -28,6 +28,7 @@ rule speedup:
     input:
         runs=plan.runs(),
         timings=f"{plan.results}/timings.csv",
+        lossless=plan.lossless,
     output:
         plan.speedup,
     log:
@@ -37,6 +38,8 @@ rule speedup:
     params:
         grid=lambda wildcards: plan.grid_json(),
         version=plan.analysis_version("speedup"),
+        lossless=plan.config["lossless"],
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.speedup --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec.stages.speedup --grid {params.grid:q} --results {params.results:q}"
+        " --lossless {params.lossless:q} 2>&1 | tee {log:q}"

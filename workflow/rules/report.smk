@@ -9,7 +9,7 @@ localrules:
 rule report:
     input:
         runs=plan.runs(),
-        tables=[*plan.tables(), plan.speedup],
+        tables=[*plan.tables(), plan.lossless, plan.speedup],
     output:
         plan.report,
     log:

@@ -69,11 +69,14 @@ def speedup_bars(table: pd.DataFrame, methods: Sequence[str], baseline: str) -> 
             values = _values(table, method, cells)
             places = [place + (number + 0.5) * height - 0.42 for place in range(len(cells))]
             axes.barh(places, values, height * 0.86, label=method, linewidth=0.4, **_fill(number))
-            for place, value in zip(places, values, strict=True):
+            verdicts = _values(table, method, cells, "verdict")
+            for place, value, verdict in zip(places, values, verdicts, strict=True):
                 if pd.notna(value):
                     # A number that would lie across the line at 1 starts behind it.
                     start = 1.0 if value < 1 < value + 0.09 * widest else value
-                    axes.annotate(f"{value:.2f}×", (start, place), (3, 0), textcoords="offset points", **LABEL)
+                    axes.annotate(
+                        _judged(f"{value:.2f}×", verdict), (start, place), (3, 0), textcoords="offset points", **LABEL
+                    )
         axes.axvline(1, color=INK, linewidth=0.9, linestyle="--")
         axes.set_yticks(range(len(cells)), names)
         axes.tick_params(axis="y", length=0)
@@ -148,17 +151,23 @@ def _names(cells: Sequence[Cell]) -> list[str]:
     return [f"{model}\n{dataset}" if several else dataset for model, dataset in cells]
 
 
-def _values(table: pd.DataFrame, method: str, cells: Sequence[Cell], column: str = "speedup") -> list[float]:
+def _values(table: pd.DataFrame, method: str, cells: Sequence[Cell], column: str = "speedup") -> list[Any]:
     rows = table[table["method"] == method].set_index(CELL)[column]
     return [rows.get(cell, float("nan")) for cell in cells]
+
+
+def _judged(text: str, verdict: object) -> str:
+    """A figure never stands without the verdict that takes its worth away."""
+    return f"{text} (not lossless)" if verdict == "not lossless" else text
 
 
 def _words(table: pd.DataFrame, methods: Sequence[str], cells: Sequence[Cell], column: str, unit: str) -> str:
     """The chart's numbers as a sentence, for who cannot see it."""
     parts: dict[str, list[str]] = {name.replace("\n", " / "): [] for name in _names(cells)}
     for method in methods:
-        for part, value in zip(parts.values(), _values(table, method, cells, column), strict=True):
-            part.append(f"{method} {value:.2f}{unit}" if pd.notna(value) else f"{method} none")
+        verdicts = _values(table, method, cells, "verdict") if "verdict" in table else [""] * len(cells)
+        for part, value, verdict in zip(parts.values(), _values(table, method, cells, column), verdicts, strict=True):
+            part.append(_judged(f"{method} {value:.2f}{unit}", verdict) if pd.notna(value) else f"{method} none")
     return "; ".join(f"{name}: {', '.join(part)}" for name, part in parts.items()) + "."
 
 

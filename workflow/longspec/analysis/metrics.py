@@ -30,6 +30,7 @@ TIMING_COLUMNS = [
     "stop_reason",
     "turns",
     "unanswered_turns",
+    "failed",
 ]
 POSITION_COLUMNS = [*NAMES, "position", "offered", "accepted", "acceptance_rate"]
 
@@ -55,6 +56,7 @@ def timings(run: Run) -> pd.DataFrame:
                 "decode_seconds": sum(turn.decode_seconds for turn in turns),
                 "stop_reason": "+".join(turn.stop_reason for turn in turns),
                 "turns": len(turns),
+                "failed": int(any(turn.failed for turn in turns)),
                 "unanswered_turns": len(run.prompts[sample.sample_id].turns) - len(turns),
             }
         )
@@ -62,12 +64,13 @@ def timings(run: Run) -> pd.DataFrame:
 
 
 def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
-    """One row of throughput.csv."""
-    sums = _sums(timings)
-    rates = rates_of(timings)
+    """One row of throughput.csv. Failed samples are counted, and in no figure."""
+    finished = timings[timings["failed"] == 0]
+    sums = _sums(finished)
+    rates = rates_of(finished)
     return {
         **run.names,
-        "samples": len(timings),
+        "samples": len(finished),
         "output_tokens": int(sums.output_tokens),
         "decode_seconds": sums.decode_seconds,
         "throughput_tokens_per_second": rates["decode"],
@@ -76,6 +79,7 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
         "prefill_seconds": sums.prefill_seconds,
         "drafter_prefill_seconds": sums.drafter_prefill_seconds,
         "unanswered_turns": int(sums.unanswered_turns),
+        "failed_samples": len(timings) - len(finished),
     }
 
 
@@ -97,7 +101,7 @@ def rates_of(timings: pd.DataFrame) -> dict[str, float | None]:
 
 def acceptance(timings: pd.DataFrame, run: Run, drafts: bool) -> dict[str, object]:
     """One row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
-    sums = _sums(timings)
+    sums = _sums(timings[timings["failed"] == 0])
     steps = int(sums.verification_steps)
     drafted, accepted = int(sums.drafted_tokens), int(sums.accepted_tokens)
     counts = {
@@ -116,6 +120,8 @@ def acceptance_by_position(run: Run) -> pd.DataFrame:
     offered: Counter[int] = Counter()
     accepted: Counter[int] = Counter()
     for sample in run.samples:
+        if any(turn.failed for turn in sample.turns):
+            continue
         for turn in sample.turns:
             for _, seen, taken in turn.steps:
                 offered.update(range(1, seen + 1))

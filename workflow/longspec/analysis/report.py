@@ -18,10 +18,10 @@ from markupsafe import Markup
 
 from longspec.analysis import charts, runs, tables
 
-TABLES = ("speedup", "throughput", "acceptance", "acceptance_by_position", "timings")
+TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "timings")
 COMMAND = "snakemake --cores 1 --resources gpu=1 --configfile experiment.yaml"
 """What makes the results again from the configuration that the report prints."""
-FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "speedup")
+FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "speedup", "gap", "rounding", "p_value", "shift")
 """How the names of columns end whose numbers are no counts."""
 EXAMPLES = 3
 """Samples of each data set that are shown with their outputs."""

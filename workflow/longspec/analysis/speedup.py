@@ -29,6 +29,7 @@ def refuse_unlike(run: Run, baseline: Run) -> None:
 def compare(run: Run, timings: pd.DataFrame, baseline: Run, base_timings: pd.DataFrame) -> dict[str, object]:
     """One row of speedup.csv."""
     refuse_unlike(run, baseline)
+    timings, base_timings = (table[table["failed"] == 0] for table in (timings, base_timings))
     pairs = timings.merge(base_timings, on=KEY, suffixes=("", "_baseline"))
     ours = rates_of(timings.merge(pairs[KEY], on=KEY))
     theirs = rates_of(base_timings.merge(pairs[KEY], on=KEY))

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from longspec.files import write_whole
 
 NAMES = ["model", "dataset", "method"]
-TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason"]
+TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample"]
 """Columns that are never numbers, whatever they look like."""
 
 

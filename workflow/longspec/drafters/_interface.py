@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from longspec.token_tree import TokenTree
-
-Candidates = list[tuple[int, float]]
-"""Possible next tokens, best first, each with the log of the drafter's probability q; no token twice."""
+from longspec.verification._interface import Candidates, Rule
 
 
 class Drafter(Protocol):
@@ -21,9 +19,10 @@ class Drafter(Protocol):
         """Start a new text: the prompt and the first token. It will grow to at most `capacity` positions."""
         ...
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int) -> list[Candidates]:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
         """At most `width` candidates below each of `nodes`, which were all added since the last call (or are
-        the root). The tree's root is the last token of the text."""
+        the root). The tree's root is the last token of the text. A drafter that has a distribution over the
+        vocabulary lets `rule.draft` draw from it; one that has guesses returns them."""
         ...
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:

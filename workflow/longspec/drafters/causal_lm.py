@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from longspec import model_files
-from longspec.drafters._interface import Candidates
 from longspec.errors import UserError
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
+from longspec.verification._interface import Candidates, Rule
 
 OPTIONS = {
     "model": {
@@ -21,15 +19,21 @@ OPTIONS = {
         "$ref": "#/$defs/model",  # checked as one, and its content reruns what uses it
         "description": "The drafter model: package, hub (with revision) or path, as under models:.",
     },
+    "shared_noise": {
+        "type": "boolean",
+        "default": True,
+        "description": "Guess with the noise that the target's choice will use (keyed rule, temperature above 0).",
+    },
 }
 
 
 class CausalLMDrafter:
     """Greedy and beam drafts from another model."""
 
-    def __init__(self, lm: CausalLM, vocab_size: int) -> None:
+    def __init__(self, lm: CausalLM, vocab_size: int, shared_noise: bool = True) -> None:
         """`vocab_size` of the target: ids past it are padding and never proposed."""
         self.lm = lm
+        self.shared_noise = shared_noise
         self.vocab_size = min(vocab_size, lm.vocab_size)
         self._text: list[int] = []
         self._tail: dict[int, int] = {}
@@ -42,7 +46,7 @@ class CausalLMDrafter:
         if len(ids) > 1:
             self.lm.append(ids[:-1])
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int) -> list[Candidates]:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
         """One forward for all `nodes`: a whole level of the tree, or the tokens not seen yet and the root."""
         if nodes == [0]:
             logits = self.lm.append(self._text[self.lm.length :])[None]
@@ -51,10 +55,7 @@ class CausalLMDrafter:
             for node in nodes:
                 self._tail[node] = len(self._tail)
             logits = self.lm.extend([tree.tokens[node] for node in nodes], parents)
-        log_q = torch.log_softmax(logits[:, : self.vocab_size].float(), dim=-1)
-        best = log_q.topk(min(width, self.vocab_size))
-        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [list(zip(tokens, scores, strict=True)) for tokens, scores in rows]
+        return rule.draft(logits[:, : self.vocab_size], tree, nodes, width, self.shared_noise)
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
         """Keep the accepted nodes that were run; the rest of the text is run at the next expansion."""
@@ -63,7 +64,7 @@ class CausalLMDrafter:
         self._tail = {}
 
 
-def make(target: CausalLM, *, model: dict[str, Any]) -> CausalLMDrafter:
+def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> CausalLMDrafter:
     """Load the drafter on the target's device, in its dtype and engine. UserError when its vocabulary is another."""
     folder = model_files.folder(model)
     if target.folder is not None:
@@ -74,4 +75,4 @@ def make(target: CausalLM, *, model: dict[str, Any]) -> CausalLMDrafter:
                 f"({len(ours)} entries); expected a model with the same tokenizer"
             )
     lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine)
-    return CausalLMDrafter(lm, target.vocab_size)
+    return CausalLMDrafter(lm, target.vocab_size, shared_noise)

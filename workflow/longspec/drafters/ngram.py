@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 
-from longspec.drafters._interface import Candidates
 from longspec.errors import UserError
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
+from longspec.verification._interface import Candidates, Rule
 
 OPTIONS = {
     "max_ngram": {
@@ -49,7 +49,7 @@ class NGramDrafter:
         self._followers.clear()
         self._add(ids)
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int) -> list[Candidates]:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
         """Candidates below each node: its own path is part of the text that is matched."""
         return [self._candidates(tree, node, width) for node in nodes]
 

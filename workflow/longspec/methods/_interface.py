@@ -11,6 +11,7 @@ from typing import Protocol
 
 from longspec.drafters._interface import Drafter
 from longspec.token_tree import TokenTree
+from longspec.verification._interface import Rule
 
 
 class Method(Protocol):
@@ -19,6 +20,8 @@ class Method(Protocol):
     max_nodes: int
     """Most nodes that a proposal can have, root included: the cache is sized by it."""
 
-    def propose(self, root: int, drafter: Drafter | None, stop_ids: Collection[int], room: int) -> TokenTree:
+    def propose(
+        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+    ) -> TokenTree:
         """A tree rooted at the last emitted token, at most `room` deep; nothing is drafted past a stop id."""
         ...

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from longspec.drafters._interface import Drafter
 from longspec.token_tree import TokenTree
+from longspec.verification._interface import Rule
 
 DRAFTS = True
 OPTIONS = {
@@ -26,12 +27,14 @@ class Method:
         self.gamma = gamma
         self.max_nodes = 1 + gamma
 
-    def propose(self, root: int, drafter: Drafter | None, stop_ids: Collection[int], room: int) -> TokenTree:
+    def propose(
+        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+    ) -> TokenTree:
         """A chain; shorter where the drafter has no guess, at a stop id, and at the limit."""
         assert drafter is not None
         tree, node = TokenTree.rooted_at(root), 0
         for _ in range(min(self.gamma, room)):
-            best = drafter.expand(tree, [node], 1)[0]
+            best = drafter.expand(tree, [node], 1, rule)[0]
             if not best:
                 break
             node = tree.add(best[0][0], node)

@@ -11,6 +11,7 @@ from heapq import nlargest
 
 from longspec.drafters._interface import Drafter
 from longspec.token_tree import TokenTree
+from longspec.verification._interface import Rule
 
 DRAFTS = True
 OPTIONS = {
@@ -32,17 +33,20 @@ class Method:
         self.tree_shape = tree_shape
         self.max_nodes = 1 + sum(tree_shape)
 
-    def propose(self, root: int, drafter: Drafter | None, stop_ids: Collection[int], room: int) -> TokenTree:
+    def propose(
+        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+    ) -> TokenTree:
         """Smaller where the drafter has fewer guesses, at stop ids, and at the limit."""
         assert drafter is not None
         tree = TokenTree.rooted_at(root)
         frontier = {0: 0.0}
         for width in self.tree_shape[:room]:
-            candidates = drafter.expand(tree, list(frontier), width)
+            breadths = rule.breadths(list(frontier.values()), width)
+            candidates = drafter.expand(tree, list(frontier), max(breadths), rule)
             children = [
                 (score + log_q, token, parent)
-                for (parent, score), below in zip(frontier.items(), candidates, strict=True)
-                for token, log_q in below
+                for (parent, score), below, breadth in zip(frontier.items(), candidates, breadths, strict=True)
+                for token, log_q in below[:breadth]
             ]
             best = nlargest(width, children, key=lambda child: child[0])
             added = {tree.add(token, parent): score for score, token, parent in best}

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from longspec.drafters._interface import Drafter
 from longspec.token_tree import TokenTree
+from longspec.verification._interface import Rule
 
 DRAFTS = False
 OPTIONS: dict[str, dict[str, object]] = {}
@@ -16,6 +17,8 @@ class Method:
 
     max_nodes = 1
 
-    def propose(self, root: int, drafter: Drafter | None, stop_ids: Collection[int], room: int) -> TokenTree:
+    def propose(
+        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+    ) -> TokenTree:
         """The root alone."""
         return TokenTree.rooted_at(root)

@@ -20,12 +20,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from longspec import attention, machine, model_files, plugins, prompting, sampling
+from longspec import attention, machine, plugins, prompting
 from longspec.decoding import Limits, generate
 from longspec.drafters._interface import Drafter
 from longspec.errors import UserError
 from longspec.methods._interface import Method
 from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, prompts_sha256, read_records, to_line
+from longspec.sampling import GREEDY
+from longspec.stages import _target
 from longspec.stages._run import run
 from longspec.target import CausalLM
 
@@ -40,13 +42,8 @@ class Runner:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
-        torch.manual_seed(spec["seed"])
-        torch.set_num_threads(machine.resolve_threads(spec["threads"]))
-        device = machine.resolve_device(spec["device"])
-        dtype = machine.resolve_dtype(spec["dtype"], device)
-        folder = model_files.folder(spec["model"])
         self.tokenizer = prompting.tokenizer(spec["model"])
-        self.target = CausalLM.from_folder(folder, device, dtype, spec["engine"])
+        self.target = _target.load(spec)
         self.method, self.drafter = build(spec["method"], self.target)
         self.limits = Limits(
             stop_ids=self.target.stop_ids,
@@ -64,7 +61,10 @@ class Runner:
                 ids = prompting.turn_ids(self.tokenizer, prompt.turns, texts, prompt.chat)
             if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
                 break  # the tables count it as unanswered
-            turns.append(generate(self.target, self.method, self.drafter, ids, self.limits))
+            rule = _target.rule(self.spec, self.target, prompt.sample_id, number)
+            turns.append(generate(self.target, self.method, self.drafter, ids, self.limits, rule))
+            if turns[-1].failed:
+                break
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
         return Sample(prompt.sample_id, repeat, turns, texts)
 
@@ -77,9 +77,10 @@ class Runner:
         ids = ids[len(ids) // 2 :] + ids[: len(ids) // 2]
         limits = Limits((), min(WARMUP_NEW_TOKENS, self.limits.max_new_tokens), self.limits.context_tokens)
         done = []
-        for _ in range(self.spec["warmup"]):
+        for number in range(self.spec["warmup"]):
             started = time.perf_counter()
-            turn = generate(self.target, self.method, self.drafter, ids, limits)
+            rule = _target.rule(self.spec, self.target, "", number)  # no sample has an empty name
+            turn = generate(self.target, self.method, self.drafter, ids, limits, rule)
             seconds = time.perf_counter() - started
             done.append({"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds})
         return done
@@ -88,7 +89,9 @@ class Runner:
         """What two runs must share before one is divided by the other."""
         return {
             "prompts_sha256": prompts_sha256(prompts),
-            "sampling": sampling.RULE,
+            "sampling": sampled(self.spec["sampling"]),
+            "verification": _target.rule_name(self.spec),
+            "seed": self.spec["seed"],
             "dtype": str(self.target.dtype).removeprefix("torch."),
             "attention": attention.NAME,
             "engine": self.target.engine,
@@ -99,6 +102,12 @@ class Runner:
             "warmup": self.spec["warmup"],
             "repeats": self.spec["repeats"],
         }
+
+
+def sampled(settings: dict[str, Any]) -> str:
+    """What differs from plain greedy decoding, as a reader wants it."""
+    chosen = {key: value for key, value in settings.items() if value != getattr(GREEDY, key)}
+    return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "greedy"
 
 
 def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:

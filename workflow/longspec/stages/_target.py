@@ -1,0 +1,34 @@
+"""The target model of a job, on the device and with the threads that its spec asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from longspec import machine, model_files, noise, plugins
+from longspec.sampling import Settings
+from longspec.target import CausalLM
+from longspec.verification._interface import Rule
+
+
+def load(spec: dict[str, Any]) -> CausalLM:
+    """The model of a generate spec, ready to run."""
+    torch.manual_seed(spec["seed"])
+    torch.set_num_threads(machine.resolve_threads(spec["threads"]))
+    device = machine.resolve_device(spec["device"])
+    dtype = machine.resolve_dtype(spec["dtype"], device)
+    return CausalLM.from_folder(model_files.folder(spec["model"]), device, dtype, spec["engine"])
+
+
+def rule_name(spec: dict[str, Any]) -> str:
+    """The verification rule of a job; at temperature 0 they are all the keyed one."""
+    return str(spec["verification"]) if spec["sampling"]["temperature"] > 0 else "keyed"
+
+
+def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:
+    """The verification rule for one turn. Its noise is named by seed, sample and turn: by nothing of the method."""
+    key = noise.key(spec["seed"], sample_id, turn)
+    settings = Settings(**spec["sampling"])
+    made: Rule = plugins.load("verification", rule_name(spec)).Rule(settings, key, target.vocab_size, target.device)
+    return made

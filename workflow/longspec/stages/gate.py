@@ -1,0 +1,187 @@
+"""Stage `gate`: is one method's output vanilla's, and where it is not, was the target's choice a tie there?
+
+Contract: one Comparison per sample. A first divergence is measured by running vanilla's text up to it twice with
+the target alone: one token a step, as vanilla does, and several tokens a step, as verification does. It knows no
+method and no drafter, so that a fault of theirs cannot pass for rounding. Without divergences no model is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longspec import noise, prompting
+from longspec.errors import UserError
+from longspec.files import write_whole
+from longspec.noise import Draws, GumbelNoise
+from longspec.records import Comparison, Prompt, Sample, ids_sha256, read_records, to_line
+from longspec.sampling import Settings, Text
+from longspec.stages import _target
+from longspec.stages._run import run
+from longspec.token_tree import TokenTree
+
+SOME = (2, 8)
+"""Tokens a step, beside the method's own most: kernels differ by shape, and each shape is a sample of rounding."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A turn of a sample, and a position in its output."""
+
+    sample: Sample
+    turn: int
+    position: int
+
+
+def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
+    """(turn, position) of the first output token that differs; None when all are equal."""
+    for number, (mine, other) in enumerate(zip(ours.turns, theirs.turns, strict=False)):
+        if mine.output_ids != other.output_ids:
+            pairs = zip(mine.output_ids, other.output_ids, strict=False)
+            shorter = min(len(mine.output_ids), len(other.output_ids))
+            return number, next((n for n, (a, b) in enumerate(pairs) if a != b), shorter)
+    if len(ours.turns) != len(theirs.turns):
+        return min(len(ours.turns), len(theirs.turns)), 0
+    return None
+
+
+class Meter:
+    """The target alone, run over a known text."""
+
+    def __init__(self, spec: dict[str, Any], prompts: list[Prompt], nodes: int) -> None:
+        """`nodes`: most that the method verifies in one step."""
+        self.spec = spec
+        self.settings = Settings(**spec["sampling"])
+        self.sizes = sorted({*SOME, nodes} - {1})
+        self.target = _target.load(spec)
+        self.tokenizer = prompting.tokenizer(spec["model"])
+        self.prompts = {prompt.sample_id: prompt for prompt in prompts}
+
+    def prompt_ids(self, sample: Sample, turn: int) -> list[int]:
+        """What the turn was asked, with the sample's own earlier answers."""
+        prompt = self.prompts[sample.sample_id]
+        ids = prompt.prompt_ids
+        if turn:
+            ids = prompting.turn_ids(self.tokenizer, prompt.turns, sample.texts[:turn], prompt.chat)
+        if ids_sha256(ids) != sample.turns[turn].prompt_sha256:
+            raise UserError(f"sample {sample.sample_id!r}, turn {turn}: its prompt is not the one that was answered")
+        return ids
+
+    def logits(self, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
+        """The target's logits [vocab] after the prompt and `ids`, run `step` tokens at a time, the first ones fewer.
+
+        The prompt, whose logits are `self.after_prompt`, stands in the cache already.
+        """
+        self.target.rewind(len(prompt_ids))
+        last, start = self.after_prompt, 0
+        while start < len(ids):
+            end = start + ((len(ids) - start) % step or step)
+            chunk = list(range(end - start))
+            last = self.target.extend(ids[start:end], [n - 1 for n in chunk])[-1]
+            self.target.commit(chunk)
+            start = end
+        return last
+
+    def scores(self, place: Place, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
+        """Scores [vocab] under which the place's token is the best one: warped, and noised above temperature 0."""
+        logits = self.logits(prompt_ids, ids, step)
+        text = Text(self.settings, prompt_ids + ids[:-1], self.target.vocab_size, self.target.device)
+        root = TokenTree.rooted_at((prompt_ids + ids)[-1])
+        scores = text.scores(logits[None], root, [0])[0].float()
+        if self.settings.temperature > 0:
+            key = noise.key(self.spec["seed"], place.sample.sample_id, place.turn)
+            scores = scores + GumbelNoise(key, self.target.vocab_size, self.target.device).row(len(ids))
+        return scores
+
+    def compare(self, ours: Sample, vanilla: Sample) -> Comparison:
+        """Where the two part, and how close that was."""
+        parted = first_divergence(ours, vanilla)
+        if parted is None:
+            return Comparison(ours.sample_id, ours.repeat, identical=True)
+        turn, position = parted
+        outputs = [s.turns[turn].output_ids if turn < len(s.turns) else [] for s in (ours, vanilla)]
+        if position >= min(map(len, outputs)):  # one of them stops, although the tokens are the same
+            return Comparison(ours.sample_id, ours.repeat, False, turn, position)
+        mine, theirs = (output[position] for output in outputs)
+        ids, prompt_ids, place = outputs[1][:position], self.prompt_ids(vanilla, turn), Place(vanilla, turn, position)
+        self.target.reset(len(prompt_ids) + len(ids) + 1)
+        self.after_prompt = self.target.append(prompt_ids)
+        alone = self.scores(place, prompt_ids, ids, 1)
+        rounding, flips = 0.0, False
+        for step in self.sizes:
+            together = self.scores(place, prompt_ids, ids, step)
+            both = alone.isfinite() & together.isfinite()
+            rounding = max(rounding, float((alone - together)[both].abs().max()))
+            flips = flips or int(together.argmax()) == mine
+        gap = float(alone[theirs] - alone[mine])
+        known = gap if gap < float("inf") else None
+        return Comparison(ours.sample_id, ours.repeat, False, turn, position, known, rounding, flips)
+
+    def place(self, ours: Sample, identical: bool) -> Comparison:
+        """Each output token's quantile in the target's distribution, ids in the order of falling probability."""
+        quantiles: list[float] = []
+        for number, turn in enumerate(ours.turns):
+            prompt_ids, ids = self.prompt_ids(ours, number), turn.output_ids
+            self.target.reset(len(prompt_ids) + len(ids))
+            first = self.target.append(prompt_ids)[None]
+            rest = self.target.extend(ids[:-1], list(range(-1, len(ids) - 2))) if len(ids) > 1 else first[:0]
+            chain = TokenTree.rooted_at(prompt_ids[-1])
+            for node, token in enumerate(ids[:-1]):
+                chain.add(token, node)
+            text = Text(self.settings, prompt_ids[:-1], self.target.vocab_size, self.target.device)
+            p = text.scores(torch.cat([first, rest]), chain, list(range(len(ids)))).double().softmax(-1)
+            own = p.gather(-1, torch.tensor(ids, device=p.device)[:, None])
+            above = (p * (p > own)).sum(-1)
+            equal = (p * (p == own)).sum(-1)
+            draws = Draws(noise.key("quantiles", self.spec["seed"], ours.sample_id, ours.repeat, number))
+            spread = torch.tensor([draws.uniform() for _ in ids], dtype=torch.float64, device=p.device)
+            quantiles += (above + spread * equal).tolist()
+        return Comparison(ours.sample_id, ours.repeat, identical, quantiles=quantiles)
+
+
+def compare(
+    spec: dict[str, Any], prompts: list[Prompt], ours: list[Sample], vanilla: list[Sample], nodes: int
+) -> list[Comparison]:
+    """One Comparison for each of our samples."""
+    theirs = {(s.sample_id, s.repeat): s for s in vanilla}
+    missing = [s.sample_id for s in ours if (s.sample_id, s.repeat) not in theirs]
+    if missing:
+        raise UserError(f"sample {missing[0]!r} has no output of vanilla's to be compared with")
+    pairs = [(sample, theirs[sample.sample_id, sample.repeat]) for sample in ours]
+    residual = _target.rule_name(spec) == "residual"
+    if not residual and all(first_divergence(*pair) is None for pair in pairs):
+        return [Comparison(sample.sample_id, sample.repeat, identical=True) for sample, _ in pairs]
+    meter = Meter(spec, prompts, nodes)
+    with torch.inference_mode():
+        if residual:
+            return [meter.place(sample, first_divergence(sample, other) is None) for sample, other in pairs]
+        return [meter.compare(sample, other) for sample, other in pairs]
+
+
+def most_nodes(samples: list[Sample]) -> int:
+    """The largest tree that was verified, root included."""
+    return 1 + max((step[0] for s in samples for turn in s.turns for step in turn.steps), default=0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="the spec of the method's job, as JSON")
+    for name in ("prompts", "samples", "vanilla", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args(argv)
+    ours = read_records(args.samples, Sample)
+    prompts, vanilla = read_records(args.prompts, Prompt), read_records(args.vanilla, Sample)
+    found = compare(args.spec, prompts, ours, vanilla, most_nodes(ours))
+    write_whole({args.output: "".join(map(to_line, found))})
+    same = sum(comparison.identical for comparison in found)
+    print(f"{args.output}: {same} of {len(found)} outputs are vanilla's")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,123 @@
+"""The residual rule: accept a draft x ~ q with probability min(1, p(x) / q(x)), else sample from what is left of p.
+
+Speculative sampling (Leviathan et al. 2023; Chen et al. 2023). Where a node has several children they were drawn
+from q without replacement and are tried in the order of drawing: after a rejection p becomes norm((p - q)+) and q
+loses the rejected id (SpecInfer, Miao et al. 2024; Sequoia, Chen et al. 2024). Children that a drafter proposed
+without drawing them are points: q is 1 there. Emitted tokens have the distribution p; they are not vanilla's tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from longspec.noise import Draws
+from longspec.sampling import Settings, Text
+from longspec.token_tree import TokenTree
+from longspec.verification._interface import Acceptance, Candidates
+
+
+class Rule:
+    """See the module; the interface is described in _interface.py."""
+
+    def __init__(self, settings: Settings, text_key: int, vocab_size: int, device: torch.device) -> None:
+        self._settings = settings
+        self._vocab_size = vocab_size
+        self._device = device
+        self.draws = Draws(text_key)
+        self._drawn: dict[int, tuple[list[int], torch.Tensor]] = {}
+        """By node: its children's tokens in the order of drawing, and the q [vocab] that they were drawn from."""
+
+    def start(self, prompt_ids: list[int]) -> None:
+        self._text = Text(self._settings, prompt_ids, self._vocab_size, self._device)
+
+    def breadths(self, scores: list[float], width: int) -> list[int]:
+        """Shares of `width` in proportion to q of each node's path, by largest remainder.
+
+        They are fixed before the children are drawn: to keep or drop a child for what it is would change q.
+        """
+        weights = torch.tensor(scores, dtype=torch.float64).softmax(0) * width
+        counts = weights.floor()
+        rest = width - int(counts.sum())
+        counts[(weights - counts).topk(rest).indices] += 1
+        return [int(count) for count in counts.tolist()]
+
+    def draft(
+        self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], width: int, informed: bool = True
+    ) -> list[Candidates]:
+        """Ids drawn from the drafter's q, warped as the target's p is; the same q is used to verify them."""
+        q = self._text.scores(logits, tree, nodes).double().softmax(-1)
+        q = torch.nn.functional.pad(q, (0, self._vocab_size - q.shape[-1]))  # ids that the drafter lacks
+        drawn: list[Candidates] = []
+        for node, row in zip(nodes, q, strict=True):
+            tokens = self.draws.subset(row, width)
+            self._drawn[node] = (tokens, row)
+            drawn.append(list(zip(tokens, row[tokens].log().tolist(), strict=True)))
+        return drawn
+
+    def verify(self, tree: TokenTree, logits: torch.Tensor, stop_ids: Collection[int], room: int) -> Acceptance:
+        children: dict[int, dict[int, int]] = {}
+        for child, parent in enumerate(tree.parents):
+            children.setdefault(parent, {})[tree.tokens[child]] = child
+        path, emitted, accepted, stop_reason = [0], [], 0, None
+        offered = 0
+        while stop_reason is None:
+            node = path[-1]
+            below = children.get(node, {})
+            p = self._text.scores(logits[node : node + 1], tree, [node])[0].double().softmax(-1)
+            if not bool(p.isfinite().all()):
+                stop_reason = "nonfinite"
+                break
+            token = self._token(p, node, below)
+            emitted.append(token)
+            offered += bool(below)
+            accepted += token in below
+            stop_reason = "eos" if token in stop_ids else "limit" if len(emitted) == room else None
+            if token not in below:
+                break
+            if stop_reason is None:
+                path.append(below[token])
+        self._drawn.clear()
+        self._text.grow(emitted)
+        return Acceptance(path, emitted, accepted, offered, stop_reason)
+
+    def _token(self, p: torch.Tensor, node: int, below: dict[int, int]) -> int:
+        """One token with distribution p [vocab]: a child that passes its test, or one from what p has left."""
+        order, q = self._drawn.get(node, (list(below), None))
+        for token in order:
+            if token not in below:
+                break  # only a first part of what was drawn went into the tree
+            proposal = point(token, p) if q is None else q
+            if self.draws.accepts(acceptance_probability(p, proposal, token)):
+                return token
+            p = residual(p, proposal)
+            q = None if q is None else without(q, token)
+        return self.draws.token(p)
+
+
+def acceptance_probability(p: torch.Tensor, q: torch.Tensor, token: int) -> float:
+    """min(1, p(x) / q(x)) for a token x that was drawn from q."""
+    return min(1.0, p[token].item() / q[token].item())
+
+
+def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """norm((p - q)+), the distribution after a rejection; p where rounding left nothing."""
+    left = (p - q).clamp_(min=0)
+    mass = left.sum()
+    return left / mass if mass > 0 else p
+
+
+def without(q: torch.Tensor, token: int) -> torch.Tensor:
+    """q among the ids that are left when `token` is gone."""
+    left = q.clone()
+    left[token] = 0
+    mass = left.sum()
+    return left / mass if mass > 0 else left
+
+
+def point(token: int, like: torch.Tensor) -> torch.Tensor:
+    """The distribution that always gives `token`."""
+    q = torch.zeros_like(like)
+    q[token] = 1
+    return q

@@ -1,0 +1,47 @@
+# in:  what a method and its baseline did on the same prompts
+# out: whether the method's output is the baseline's, sample by sample, and a verdict for each job
+
+
+localrules:
+    lossless,
+
+
+# It runs the target, so it claims the machine like a timed job, though nothing is timed.
+rule gate:
+    input:
+        prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
+        samples=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/samples.jsonl",
+        baseline=f"{plan.results}/{{model}}/{{dataset}}/{plan.grid['baseline']}/samples.jsonl",
+    output:
+        f"{plan.results}/{{model}}/{{dataset}}/{{method}}/gate.jsonl",
+    log:
+        f"{plan.results}/{{model}}/{{dataset}}/{{method}}/gate.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        gpu=1,
+    params:
+        spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
+        version=lambda wildcards: plan.gate_version(wildcards.model, wildcards.dataset, wildcards.method),
+    shell:
+        "python -m longspec.stages.gate --spec {params.spec:q} --prompts {input.prompts:q} --samples {input.samples:q}"
+        " --vanilla {input.baseline:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule lossless:
+    input:
+        gates=plan.gates(),
+        runs=plan.runs(),
+    output:
+        plan.lossless,
+    log:
+        f"{plan.results}/lossless.log",
+    conda:
+        "../../environment.yml"
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("lossless"),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m longspec.stages.lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
