@@ -1,0 +1,197 @@
+"""Each fault that has been made in this field, planted by name, is caught by a test of this suite."""
+
+from __future__ import annotations
+
+import pytest
+import test_keyed
+import test_residual_exact
+import test_sampled
+import test_warp
+import torch
+from tables import Shape
+
+from longspec import attention, sampling, target
+from longspec.kv_cache import PreallocatedLayer
+from longspec.sampling import Settings
+from longspec.verification import keyed, residual
+
+MUTANTS = {}
+
+
+def mutant(check):
+    """Register a planter of a fault together with the check that must see it."""
+
+    def register(plant):
+        MUTANTS[plant.__name__] = (plant, check)
+        return plant
+
+    return register
+
+
+def exact(parents=(-1, 0, 0, 1)):
+    drafter = test_residual_exact.DRAFTERS["another"][1]
+    test_residual_exact.assert_exact(Shape(list(parents)), test_residual_exact.TARGET, drafter)
+
+
+def vanillas_ids():
+    test_keyed.assert_all_methods_give_vanillas_ids(warps=[Settings(0.0), Settings(1.0)])
+
+
+def sampled():
+    test_sampled.test_the_keyed_rule_samples_p_whatever_the_warping(10, 100_000, Settings(0.3, top_k=4))
+
+
+@mutant(exact)
+def probabilities_indexed_by_node_number(monkeypatch):
+    real, nodes = residual.Rule._token, {}
+
+    def token(self, p, node, below):
+        nodes.update(below)
+        return real(self, p, node, below)
+
+    monkeypatch.setattr(residual.Rule, "_token", token)
+    monkeypatch.setattr(
+        residual, "acceptance_probability", lambda p, q, t: min(1.0, p[nodes[t] % 3].item() / q[t].item())
+    )
+
+
+@mutant(vanillas_ids)
+def the_root_counted_as_accepted(monkeypatch):
+    real = keyed.descend
+
+    def descend(*arguments):
+        got = real(*arguments)
+        return type(got)(got.path, got.emitted, got.accepted + 1, got.offered, got.stop_reason)
+
+    monkeypatch.setattr(keyed, "descend", descend)
+
+
+@mutant(exact)
+def children_taken_by_top_k_but_tested_as_if_sampled(monkeypatch):
+    real = residual.Rule.draft
+
+    def draft(self, logits, tree, nodes, width, informed=True):
+        real(self, logits, tree, nodes, width, informed)
+        for node, row in zip(nodes, logits, strict=True):
+            self._drawn[node] = (row.topk(min(width, 3)).indices.tolist(), self._drawn[node][1])
+        return [[(token, 0.0) for token in self._drawn[node][0]] for node in nodes]
+
+    monkeypatch.setattr(residual.Rule, "draft", draft)
+
+
+@mutant(exact)
+def the_chain_resampled_from_p(monkeypatch):
+    monkeypatch.setattr(residual, "residual", lambda p, q: p)
+
+
+@mutant(sampled)
+def temperature_ignored(monkeypatch):
+    real = sampling.warp
+    monkeypatch.setattr(sampling, "warp", lambda x, s: real(x, Settings(1.0, s.top_k, s.top_p, s.min_p)))
+
+
+@mutant(exact)
+def p_and_q_swapped(monkeypatch):
+    def swapped(p, q, token):
+        return min(1.0, q[token].item() / max(p[token].item(), 1e-9))
+
+    monkeypatch.setattr(residual, "acceptance_probability", swapped)
+
+
+@mutant(lambda: test_residual_exact.assert_exact_at(Settings(0.7, top_k=2)))
+def q_reported_before_it_was_cut(monkeypatch):
+    real = residual.Rule.draft
+
+    def draft(self, logits, tree, nodes, width, informed=True):
+        drawn = real(self, logits, tree, nodes, width, informed)
+        for node, row in zip(nodes, logits, strict=True):
+            self._drawn[node] = (self._drawn[node][0], (row / 0.7).double().softmax(-1))
+        return drawn
+
+    monkeypatch.setattr(residual.Rule, "draft", draft)
+
+
+@mutant(lambda: test_residual_exact.test_siblings_of_a_larger_vocabulary_are_exact([-1, 0, 0]))
+def rejected_ids_stay_in_q(monkeypatch):
+    monkeypatch.setattr(residual, "without", lambda q, token: q)
+
+
+@mutant(lambda: test_residual_exact.assert_exact_tree([2, 2, 1]))
+def children_kept_for_what_they_are(monkeypatch):
+    """A beam chooses the likeliest of all that were drawn."""
+    monkeypatch.setattr(residual.Rule, "breadths", lambda self, scores, width: [width] * len(scores))
+
+
+@mutant(vanillas_ids)
+def noise_keyed_by_step(monkeypatch):
+    def grow(self, emitted):
+        self.position += 1
+
+    monkeypatch.setattr(sampling.Text, "grow", grow)
+
+
+@mutant(vanillas_ids)
+def siblings_see_each_other(monkeypatch):
+    real = attention.Layout
+
+    def layout(hidden, positions, tail_positions):
+        return real(None if hidden is None else torch.zeros_like(hidden), positions, tail_positions)
+
+    monkeypatch.setattr(attention, "Layout", layout)
+
+
+@mutant(vanillas_ids)
+def positions_by_node_number(monkeypatch):
+    real = target.CausalLM._layout
+
+    def layout(self, first):
+        made = real(self, first)
+        count = len(self._parents)
+        positions = torch.arange(self.length, self.length + count)
+        return attention.Layout(made.hidden, positions[first:], positions)
+
+    monkeypatch.setattr(target.CausalLM, "_layout", layout)
+
+
+@mutant(vanillas_ids)
+def a_stale_slot_after_a_rejected_branch(monkeypatch):
+    real = PreallocatedLayer.commit
+    monkeypatch.setattr(PreallocatedLayer, "commit", lambda self, path, nodes: real(self, path, None))
+
+
+@mutant(vanillas_ids)
+def a_cache_one_too_long_after_a_rejection(monkeypatch):
+    real = PreallocatedLayer.commit
+
+    def commit(self, path, nodes):
+        rejected = self.written - self.committed > len(path)
+        real(self, path, nodes)
+        if rejected:
+            self.committed += 1
+            self.written += 1
+
+    monkeypatch.setattr(PreallocatedLayer, "commit", commit)
+
+
+@mutant(vanillas_ids)
+def eos_inside_an_accepted_path_ignored(monkeypatch):
+    real = keyed.descend
+
+    def descend(tree, chosen, finite, stop_ids, room):
+        return real(tree, chosen, finite, stop_ids if len(tree) == 1 else (), room)
+
+    monkeypatch.setattr(keyed, "descend", descend)
+
+
+@mutant(lambda: test_warp.test_the_repetition_penalty_sees_the_path_of_each_node(0.8))
+def a_penalty_that_sees_the_text_and_not_the_path(monkeypatch):
+    monkeypatch.setattr(sampling.TokenTree, "path", lambda self, node: [0])
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_fault_is_caught(name, monkeypatch):
+    plant, check = MUTANTS[name]
+    check()
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, IndexError)):
+        check()
