@@ -45,3 +45,23 @@ rule lossless:
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
+# Asked for by name: `snakemake --cores 1 --resources gpu=1 audit`. It knows nothing of how the results were made.
+rule audit:
+    input:
+        plan.runs(),
+    output:
+        f"{plan.results}/audit_tokens.csv",
+    log:
+        f"{plan.results}/audit.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        gpu=1,
+    params:
+        version=plan.analysis_version("audit"),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m longspec.stages.audit --results {params.results:q} 2>&1 | tee {log:q}"

@@ -68,7 +68,7 @@ def tie(comparison: Comparison) -> bool:
     """Whether rounding alone explains a divergence."""
     if comparison.rounding is None:
         return False  # one output ends where the other goes on
-    close = comparison.gap is not None and comparison.gap < comparison.rounding
+    close = comparison.gap is not None and abs(comparison.gap) < comparison.rounding
     return close or bool(comparison.flips)
 
 

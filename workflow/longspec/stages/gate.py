@@ -73,19 +73,20 @@ class Meter:
         return ids
 
     def logits(self, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
-        """The target's logits [vocab] after the prompt and `ids`, run `step` tokens at a time, the first ones fewer.
+        """The target's logits [vocab] after the prompt and `ids`, run `step` tokens at a time.
 
-        The prompt, whose logits are `self.after_prompt`, stands in the cache already.
+        The last of `ids` is the first of its step, as the root of a draft is; what follows it cannot change it but
+        by rounding. The prompt, whose logits are `self.after_prompt`, stands in the cache already.
         """
         self.target.rewind(len(prompt_ids))
-        last, start = self.after_prompt, 0
-        while start < len(ids):
-            end = start + ((len(ids) - start) % step or step)
-            chunk = list(range(end - start))
-            last = self.target.extend(ids[start:end], [n - 1 for n in chunk])[-1]
-            self.target.commit(chunk)
-            start = end
-        return last
+        if not ids:
+            return self.after_prompt
+        chain = list(range(-1, step - 1))
+        for start in range(0, len(ids) - 1, step):
+            some = ids[start : min(start + step, len(ids) - 1)]
+            self.target.extend(some, chain[: len(some)])
+            self.target.commit(list(range(len(some))))
+        return self.target.extend(ids[-1:] * step, chain)[0]
 
     def scores(self, place: Place, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
         """Scores [vocab] under which the place's token is the best one: warped, and noised above temperature 0."""
@@ -109,7 +110,7 @@ class Meter:
             return Comparison(ours.sample_id, ours.repeat, False, turn, position)
         mine, theirs = (output[position] for output in outputs)
         ids, prompt_ids, place = outputs[1][:position], self.prompt_ids(vanilla, turn), Place(vanilla, turn, position)
-        self.target.reset(len(prompt_ids) + len(ids) + 1)
+        self.target.reset(len(prompt_ids) + len(ids) + self.sizes[-1])
         self.after_prompt = self.target.append(prompt_ids)
         alone = self.scores(place, prompt_ids, ids, 1)
         rounding, flips = 0.0, False

@@ -1,0 +1,127 @@
+"""The audit finds a token that is not the model's in somebody's results, and passes results that are right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny_folder
+
+from longspec import config, model_files
+from longspec.errors import UserError
+from longspec.records import Prompt, Sample, read_records, to_line
+from longspec.stages import audit
+from longspec.stages import generate as generate_stage
+
+WORDS = ["abc abc", "one two one", "xyz", "0 1 2 0 1"]
+CASES = {
+    "greedy": {},
+    "penalised": {"sampling": {"repetition_penalty": 1.3}},
+    "keyed": {"sampling": {"temperature": 0.8, "top_k": 9, "top_p": 0.9}},
+    "residual": {"sampling": {"temperature": 0.8, "top_k": 4}, "verification": "residual"},
+    "bfloat16": {"sampling": {"temperature": 1.0}, "dtype": "bfloat16"},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A results folder for each case, made by the real stage."""
+    place = tmp_path_factory.mktemp("audit")
+    model = tiny_folder.make(place / "model")
+    return {name: make(place / name, model, changes) for name, changes in CASES.items()}
+
+
+def make(place: Path, model: Path, changes: dict) -> Path:
+    raw = {
+        "models": {"m": {"path": str(model)}},
+        "datasets": {"d": {"source": "pydocs", "template": "{text}", "max_new_tokens": 24}},
+        "methods": {
+            "vanilla": {"method": "vanilla"},
+            "wide": {"method": "tree", "drafter": "ngram", "tree_shape": [3, 2], "min_ngram": 1},
+        },
+        **{"dtype": "float32", "device": "cpu", "threads": 1, **changes},
+    }
+    complete = config.load(raw)
+    tokenizer = model_files.tokenizer(model)
+    (place / "m" / "d").mkdir(parents=True)
+    prompts = [Prompt(f"s{n}", [w, "abc"][: 1 + n % 2], tokenizer(w)["input_ids"], False) for n, w in enumerate(WORDS)]
+    (place / "m" / "d" / "prompts.jsonl").write_text("".join(map(to_line, prompts)), encoding="utf-8")
+    for method in raw["methods"]:
+        job = place / "m" / "d" / method
+        job.mkdir()
+        files = {"prompts": job.parent / "prompts.jsonl", "samples": job / "samples.jsonl", "run": job / "run.json"}
+        arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
+        spec = json.dumps(config.generate_spec(complete, "m", "d", method))
+        generate_stage.main(["--spec", spec, *arguments, "--log", str(job / "generate.log")])
+    return place
+
+
+def run(place: Path) -> pd.DataFrame:
+    audit.main(["--results", str(place)])
+    return pd.read_csv(place / "audit_tokens.csv")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_our_results_pass(folders, case):
+    table = run(folders[case])
+    assert len(table) == 2
+    assert set(table["verdict"]) <= ({"agrees", "ties only"} if case == "bfloat16" else {"agrees"})
+    for method, tokens in zip(table["method"], table["tokens"], strict=True):
+        samples = read_records(folders[case] / "m" / "d" / method / "samples.jsonl", Sample)
+        assert tokens == sum(len(turn.output_ids) for sample in samples for turn in sample.turns) > 40
+
+
+def edit(place: Path, change) -> None:
+    file = place / "m" / "d" / "wide" / "samples.jsonl"
+    first, *rest = read_records(file, Sample)
+    ids = change(list(first.turns[0].output_ids))
+    first = replace(first, turns=[replace(first.turns[0], output_ids=ids), *first.turns[1:]])
+    file.write_text("".join(map(to_line, [first, *rest])), encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("position", [0, 5, -1])
+def test_one_token_changed_is_found(folders, case, position, tmp_path):
+    place = shutil.copytree(folders[case], tmp_path / "copy")
+
+    # Under the residual rule only an id that cannot be sampled is proof; id 1 opens texts and is never likely.
+    def changed(ids):
+        at = position % len(ids)
+        return [*ids[:at], 1 if case == "residual" else (ids[at] + 7) % 40, *ids[at + 1 :]]
+
+    edit(place, changed)
+    with pytest.raises(SystemExit) as ended:
+        run(place)
+    assert ended.value.code == 1
+    table = pd.read_csv(place / "audit_tokens.csv").set_index("method")
+    assert table.loc["wide", "verdict"] == "disagrees"
+    assert table.loc["wide", "worst_sample"] == "s0"
+    assert table.loc["vanilla", "verdict"] != "disagrees"
+
+
+def test_another_seed_is_found(folders, tmp_path):
+    place = shutil.copytree(folders["keyed"], tmp_path / "copy")
+    file = place / "m" / "d" / "wide" / "run.json"
+    facts = json.loads(file.read_text())
+    facts["spec"]["seed"] = 5
+    file.write_text(json.dumps(facts))
+    with pytest.raises(SystemExit):
+        run(place)
+
+
+def test_other_prompts_are_refused(folders, tmp_path):
+    place = shutil.copytree(folders["greedy"], tmp_path / "copy")
+    file = place / "m" / "d" / "prompts.jsonl"
+    prompts = read_records(file, Prompt)
+    file.write_text("".join(to_line(replace(p, prompt_ids=[5, *p.prompt_ids])) for p in prompts), encoding="utf-8")
+    with pytest.raises(UserError, match="its prompt is not the one that was answered"):
+        run(place)
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no run\.json below it; expected a results folder"):
+        run(tmp_path)
