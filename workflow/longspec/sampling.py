@@ -33,7 +33,9 @@ GREEDY = Settings()
 
 def warp(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Temperature, top-k, top-p, min-p: float32 scores [n, vocab] of which the softmax is the distribution."""
-    scores = logits.float() / settings.temperature
+    scores = logits.float()
+    if settings.temperature != 1:
+        scores = scores / settings.temperature
     if settings.top_k is not None and settings.top_k < scores.shape[-1]:
         scores = _cut(scores, scores.topk(settings.top_k).values[..., -1:])
     if settings.top_p < 1:

