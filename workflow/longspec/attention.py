@@ -55,10 +55,14 @@ def causal_mask(n: int, device: torch.device) -> torch.Tensor:
     return torch.ones(n, n, dtype=torch.bool, device=device).triu(1)
 
 
-def _seen(hidden: torch.Tensor, keys: int, groups: int) -> torch.Tensor:
-    """The same for scaled_dot_product_attention: [groups * n, keys] bool, True where seen."""
-    prefix = hidden.new_ones(hidden.shape[0], keys - hidden.shape[1])
-    return torch.cat([prefix, ~hidden], dim=1).repeat(groups, 1)
+def _added(hidden: torch.Tensor, keys: int, groups: int, dtype: torch.dtype) -> torch.Tensor:
+    """The same as what is added to the scores: [groups * n, keys], 0 where seen, else -inf.
+
+    Made once a forward: torch would make it from booleans in every layer.
+    """
+    added = torch.zeros(hidden.shape[0], keys, dtype=dtype, device=hidden.device)
+    added[:, keys - hidden.shape[1] :].masked_fill_(hidden, float("-inf"))
+    return added.repeat(groups, 1)
 
 
 def softcapped_attention(
@@ -67,15 +71,15 @@ def softcapped_attention(
     value: torch.Tensor,
     scaling: float,
     softcap: float,
-    seen: torch.Tensor | None,
+    added: torch.Tensor | None,
 ) -> torch.Tensor:
     """Attention whose scores pass through softcap * tanh(x / softcap) (Gemma 2), which torch has no kernel for.
 
-    query [1, kv_heads, rows, d], key and value [1, kv_heads, l, d], `seen` [rows, l]. Softmax in float32.
+    query [1, kv_heads, rows, d], key and value [1, kv_heads, l, d], `added` [rows, l]. Softmax in float32.
     """
     scores = torch.tanh(query @ key.transpose(2, 3) * (scaling / softcap)).float() * softcap
-    if seen is not None:
-        scores = scores.masked_fill(~seen, float("-inf"))
+    if added is not None:
+        scores = scores + added
     return torch.softmax(scores, dim=-1).to(value.dtype) @ value
 
 
@@ -107,15 +111,15 @@ def hybrid_attention(
     memo = (length, sliding_window, groups)
     if memo not in layout.memo:
         first, hidden = _hidden(layout, n, length, sliding_window)
-        layout.memo[memo] = first, None if hidden is None else _seen(hidden, length - first, groups)
-    first, seen = layout.memo[memo]
+        layout.memo[memo] = first, None if hidden is None else _added(hidden, length - first, groups, query.dtype)
+    first, added = layout.memo[memo]
     # The heads of a group become further query rows of their shared key head: nothing is repeated.
     rows = query.reshape(1, heads // groups, groups * n, d)
     key, value = key[:, :, first:], value[:, :, first:]
     if softcap is not None:
-        mixed = softcapped_attention(rows, key, value, scaling, softcap, seen)
+        mixed = softcapped_attention(rows, key, value, scaling, softcap, added)
     else:
-        mixed = scaled_dot_product_attention(rows, key, value, attn_mask=seen, scale=scaling)
+        mixed = scaled_dot_product_attention(rows, key, value, attn_mask=added, scale=scaling)
     return mixed.view(1, heads, n, value.shape[3]).transpose(1, 2), None
 
 

@@ -32,6 +32,8 @@ class CausalLM:
         self.folder = folder
         self.model = model
         self.dtype: torch.dtype = model.dtype
+        self.parameters = sum(weights.numel() for weights in model.parameters())
+        """Weights, tied ones counted once."""
         self.model.set_attn_implementation(attention.NAME)
         self.config = model.config.get_text_config()
         self.device: torch.device = model.device

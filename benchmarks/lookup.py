@@ -1,0 +1,99 @@
+"""N-gram drafting against Hugging Face's prompt lookup, and both against vanilla, interleaved prompt by prompt.
+
+    python benchmarks/lookup.py [--samples 6] [--new-tokens 64] [--output lookup.json]
+
+The default experiment's data sets, its two n-gram variants, and `generate(prompt_lookup_num_tokens=...)`; greedy, the
+same prompts and limits. Decode only: Hugging Face's prefill is timed as a `generate` of one new token and taken out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+from longspec import config, machine, model_files
+from longspec.decoding import Limits, generate
+from longspec.stages.generate import build
+from longspec.stages.prepare import Preparer
+from longspec.target import CausalLM
+
+EXPERIMENT = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
+LOOKUP_TOKENS = 8
+"""Drafts per step of Hugging Face's prompt lookup: as many as our sequential variant's."""
+
+
+def theirs(model, ids: list[int], new_tokens: int, **options) -> tuple[float, int]:
+    """(seconds, new tokens) of one greedy `generate`."""
+    mask = torch.ones(1, len(ids), dtype=torch.long)
+    started = time.perf_counter()
+    out = model.generate(
+        torch.tensor([ids]), attention_mask=mask, max_new_tokens=new_tokens, do_sample=False, **options
+    )
+    return time.perf_counter() - started, out.shape[1] - len(ids)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--samples", type=int, default=6)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    device = torch.device("cpu")
+    dtype = machine.resolve_dtype(args.dtype, device)
+    torch.set_num_threads(machine.resolve_threads("auto"))
+    complete = config.load(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")))
+    (name,) = complete["models"]
+    folder = model_files.folder(complete["models"][name])
+    target = CausalLM.from_folder(folder, device, dtype)
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    variants = {method: build(entry, target) for method, entry in complete["methods"].items()}
+    raw = []
+    for dataset in complete["datasets"]:
+        spec = {**config.dataset_spec(complete, dataset), "samples": args.samples}
+        prompts = Preparer(config.model_spec(complete, name), spec).prompts()
+        for number, prompt in enumerate([prompts[0], *prompts]):  # the first one warms up
+            rows = []
+            for method, (shape, drafter) in variants.items():
+                turn = generate(target, shape, drafter, prompt.prompt_ids, Limits(target.stop_ids, args.new_tokens))
+                rows.append((method, turn.decode_seconds, len(turn.output_ids) - 1))
+            for method, options in (
+                ("hf_generate", {}),
+                ("hf_prompt_lookup", {"prompt_lookup_num_tokens": LOOKUP_TOKENS}),
+            ):
+                prefill, _ = theirs(reference, prompt.prompt_ids, 1, **options)
+                whole, tokens = theirs(reference, prompt.prompt_ids, args.new_tokens, **options)
+                rows.append((method, whole - prefill, tokens - 1))
+            if number:
+                keys = ("method", "seconds", "tokens")
+                raw += [
+                    {"dataset": dataset, "sample": prompt.sample_id, **dict(zip(keys, row, strict=True))}
+                    for row in rows
+                ]
+        rates = {}
+        for method in [*variants, "hf_generate", "hf_prompt_lookup"]:
+            own = [row for row in raw if row["dataset"] == dataset and row["method"] == method]
+            rates[method] = sum(row["tokens"] for row in own) / sum(row["seconds"] for row in own)
+        best = max(rates[method] for method in list(variants)[1:])
+        print(
+            f"{dataset}: n-gram / vanilla {best / rates['vanilla']:.2f}, "
+            f"n-gram / prompt lookup {best / rates['hf_prompt_lookup']:.2f}, "
+            f"vanilla / generate {rates['vanilla'] / rates['hf_generate']:.2f}",
+            flush=True,
+        )
+    if args.output:
+        facts = {"dtype": str(dtype), "engine": target.engine, "machine": machine.describe(device)}
+        args.output.write_text(json.dumps({**facts, "rows": raw}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
