@@ -27,8 +27,8 @@ from longspec.stages.prepare import Preparer
 from longspec.target import CausalLM
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
-LOOKUP_TOKENS = 8
-"""Drafts per step of Hugging Face's prompt lookup: as many as our sequential variant's."""
+PEERS = {"hf_generate": {}, "hf_prompt_lookup": {"prompt_lookup_num_tokens": 8}}
+"""Options of Hugging Face `generate`."""
 
 
 def theirs(model, ids: list[int], new_tokens: int, **options) -> tuple[float, int]:
@@ -39,6 +39,34 @@ def theirs(model, ids: list[int], new_tokens: int, **options) -> tuple[float, in
         torch.tensor([ids]), attention_mask=mask, max_new_tokens=new_tokens, do_sample=False, **options
     )
     return time.perf_counter() - started, out.shape[1] - len(ids)
+
+
+def one_prompt(target: CausalLM, reference, variants: dict, ids: list[int], new_tokens: int) -> list[dict]:
+    """Every method once: seconds of decoding, and the tokens decoded in them."""
+    rows = []
+    for method, (shape, drafter) in variants.items():
+        turn = generate(target, shape, drafter, ids, Limits(target.stop_ids, new_tokens))
+        rows.append({"method": method, "seconds": turn.decode_seconds, "tokens": len(turn.output_ids) - 1})
+    for method, options in PEERS.items():
+        prefill, _ = theirs(reference, ids, 1, **options)
+        whole, tokens = theirs(reference, ids, new_tokens, **options)
+        rows.append({"method": method, "seconds": whole - prefill, "tokens": tokens - 1})
+    return rows
+
+
+def report(dataset: str, rows: list[dict], drafting: list[str]) -> None:
+    """Ratios of throughputs, each a ratio of sums."""
+    rates = {}
+    for method in {row["method"] for row in rows}:
+        own = [row for row in rows if row["method"] == method]
+        rates[method] = sum(row["tokens"] for row in own) / sum(row["seconds"] for row in own)
+    best = max(rates[method] for method in drafting)
+    print(
+        f"{dataset}: n-gram / vanilla {best / rates['vanilla']:.2f}, "
+        f"n-gram / prompt lookup {best / rates['hf_prompt_lookup']:.2f}, "
+        f"vanilla / generate {rates['vanilla'] / rates['hf_generate']:.2f}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -57,39 +85,17 @@ def main() -> None:
     target = CausalLM.from_folder(folder, device, dtype)
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     variants = {method: build(entry, target) for method, entry in complete["methods"].items()}
-    raw = []
+    raw: list[dict] = []
     for dataset in complete["datasets"]:
         spec = {**config.dataset_spec(complete, dataset), "samples": args.samples}
         prompts = Preparer(config.model_spec(complete, name), spec).prompts()
-        for number, prompt in enumerate([prompts[0], *prompts]):  # the first one warms up
-            rows = []
-            for method, (shape, drafter) in variants.items():
-                turn = generate(target, shape, drafter, prompt.prompt_ids, Limits(target.stop_ids, args.new_tokens))
-                rows.append((method, turn.decode_seconds, len(turn.output_ids) - 1))
-            for method, options in (
-                ("hf_generate", {}),
-                ("hf_prompt_lookup", {"prompt_lookup_num_tokens": LOOKUP_TOKENS}),
-            ):
-                prefill, _ = theirs(reference, prompt.prompt_ids, 1, **options)
-                whole, tokens = theirs(reference, prompt.prompt_ids, args.new_tokens, **options)
-                rows.append((method, whole - prefill, tokens - 1))
-            if number:
-                keys = ("method", "seconds", "tokens")
-                raw += [
-                    {"dataset": dataset, "sample": prompt.sample_id, **dict(zip(keys, row, strict=True))}
-                    for row in rows
-                ]
-        rates = {}
-        for method in [*variants, "hf_generate", "hf_prompt_lookup"]:
-            own = [row for row in raw if row["dataset"] == dataset and row["method"] == method]
-            rates[method] = sum(row["tokens"] for row in own) / sum(row["seconds"] for row in own)
-        best = max(rates[method] for method in list(variants)[1:])
-        print(
-            f"{dataset}: n-gram / vanilla {best / rates['vanilla']:.2f}, "
-            f"n-gram / prompt lookup {best / rates['hf_prompt_lookup']:.2f}, "
-            f"vanilla / generate {rates['vanilla'] / rates['hf_generate']:.2f}",
-            flush=True,
-        )
+        one_prompt(target, reference, variants, prompts[0].prompt_ids, args.new_tokens)  # warms up
+        rows = []
+        for prompt in prompts:
+            for row in one_prompt(target, reference, variants, prompt.prompt_ids, args.new_tokens):
+                rows.append({"dataset": dataset, "sample": prompt.sample_id, **row})
+        report(dataset, rows, list(variants)[1:])
+        raw += rows
     if args.output:
         facts = {"dtype": str(dtype), "engine": target.engine, "machine": machine.describe(device)}
         args.output.write_text(json.dumps({**facts, "rows": raw}, indent=2) + "\n", encoding="utf-8")

@@ -75,6 +75,18 @@ def test_ngram_proposes_nothing_without_a_match():
     assert sequential.Method(3).propose(2, drafter([1, 2, 3, 1, 2], 3, 3), RULE, (), 10).drafted == 0
 
 
+def test_a_short_match_earns_a_short_draft():
+    text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2]
+    for per_match, drafted in ((None, [3, 4, 5, 6, 7, 8]), (1, [3, 4]), (2, [3, 4, 5, 6])):
+        made = NGramDrafter(3, 1, per_match)
+        made.prefill(text, 100)
+        assert sequential.Method(6).propose(2, made, RULE, (), 10).tokens[1:] == drafted
+        assert tree.Method([2] * 6).propose(2, made, RULE, (), 10).tokens[1:] == drafted
+    made = NGramDrafter(3, 2, 1)
+    made.prefill([1, 2, 3, 1], 100)
+    assert sequential.Method(6).propose(1, made, RULE, (), 10).drafted == 0
+
+
 def test_ngram_tree_proposes_several_continuations_of_one_match():
     shape = tree.Method([2, 2]).propose(2, drafter([2, 3, 2, 4, 2]), RULE, (), 10)
     assert set(shape.tokens[1:3]) == {3, 4}

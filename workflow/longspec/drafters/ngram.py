@@ -2,7 +2,8 @@
 
 Training-free (prompt lookup decoding, A. Saxena 2023; as in transformers' `prompt_lookup_num_tokens`), over
 prompt and output. Where several continuations were seen, counts make a distribution, and shorter matches
-get what longer ones leave (a back-off with a fixed escape probability).
+get what longer ones leave (a back-off with a fixed escape probability). The longer the match, the longer the draft:
+a lone token found again says little about the ten that followed it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ OPTIONS = {
         "default": 2,
         "description": "Shortest suffix that counts as a match, in tokens.",
     },
+    "tokens_per_match": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "default": None,
+        "description": "Longest draft per token of the longest match; null drafts as far as the method wants.",
+    },
 }
 ESCAPE = 0.25
 """Probability left, at each length, for what only a shorter match proposes."""
@@ -38,8 +45,10 @@ ESCAPE = 0.25
 class NGramDrafter:
     """An index from each n-gram to the tokens that followed it, most recent last."""
 
-    def __init__(self, max_ngram: int, min_ngram: int) -> None:
+    def __init__(self, max_ngram: int, min_ngram: int, tokens_per_match: int | None = None) -> None:
         self.lengths = range(max_ngram, min_ngram - 1, -1)
+        self.tokens_per_match = tokens_per_match
+        self._deepest = math.inf
         self._text: list[int] = []
         self._followers: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
 
@@ -51,7 +60,9 @@ class NGramDrafter:
 
     def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
         """Candidates below each node: its own path is part of the text that is matched."""
-        return [self._candidates(tree, node, width) for node in nodes]
+        if nodes == [0] and self.tokens_per_match is not None:
+            self._deepest = self.tokens_per_match * self._matched()
+        return [self._candidates(tree, node, width) if tree.depths[node] < self._deepest else [] for node in nodes]
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
         """Index the new tokens."""
@@ -63,6 +74,11 @@ class NGramDrafter:
                 if length <= len(self._text):
                     self._followers[tuple(self._text[-length:])].append(token)
             self._text.append(token)
+
+    def _matched(self) -> int:
+        """Tokens at the end of the text that were seen before."""
+        known = (n for n in self.lengths if n <= len(self._text) and tuple(self._text[-n:]) in self._followers)
+        return next(known, 0)
 
     def _candidates(self, tree: TokenTree, node: int, width: int) -> Candidates:
         drafted = [tree.tokens[n] for n in tree.path(node)[1:]]
@@ -86,8 +102,8 @@ class NGramDrafter:
         return [(token, math.log(q)) for token, q in best]
 
 
-def make(target: CausalLM, *, max_ngram: int, min_ngram: int) -> NGramDrafter:
+def make(target: CausalLM, *, max_ngram: int, min_ngram: int, tokens_per_match: int | None) -> NGramDrafter:
     """The target is not asked: this drafter knows only the text."""
     if min_ngram > max_ngram:
         raise UserError(f"min_ngram: {min_ngram}; expected at most max_ngram, which is {max_ngram}")
-    return NGramDrafter(max_ngram, min_ngram)
+    return NGramDrafter(max_ngram, min_ngram, tokens_per_match)
