@@ -1,7 +1,7 @@
 """Verdicts on losslessness from the comparisons of one job.
 
 Keyed rule (and greedy): `identical`; `ties only`, when every first divergence is one where the gap between the two
-tokens is below the rounding measured there, or where the target alone, run in steps of another length, makes the
+tokens is within the rounding measured there, or where the target alone, run in steps of another length, makes the
 method's choice; else `not lossless`. Residual rule: outputs differ by design, so the places of the output tokens in
 the target's distribution are tested for being uniform: `same distribution`, or `not lossless`.
 """
@@ -68,7 +68,8 @@ def tie(comparison: Comparison) -> bool:
     """Whether rounding alone explains a divergence."""
     if comparison.rounding is None:
         return False  # one output ends where the other goes on
-    close = comparison.gap is not None and abs(comparison.gap) < comparison.rounding
+    # Equal is close enough: such a move makes the two scores equal, and then the lower id wins.
+    close = comparison.gap is not None and abs(comparison.gap) <= comparison.rounding and comparison.rounding > 0
     return close or bool(comparison.flips)
 
 

@@ -117,7 +117,8 @@ class Meter:
         for step in self.sizes:
             together = self.scores(place, prompt_ids, ids, step)
             both = alone.isfinite() & together.isfinite()
-            rounding = max(rounding, float((alone - together)[both].abs().max()))
+            moved = (alone - together)[both]
+            rounding = max(rounding, float(moved.max() - moved.min()))
             flips = flips or int(together.argmax()) == mine
         gap = float(alone[theirs] - alone[mine])
         known = gap if gap < float("inf") else None
