@@ -117,9 +117,18 @@ def test_one_fault_among_ties_is_enough(folder):
 
 @pytest.mark.parametrize(
     ("gap", "rounding", "flips", "tie"),
-    [(0.1, 0.2, False, True), (0.2, 0.2, False, True), (0.21, 0.2, False, False), (0.3, 0.2, True, True), (None, 0.2, True, True),
-     (None, 0.2, False, False), (-0.3, 0.2, False, False), (None, None, None, False), (0.0, 0.0, False, False)],
-)  # fmt: skip
+    [
+        (0.1, 0.2, False, True),
+        (0.2, 0.2, False, True),
+        (0.21, 0.2, False, False),
+        (-0.3, 0.2, False, False),
+        (0.3, 0.2, True, True),
+        (None, 0.2, True, True),
+        (None, 0.2, False, False),
+        (None, None, None, False),
+        (0.0, 0.0, False, False),
+    ],
+)
 def test_what_a_tie_is(gap, rounding, flips, tie):
     assert lossless.tie(Comparison("a", 0, False, 0, 5, gap, rounding, flips)) == tie
 

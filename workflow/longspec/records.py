@@ -80,7 +80,8 @@ class Comparison:
     `turn`, `position`: the first output token that differs, None when none does. `gap`: by how much vanilla's token
     beats the method's there, in the (noised) scores of one-token steps; None where one of them cannot be sampled.
     `rounding`: how far any two scores move against each other when the same text is run several tokens at a time,
-    without any drafter or tree: the largest minus the least of the differences over the vocabulary. `flips`: whether these choose the method's token.
+    without any drafter or tree: the largest minus the least of the differences over the vocabulary. `flips`: whether
+    these scores choose the method's token.
     `quantiles`: under the residual rule, where outputs differ by design, each output token's place in the target's
     distribution (uniform on 0 to 1 when the tokens are its samples); else empty.
     """
