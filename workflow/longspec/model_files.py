@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -140,11 +141,16 @@ def _cache() -> Path:
     return Path(os.environ.get("LONGSPEC_CACHE") or Path(base) / "longspec-bench")
 
 
+@functools.cache
+def _content_key(file: Path, changed_ns: int) -> str:
+    """Hash of a large file, read once a process for each time that it was changed."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+
+
 def _converted(gguf: Path) -> Path:
     """The GGUF's weights as float32 safetensors in the cache, made once per file content."""
-    with gguf.open("rb") as weights:
-        key = hashlib.file_digest(weights, "sha256").hexdigest()
-    place = _cache() / key[:32]
+    place = _cache() / _content_key(gguf, gguf.stat().st_mtime_ns)
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from longspec import model_files
 from longspec.errors import UserError
+from longspec.records import Prompt, Sample, ids_sha256
 
 
 def tokenizer(model: dict[str, Any]) -> Any:
@@ -16,6 +17,19 @@ def tokenizer(model: dict[str, Any]) -> Any:
     loaded = model_files.tokenizer(model_files.folder(model))
     loaded.chat_template = model_files.chat_template(model) or loaded.chat_template
     return loaded
+
+
+def asked_ids(tokenizer: Any, prompt: Prompt, answers: list[str]) -> list[int]:
+    """Ids of the prompt of turn `len(answers)` of a sample; the first turn's were fixed when it was prepared."""
+    return turn_ids(tokenizer, prompt.turns, answers, prompt.chat) if answers else prompt.prompt_ids
+
+
+def answered_ids(tokenizer: Any, prompt: Prompt, sample: Sample, turn: int) -> list[int]:
+    """The same for a turn that was answered. UserError when it is not what the recorded run was asked."""
+    ids = asked_ids(tokenizer, prompt, sample.texts[:turn])
+    if ids_sha256(ids) != sample.turns[turn].prompt_sha256:
+        raise UserError(f"sample {sample.sample_id!r}, turn {turn}: its prompt is not the one that was answered")
+    return ids
 
 
 def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -> list[int]:

@@ -72,6 +72,11 @@ class Sample:
     texts: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def failed(self) -> bool:
+        """Whether a turn did."""
+        return any(turn.failed for turn in self.turns)
+
 
 @dataclass(frozen=True)
 class Comparison:

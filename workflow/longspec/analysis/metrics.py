@@ -56,7 +56,7 @@ def timings(run: Run) -> pd.DataFrame:
                 "decode_seconds": sum(turn.decode_seconds for turn in turns),
                 "stop_reason": "+".join(turn.stop_reason for turn in turns),
                 "turns": len(turns),
-                "failed": int(any(turn.failed for turn in turns)),
+                "failed": int(sample.failed),
                 "unanswered_turns": len(run.prompts[sample.sample_id].turns) - len(turns),
             }
         )
@@ -65,12 +65,12 @@ def timings(run: Run) -> pd.DataFrame:
 
 def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
     """One row of throughput.csv. Failed samples are counted, and in no figure."""
-    finished = timings[timings["failed"] == 0]
-    sums = _sums(finished)
-    rates = rates_of(finished)
+    counted = finished(timings)
+    sums = _sums(counted)
+    rates = rates_of(counted)
     return {
         **run.names,
-        "samples": len(finished),
+        "samples": len(counted),
         "output_tokens": int(sums.output_tokens),
         "decode_seconds": sums.decode_seconds,
         "throughput_tokens_per_second": rates["decode"],
@@ -79,8 +79,13 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
         "prefill_seconds": sums.prefill_seconds,
         "drafter_prefill_seconds": sums.drafter_prefill_seconds,
         "unanswered_turns": int(sums.unanswered_turns),
-        "failed_samples": len(timings) - len(finished),
+        "failed_samples": len(timings) - len(counted),
     }
+
+
+def finished(timings: pd.DataFrame) -> pd.DataFrame:
+    """The samples that count: those that did not fail."""
+    return timings[timings["failed"] == 0]
 
 
 def _sums(timings: pd.DataFrame) -> pd.Series[float]:
@@ -101,7 +106,7 @@ def rates_of(timings: pd.DataFrame) -> dict[str, float | None]:
 
 def acceptance(timings: pd.DataFrame, run: Run, drafts: bool) -> dict[str, object]:
     """One row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
-    sums = _sums(timings[timings["failed"] == 0])
+    sums = _sums(finished(timings))
     steps = int(sums.verification_steps)
     drafted, accepted = int(sums.drafted_tokens), int(sums.accepted_tokens)
     counts = {
@@ -120,9 +125,7 @@ def acceptance_by_position(run: Run) -> pd.DataFrame:
     offered: Counter[int] = Counter()
     accepted: Counter[int] = Counter()
     for sample in run.samples:
-        if any(turn.failed for turn in sample.turns):
-            continue
-        for turn in sample.turns:
+        for turn in [] if sample.failed else sample.turns:
             for _, seen, taken in turn.steps:
                 offered.update(range(1, seen + 1))
                 accepted.update(range(1, taken + 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from longspec.analysis.metrics import rates_of
+from longspec.analysis.metrics import finished, rates_of
 from longspec.analysis.runs import Run
 from longspec.errors import UserError
 
@@ -29,7 +29,7 @@ def refuse_unlike(run: Run, baseline: Run) -> None:
 def compare(run: Run, timings: pd.DataFrame, baseline: Run, base_timings: pd.DataFrame) -> dict[str, object]:
     """One row of speedup.csv."""
     refuse_unlike(run, baseline)
-    timings, base_timings = (table[table["failed"] == 0] for table in (timings, base_timings))
+    timings, base_timings = map(finished, (timings, base_timings))
     pairs = timings.merge(base_timings, on=KEY, suffixes=("", "_baseline"))
     ours = rates_of(timings.merge(pairs[KEY], on=KEY))
     theirs = rates_of(base_timings.merge(pairs[KEY], on=KEY))

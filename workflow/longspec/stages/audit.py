@@ -16,7 +16,6 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,18 @@ from transformers.utils import logging as transformers_logging
 from longspec import machine, model_files, noise, prompting
 from longspec.analysis import tables
 from longspec.errors import UserError
-from longspec.records import Prompt, Sample, ids_sha256, read_records
+from longspec.records import Prompt, Sample, read_records
 from longspec.stages._run import run
 
 transformers_logging.disable_progress_bar()
 COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sample", "verdict"]
+
+
+@functools.lru_cache(maxsize=2)  # one model in its own format and in float32: jobs of one model follow each other
+def load(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """Hugging Face's model."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    return model.to(device).eval()
 
 
 class Scorer:
@@ -45,7 +51,7 @@ class Scorer:
         device = machine.resolve_device(self.spec["device"])
         dtype = getattr(torch, facts["conditions"]["dtype"])
         self.folder = model_files.folder(self.spec["model"])
-        self.model = self._load(dtype).to(device)
+        self.model = load(self.folder, dtype, device)
         self.tokenizer = prompting.tokenizer(self.spec["model"])
         sampling = self.spec["sampling"]
         self.sampled = sampling["temperature"] > 0
@@ -54,16 +60,6 @@ class Scorer:
         else:
             config = GenerationConfig(do_sample=False, repetition_penalty=sampling["repetition_penalty"])
         self.processors = self.model._get_logits_processor(config, input_ids_seq_length=1)
-
-    def _load(self, dtype: torch.dtype) -> Any:
-        return AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        ).eval()
-
-    @functools.cached_property
-    def exact(self) -> Any:
-        """The same model in float32, to see how far off a smaller number format is; loaded when first asked for."""
-        return self._load(torch.float32).to(self.model.device)
 
     def logits(self, prompt_ids: list[int], output_ids: list[int]) -> torch.Tensor:
         """What the model says before each output token, by one forward: [n, vocab] float32."""
@@ -75,7 +71,8 @@ class Scorer:
         """The same by other arithmetic: in float32, or, where that is the format, prompt and output apart."""
         ids, cut = torch.tensor([prompt_ids + output_ids[:-1]], device=self.model.device), len(prompt_ids)
         if self.model.dtype != torch.float32:
-            again: torch.Tensor = self.exact(ids, logits_to_keep=len(output_ids)).logits[0]
+            exact = load(self.folder, torch.float32, self.model.device)
+            again: torch.Tensor = exact(ids, logits_to_keep=len(output_ids)).logits[0]
             return again
         before = self.model(ids[:, :cut], use_cache=True, logits_to_keep=1)
         if ids.shape[1] == cut:
@@ -107,17 +104,6 @@ class Scorer:
         return gaps[wrong].tolist(), int((gaps[wrong] < 2 * rounding[wrong]).sum())
 
 
-def prompts_of(scorer: Scorer, prompt: Prompt, sample: Sample) -> Iterator[list[int]]:
-    """The ids that each turn was asked, built again and held against the hash of those that were used."""
-    for number, turn in enumerate(sample.turns):
-        ids = prompt.prompt_ids
-        if number:
-            ids = prompting.turn_ids(scorer.tokenizer, prompt.turns, sample.texts[:number], prompt.chat)
-        if ids_sha256(ids) != turn.prompt_sha256:
-            raise UserError(f"sample {sample.sample_id!r}, turn {number}: its prompt is not the one that was answered")
-        yield ids
-
-
 @torch.inference_mode()
 def audit(folder: Path) -> dict[str, object]:
     """One row for the job in `folder`."""
@@ -128,8 +114,8 @@ def audit(folder: Path) -> dict[str, object]:
     for sample in read_records(folder / "samples.jsonl", Sample):
         if sample.sample_id not in prompts:
             raise UserError(f"{folder / 'samples.jsonl'}: sample {sample.sample_id!r} is not in prompts.jsonl")
-        asked = prompts_of(scorer, prompts[sample.sample_id], sample)
-        for number, (ids, turn) in enumerate(zip(asked, sample.turns, strict=True)):
+        for number, turn in enumerate(sample.turns):
+            ids = prompting.answered_ids(scorer.tokenizer, prompts[sample.sample_id], sample, number)
             if not turn.output_ids:
                 continue
             found, tied = scorer.turn(sample.sample_id, number, ids, turn.output_ids)

