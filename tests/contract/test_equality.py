@@ -184,12 +184,42 @@ def test_packed_layers_compute_what_plain_ones_do(dtype):
     for bias, rows in [(False, 1), (True, 1), (True, 7), (True, 40)]:
         plain = torch.nn.Linear(48, 80, bias=bias, dtype=dtype)
         holder = torch.nn.Sequential(plain)
-        engine.pack(holder)
+        engine.pack(holder, lambda: None)
         assert type(holder[0]) is engine.PackedLinear
         x = torch.randn(1, rows, 48, dtype=dtype)
         tolerance = 1e-5 if dtype is torch.float32 else 2e-2
         with torch.inference_mode():
             torch.testing.assert_close(holder[0](x), plain(x), atol=tolerance, rtol=tolerance)
+
+
+class Fork(torch.nn.Module):
+    """Two layers that share an input, and one that doesn't."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = torch.nn.Linear(16, 8)
+        self.right = torch.nn.Linear(16, 24, bias=False)
+        self.after = torch.nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.after(torch.cat([self.left(x), self.right(x)], dim=-1))
+
+
+@pytest.mark.skipif(engine.resolve("auto", CPU, torch.float32) != "packed", reason="float32 cannot be packed here")
+@torch.inference_mode()
+def test_layers_that_share_an_input_are_one_product():
+    torch.manual_seed(0)
+    fork, plain, inputs = Fork(), Fork(), [torch.randn(1, rows, 16) for rows in (1, 5, 1)]
+    plain.load_state_dict(fork.state_dict())
+    engine.pack(fork, lambda: fork(inputs[0]))
+    kinds = [type(fork.left), type(fork.right), type(fork.after)]
+    assert kinds == [engine.SharedPart, engine.SharedPart, engine.PackedLinear]
+    for x in inputs:
+        torch.testing.assert_close(fork(x), plain(x), atol=1e-5, rtol=1e-5)
+    # Asked in another order or twice, a layer still computes its own output.
+    x = inputs[1]
+    for layer in ("right", "right", "left", "left"):
+        torch.testing.assert_close(getattr(fork, layer)(x), getattr(plain, layer)(x), atol=1e-5, rtol=1e-5)
 
 
 def test_an_engine_that_this_device_lacks_is_refused():

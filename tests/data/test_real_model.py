@@ -97,3 +97,31 @@ def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
         assert [len(sample.turns) for sample in samples] == expected_turns
         outputs.append([[turn.output_ids for turn in sample.turns] for sample in samples])
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="bfloat16 is not native here")
+def test_bfloat16_logits_are_the_same_bits_alone_and_in_a_draft():
+    """A chain of 24, and the main path of a tree that has side branches, against one token at a time."""
+    folder = model_files.folder(MODEL)
+    target = CausalLM.from_folder(folder, torch.device("cpu"), torch.bfloat16)
+    if target.numerics != "invariant":
+        pytest.skip("this processor's kernels do not allow it")
+    ids = model_files.tokenizer(folder)(Path(__file__).read_text(encoding="utf-8"))["input_ids"]
+    prefix, drafted = 200, 24
+    target.reset(prefix + 2 * drafted)
+    target.append(ids[:prefix])
+    alone = []
+    for token in ids[prefix : prefix + drafted]:
+        alone.append(target.extend([token], [-1])[0])
+        target.commit([0])
+    target.rewind(prefix)
+    chain = target.extend(ids[prefix : prefix + drafted], list(range(-1, drafted - 1)))
+    target.commit([])
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(chain, alone, strict=True))
+    tokens, parents, main = [ids[prefix]], [-1], [0]
+    for depth in range(1, 8):  # each main node has a sibling, numbered between it and its child
+        tokens += [ids[prefix + depth], ids[depth]]
+        parents += [main[-1], main[-1]]
+        main.append(len(tokens) - 2)
+    in_tree = target.extend(tokens, parents)
+    assert all(torch.equal(in_tree[node], alone[depth]) for depth, node in enumerate(main))

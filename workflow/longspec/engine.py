@@ -1,34 +1,107 @@
 """How a model's linear layers are run: as written (`eager`), or with weights packed once for the CPU (`packed`).
 
 Plain torch lays the weights out for oneDNN again in every call; for one token that costs as much as the product
-itself. Packing keeps the laid-out copy instead, through the operators that torch's own inductor uses. It is a
-transformation of the loaded module: the modelling code stays transformers'. This module does not know models.
+itself. Packing keeps the laid-out copy instead, through the operators that torch's own inductor uses. Layers that a
+forward gives the same input (queries, keys and values; gate and up) become one product: a small one costs more to
+start than to compute. It is a transformation of the loaded module: the modelling code stays transformers'. This
+module does not know models; which layers share an input it sees by running one forward.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from longspec.errors import UserError
 
+INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)
+"""Numbers of rows that are compared, most first."""
+PROBE_ROWS = 165
+INVARIANT_AT_MOST = 4
+"""More rows than these are not computed for the sake of one."""
 ROWS = 16
 """Rows that oneDNN optimises the layout for; more or fewer may come. Without the hint float32 is a quarter slower."""
 
 
 class PackedLinear(nn.Module):
-    """x [..., in_features] -> [..., out_features], like the nn.Linear that it is made from."""
+    """x [..., rows, in_features] -> [..., rows, out_features], like the nn.Linear layers that it is made from, one
+    after another.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    `least_rows`: fewer rows are filled up to it with zeros, so that a row's result does not depend on how many it
+    comes with: oneDNN computes a lone row of many features in another order than two.
+    """
+
+    def __init__(self, *linears: nn.Linear) -> None:
         super().__init__()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
-        self.bias = linear.bias
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+        self.bias: torch.Tensor | None = None
+        if any(linear.bias is not None for linear in linears):
+            self.bias = torch.cat([_bias(linear) for linear in linears])
+        self.least_rows = 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.shape[-2]
+        if rows >= self.least_rows:
+            return self._product(x)
+        return self._product(nn.functional.pad(x, (0, 0, 0, self.least_rows - rows)))[..., :rows, :]
+
+    def _product(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         return result
+
+    def make_invariant(self, x: torch.Tensor) -> None:
+        """Set `least_rows` to the fewest rows from which on all results are bit for bit the same; tried on `x`
+        [rows, in_features]. It stays 1 where there is no such number: `CausalLM` checks the whole model."""
+
+        def by(rows: int) -> torch.Tensor:
+            return torch.cat([self._product(part) for part in x.split(rows)])
+
+        reference, equal_from = by(len(x)), len(x)
+        for rows in INVARIANT_ROWS:
+            if not torch.equal(by(rows), reference):
+                break
+            equal_from = rows
+        self.least_rows = equal_from if equal_from <= INVARIANT_AT_MOST else 1
+
+
+def _bias(linear: nn.Linear) -> torch.Tensor:
+    return linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+
+
+class SharedProduct:
+    """Layers that get the same input, computed together when the first of them is asked."""
+
+    def __init__(self, linears: list[nn.Linear]) -> None:
+        self.product = PackedLinear(*linears)
+        self._sizes = [linear.out_features for linear in linears]
+        self._input: torch.Tensor | None = None
+        self._left: dict[int, torch.Tensor] = {}
+
+    def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
+        """The output of layer `number`: what was kept of the same input, and each kept output is given once."""
+        if x is not self._input or number not in self._left:
+            self._input, self._left = x, dict(enumerate(self.product(x).split(self._sizes, dim=-1)))
+        output = self._left.pop(number)
+        if not self._left:
+            self._input = None
+        return output
+
+
+class SharedPart(nn.Module):
+    """One of the layers of a SharedProduct, standing where the nn.Linear stood."""
+
+    def __init__(self, product: SharedProduct, number: int) -> None:
+        super().__init__()
+        self._shared = product
+        self._number = number
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._shared.part(self._number, x)
 
 
 def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
@@ -52,10 +125,49 @@ def _packs(dtype: torch.dtype) -> bool:
     return True
 
 
-def pack(module: nn.Module) -> None:
-    """Replace every plain linear layer below `module`. Tied embeddings keep their own, unpacked weights."""
-    for name, child in module.named_children():
-        if type(child) is nn.Linear:
-            setattr(module, name, PackedLinear(child))
-        else:
-            pack(child)
+def pack(model: nn.Module, run: Callable[[], object]) -> None:
+    """Replace every plain linear layer of `model`. Tied embeddings keep their own, unpacked weights.
+
+    `run` makes the model do one forward.
+    """
+    replaced: dict[nn.Module, nn.Module] = {}
+    for group in _sharing(model, run):
+        product = SharedProduct(group)
+        replaced |= {linear: SharedPart(product, number) for number, linear in enumerate(group)}
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear:
+                setattr(parent, name, replaced.get(child) or PackedLinear(child))
+
+
+@torch.inference_mode()
+def make_invariant(model: nn.Module) -> None:
+    """Let each row's result be the same however many rows come with it, as far as the packed layers can."""
+    layers = {part._shared.product: None for part in model.modules() if isinstance(part, SharedPart)}
+    layers |= {layer: None for layer in model.modules() if isinstance(layer, PackedLinear)}
+    found: dict[torch.Size, int] = {}
+    for layer in layers:
+        shape = layer.packed.shape
+        if shape not in found:
+            generator = torch.Generator().manual_seed(0)
+            layer.make_invariant(torch.randn(PROBE_ROWS, shape[1], generator=generator).to(layer.packed.dtype))
+            found[shape] = layer.least_rows
+        layer.least_rows = found[shape]
+
+
+def _sharing(model: nn.Module, run: Callable[[], object]) -> list[list[nn.Linear]]:
+    """Groups of two or more linear layers that one forward gives the very same tensor."""
+    calls: list[tuple[nn.Linear, torch.Tensor]] = []  # holds the inputs, so that no identity is used twice
+    hooks = [
+        module.register_forward_pre_hook(lambda linear, args: calls.append((linear, args[0])))
+        for module in model.modules()
+        if type(module) is nn.Linear
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    groups: dict[int, list[nn.Linear]] = {}
+    for linear, x in calls:
+        groups.setdefault(id(x), []).append(linear)
+    times = Counter(linear for linear, _ in calls)
+    return [group for group in groups.values() if len(group) > 1 and all(times[linear] == 1 for linear in group)]

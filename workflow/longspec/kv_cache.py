@@ -1,7 +1,8 @@
 """A preallocated key/value cache: a committed prefix and, behind it, a tail of nodes not yet decided on.
 
 Contract: `update` writes into place and returns views, never copies; `commit` keeps the accepted nodes of
-the tail, in order, and forgets the others. It does not know what the nodes mean.
+the tail, in order, and forgets the others. On a CPU the views go on to the next multiple of attention's grain; what
+lies there is finite and not to be seen. It does not know what the nodes mean.
 Interface: transformers' `Cache` and `CacheLayerMixin` (5.17 to 5.23).
 """
 
@@ -12,9 +13,15 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from longspec.attention import GRAIN
+
 
 class PreallocatedLayer(CacheLayerMixin):
-    """One layer's keys and values, each [1, kv_heads, capacity, head_dim]."""
+    """One layer's keys and values, each [1, kv_heads, capacity, head_dim].
+
+    On a CPU the keys' storage is [1, kv_heads, head_dim, capacity], which is how attention's first product reads
+    them: it is two to three times as fast. What others see is the same.
+    """
 
     is_sliding = False
 
@@ -23,17 +30,23 @@ class PreallocatedLayer(CacheLayerMixin):
         self.capacity = capacity
         self.committed = 0
         self.written = 0
+        self._grain = 1
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate on the first update, when heads, dtype and device are known."""
-        self.keys = key_states.new_zeros(1, key_states.shape[1], self.capacity, key_states.shape[3])
-        self.values = value_states.new_zeros(1, value_states.shape[1], self.capacity, value_states.shape[3])
+        kv_heads, head_dim = key_states.shape[1], key_states.shape[3]
+        if key_states.device.type == "cpu":
+            self._grain = GRAIN
+            self.keys = key_states.new_zeros(1, kv_heads, head_dim, self._up(self.capacity)).transpose(2, 3)
+        else:
+            self.keys = key_states.new_zeros(1, kv_heads, self.capacity, head_dim)
+        self.values = value_states.new_zeros(1, kv_heads, self._up(self.capacity), value_states.shape[3])
         self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append [1, kv_heads, n, head_dim] to the tail; returns views of all that is written."""
+        """Append [1, kv_heads, n, head_dim] to the tail; returns views of all that is written, see the module."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -43,7 +56,11 @@ class PreallocatedLayer(CacheLayerMixin):
         self.keys[:, :, self.written : end] = key_states
         self.values[:, :, self.written : end] = value_states
         self.written = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        shown = self._up(end)
+        return self.keys[:, :, :shown], self.values[:, :, :shown]
+
+    def _up(self, length: int) -> int:
+        return -(-length // self._grain) * self._grain
 
     def commit(self, path: list[int], nodes: torch.Tensor | None) -> None:
         """Keep tail nodes `path`; `nodes` is the same as a tensor, or None when they already lie in place."""
@@ -72,8 +89,10 @@ class PreallocatedLayer(CacheLayerMixin):
         self.committed = self.written = length
 
     def reset(self) -> None:
-        """Forget everything; the storage stays."""
+        """Forget everything; the storage stays. Values are cleared: one NaN would reach later texts, since 0 * NaN is NaN."""
         self.rewind(0)
+        if self.values is not None:
+            self.values.zero_()
 
 
 class KVCache(Cache):

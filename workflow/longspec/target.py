@@ -23,12 +23,16 @@ from longspec.kv_cache import KVCache
 transformers_logging.disable_progress_bar()
 
 
+INVARIANCE_TOKENS = 51
+"""Tokens that are run to see whether a model is invariant."""
+
+
 class CausalLM:
     """One sequence's worth of model state: weights, cache, and the tail's shape."""
 
-    def __init__(self, model: Any, folder: Path | None = None, engine: str = "auto") -> None:
+    def __init__(self, model: Any, folder: Path | None = None, engine: str = "auto", numerics: str = "auto") -> None:
         """`model`: a transformers causal LM in evaluation mode, on its device, which is changed into ours;
-        `folder`: where it came from; `engine`: see engine.py."""
+        `folder`: where it came from; `engine`: see engine.py; `numerics`: see `_resolve_numerics`."""
         self.folder = folder
         self.model = model
         self.dtype: torch.dtype = model.dtype
@@ -40,12 +44,54 @@ class CausalLM:
         self.vocab_size: int = self.config.vocab_size
         self._cache: KVCache | None = None
         self._parents: list[int] = []
+        self._slots: list[int] = []
+        """Where in the tail each node's keys lie."""
         self.engine = engines.resolve(engine, self.device, self.dtype)
+        self.numerics = "fast"
         if self.engine == "packed":
-            engines.pack(self.model)
+            engines.pack(self.model, self._one_token)
+        self.numerics = self._resolve_numerics(numerics)
+        self._cache = None
+
+    def _one_token(self) -> None:
+        self.reset(1)
+        self.extend([0], [-1])
+
+    def _resolve_numerics(self, wanted: str) -> str:
+        """`invariant` (a text's logits are the same bits whether its tokens are run one by one or several at a
+        time) or `fast`; `auto` is invariant where that can be had. UserError when asked for where it can't."""
+        if wanted == "fast" or self.engine != "packed":
+            invariant = False
+        else:
+            engines.make_invariant(self.model)
+            invariant = self._is_invariant()
+        if wanted == "invariant" and not invariant:
+            name = str(self.dtype).removeprefix("torch.")
+            raise UserError(
+                f"numerics: invariant, but engine {self.engine} in {name} on {self.device.type} gives a token other "
+                "logits when others are run with it; expected auto or fast here"
+            )
+        return "invariant" if invariant else "fast"
+
+    def _is_invariant(self) -> bool:
+        """Tried on this model: a text run one token at a time, and in steps of several."""
+        tokens = min(INVARIANCE_TOKENS, self.context_tokens or INVARIANCE_TOKENS)
+        ids = [number * 7919 % self.vocab_size for number in range(tokens)]
+        logits = []
+        for step in (1, 3, 17):
+            self.reset(tokens + step)
+            rows = []
+            for start in range(0, tokens, step):
+                part = ids[start : start + step]
+                rows.append(self.extend(part, list(range(-1, len(part) - 1))))
+                self.commit(list(range(len(part))))
+            logits.append(torch.cat(rows))
+        return all(torch.equal(logits[0], other) for other in logits[1:])
 
     @classmethod
-    def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype, engine: str = "auto") -> CausalLM:
+    def from_folder(
+        cls, folder: Path, device: torch.device, dtype: torch.dtype, engine: str = "auto", numerics: str = "auto"
+    ) -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read."""
         try:
             model = AutoModelForCausalLM.from_pretrained(
@@ -53,7 +99,7 @@ class CausalLM:
             )
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: {first_line(error)}; expected config.json and safetensors weights") from None
-        return cls(model.to(device).eval(), folder, engine)
+        return cls(model.to(device).eval(), folder, engine, numerics)
 
     @property
     def context_tokens(self) -> int | None:
@@ -78,7 +124,7 @@ class CausalLM:
         if self._cache is None or self._cache.stack[0].capacity < capacity:
             self._cache = KVCache(self.config.num_hidden_layers, capacity)
         self._cache.reset()
-        self._parents = []
+        self._parents, self._slots = [], []
 
     def append(self, ids: list[int]) -> torch.Tensor:
         """Run certain tokens and commit them; returns the logits [vocab] after the last one."""
@@ -94,6 +140,13 @@ class CausalLM:
         """
         assert self._cache is not None, "reset() comes first"
         first = len(self._parents)
+        order = None
+        if self.numerics == "invariant" and first == 0 and not is_chain(parents):
+            order = main_path_first(parents)
+            slots = sorted(range(len(order)), key=order.__getitem__)
+            ids = [ids[node] for node in order]
+            parents = [slots[parents[node]] if parents[node] >= 0 else -1 for node in order]
+        self._slots += range(first, first + len(ids)) if order is None else slots
         self._parents += parents
         layout = self._layout(first)
         output = self.model(
@@ -105,24 +158,24 @@ class CausalLM:
             layout=layout,
         )
         logits: torch.Tensor = output.logits[0]
-        return logits
+        return logits if order is None or order == sorted(order) else logits[slots]
 
     def commit(self, path: list[int]) -> None:
         """Keep these tail nodes as text and drop the rest of the tail."""
         assert self._cache is not None
-        self._cache.commit(path)
-        self._parents = []
+        self._cache.commit([self._slots[node] for node in path])
+        self._parents, self._slots = [], []
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""
         assert self._cache is not None
         self._cache.rewind(length)
-        self._parents = []
+        self._parents, self._slots = [], []
 
     def _layout(self, first: int) -> attention.Layout:
         """Positions and visibility of the tail's nodes from `first` on."""
         parents, prefix = self._parents, self.length
-        if all(parent == node - 1 for node, parent in enumerate(parents)):
+        if is_chain(parents):
             positions = torch.arange(prefix, prefix + len(parents), device=self.device)
             plain = prefix == first == 0 or len(parents) == 1
             hidden = None if plain else attention.causal_mask(len(parents), self.device)[first:]
@@ -136,3 +189,23 @@ class CausalLM:
         positions = torch.from_numpy(depths).to(self.device) + prefix
         hidden = torch.from_numpy(~visible[first:]).to(self.device)
         return attention.Layout(hidden, positions[first:], positions)
+
+
+def is_chain(parents: list[int]) -> bool:
+    """Whether each node is the child of the one before it."""
+    return all(parent == node - 1 for node, parent in enumerate(parents))
+
+
+def main_path_first(parents: list[int]) -> list[int]:
+    """All nodes, those of the path along first children before the others.
+
+    Its keys then lie where vanilla's do, which is what it takes for attention to add in the same order.
+    """
+    first_child: dict[int, int] = {}
+    for node, parent in enumerate(parents):
+        first_child.setdefault(parent, node)
+    path, node = [], -1
+    while node in first_child:
+        node = first_child[node]
+        path.append(node)
+    return path + sorted(set(range(len(parents))) - set(path))

@@ -18,7 +18,8 @@ def load(spec: dict[str, Any]) -> CausalLM:
     torch.set_num_threads(machine.resolve_threads(spec["threads"]))
     device = machine.resolve_device(spec["device"])
     dtype = machine.resolve_dtype(spec["dtype"], device)
-    return CausalLM.from_folder(model_files.folder(spec["model"]), device, dtype, spec["engine"])
+    folder = model_files.folder(spec["model"])
+    return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"])
 
 
 def rule_name(spec: dict[str, Any]) -> str:

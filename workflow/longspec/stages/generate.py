@@ -93,6 +93,7 @@ class Runner:
             "dtype": str(self.target.dtype).removeprefix("torch."),
             "attention": attention.NAME,
             "engine": self.target.engine,
+            "numerics": self.target.numerics,
             "device": machine.device_name(self.target.device),
             "threads": torch.get_num_threads(),
             "max_new_tokens": self.limits.max_new_tokens,
