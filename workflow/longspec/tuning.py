@@ -32,7 +32,7 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 ROUNDS = 5
 PROBE_SECONDS = 10.0
 """No further tree is asked for after this time."""
-NEW_TOKENS = 96
+NEW_TOKENS = 64
 FALLBACK_TEXTS = 4
 
 
