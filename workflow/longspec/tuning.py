@@ -30,9 +30,9 @@ from longspec.verification._interface import Candidates, Rule
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Rows of the forwards that are timed; between them time is interpolated, above them extrapolated."""
 ROUNDS = 5
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 14.0
 """No further tree is asked for after this time."""
-NEW_TOKENS = 64
+NEW_TOKENS = 128
 FALLBACK_TEXTS = 4
 
 
