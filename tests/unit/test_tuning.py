@@ -178,18 +178,22 @@ def test_auto_is_a_setting_and_other_words_are_not() -> None:
 
 
 def prompt(name: str, ids: list[int]) -> Prompt:
-    return Prompt(name, [""], ids, False)
+    return Prompt(name, [" ".join(map(str, ids))], ids, False)
+
+
+def ids_of(message: str, chat: bool) -> list[int]:
+    return [int(word) for word in message.split(" ")]
 
 
 def test_texts_are_never_measured_prompts() -> None:
-    measured = [prompt("a", [1, 2, 3]), prompt("b", [3, 1, 2]), prompt("c", [4]), prompt("d", [4, 4])]
+    measured = [prompt("a", [1, 2, 3]), prompt("b", [2, 3, 1]), prompt("c", [4]), prompt("d", [4, 4])]
     spare = [prompt("a", [7, 7]), prompt("e", [1, 2, 3]), prompt("f", [5, 6])]
-    assert tuning.texts(measured, spare) == ([[5, 6]], "rows that are not measured")
+    assert tuning.texts(measured, spare, ids_of) == ([[5, 6]], "rows that are not measured")
     for some in (measured, measured[:1], measured[3:]):
-        found, source = tuning.texts(some, [prompt(some[0].sample_id, [7, 7]), prompt("e", some[-1].prompt_ids)])
-        assert found
+        found, source = tuning.texts(some, [prompt(some[0].sample_id, [7]), prompt("e", some[-1].prompt_ids)], ids_of)
+        assert len(found) == len(some)
         assert all(ids not in [p.prompt_ids for p in some] for ids in found)
-        assert source == "measured prompts with their halves exchanged"
+        assert source == "measured messages with their halves exchanged"
 
 
 @pytest.mark.parametrize("name", AUTO)

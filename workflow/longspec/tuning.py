@@ -33,25 +33,30 @@ ROUNDS = 5
 PROBE_SECONDS = 14.0
 """No further tree is asked for after this time."""
 NEW_TOKENS = 128
-FALLBACK_TEXTS = 4
+FALLBACK_TEXTS = 8
 
 
-def texts(measured: list[Prompt], spare: list[Prompt]) -> tuple[list[list[int]], str]:
-    """Token ids to tune on, and what they are. None is a measured prompt."""
+def texts(
+    measured: list[Prompt], spare: list[Prompt], ids_of: Callable[[str, bool], list[int]]
+) -> tuple[list[list[int]], str]:
+    """Token ids to tune on, and what they are. None is a measured prompt.
+
+    `ids_of` makes a prompt of a message, in the chat template if the second argument says so."""
     known = {tuple(prompt.prompt_ids) for prompt in measured}
     named = {prompt.sample_id for prompt in measured}
     found = [p.prompt_ids for p in spare if p.sample_id not in named and tuple(p.prompt_ids) not in known]
     if found:
         return found, "rows that are not measured"
-    by_length = sorted((prompt.prompt_ids for prompt in measured), key=len)
+    by_length = sorted(measured, key=lambda prompt: len(prompt.prompt_ids))
     count = min(FALLBACK_TEXTS, len(by_length))
     for number in range(count):
-        ids = by_length[(2 * number + 1) * len(by_length) // (2 * count)]
-        ids = ids[len(ids) // 2 :] + ids[: len(ids) // 2]
-        while tuple(ids) in known:
-            ids = [*ids, ids[0]]
+        prompt = by_length[(2 * number + 1) * len(by_length) // (2 * count)]
+        words = prompt.turns[0].split(" ")
+        words = words[len(words) // 2 :] + words[: len(words) // 2]
+        while tuple(ids := ids_of(" ".join(words), prompt.chat)) in known:
+            words.append(words[0].strip() or "and")
         found.append(ids)
-    return found, "measured prompts with their halves exchanged"
+    return found, "measured messages with their halves exchanged"
 
 
 def choose(candidates: list[Candidate], texts: list[list[Step]], costs: Costs) -> tuple[Candidate, Prediction | None]:

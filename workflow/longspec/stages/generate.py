@@ -72,7 +72,9 @@ class Runner:
         if not isinstance(self.method, Tunable) or not self.method.auto:
             return None
         assert self.drafter is not None
-        texts, source = tuning.texts(prompts, spare)
+        texts, source = tuning.texts(
+            prompts, spare, lambda message, chat: prompting.turn_ids(self.tokenizer, [message], [], chat)
+        )
         # No sample has an empty name. Texts of the residual rule differ with what is drafted; the keyed one stands in.
         rules = functools.partial(_target.rule, {**self.spec, "verification": "keyed"}, self.target, "")
         self.method, found = tuning.tune(self.method, self.target, self.drafter, texts, self.limits, rules)
