@@ -189,6 +189,7 @@ def test_texts_are_never_measured_prompts() -> None:
     measured = [prompt("a", [1, 2, 3]), prompt("b", [2, 3, 1]), prompt("c", [4]), prompt("d", [4, 4])]
     spare = [prompt("a", [7, 7]), prompt("e", [1, 2, 3]), prompt("f", [5, 6])]
     assert tuning.texts(measured, spare, ids_of) == ([[5, 6]], "rows that are not measured")
+    assert tuning.texts(measured[:1], [], ids_of)[0] == [[2, 3, 1]]
     for some in (measured, measured[:1], measured[3:]):
         found, source = tuning.texts(some, [prompt(some[0].sample_id, [7]), prompt("e", some[-1].prompt_ids)], ids_of)
         assert len(found) == len(some)
@@ -244,6 +245,9 @@ def test_a_job_tunes_before_it_measures_and_on_other_texts(job, spare) -> None:
     assert len(ran) >= 2, "a probe, and the forwards that were timed"
     assert all(ids != p.prompt_ids for ids in ran for p in measured)
     assert runner.tune(measured, spare) is None, "nothing is left to choose"
+    runner.method, before = AUTO["tree"], len(ran)
+    assert runner.tune(measured, spare, {"options": {"tree_shape": [5]}}) == {"options": {"tree_shape": [5]}}
+    assert (runner.method.tree_shape, len(ran)) == ([5], before), "another process of this job has chosen"
 
 
 def test_the_table_sets_predictions_beside_measurements(tmp_path) -> None:

@@ -67,10 +67,18 @@ class Runner:
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
         return Sample(prompt.sample_id, repeat, turns, texts)
 
-    def tune(self, prompts: list[Prompt], spare: list[Prompt]) -> dict[str, Any] | None:
-        """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
+    def tune(
+        self, prompts: list[Prompt], spare: list[Prompt], known: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing.
+
+        `known`: what an earlier process chose for the same job; one job has one shape.
+        """
         if not isinstance(self.method, Tunable) or not self.method.auto:
             return None
+        if known is not None:
+            self.method = type(self.method)(**known["options"])
+            return known
         assert self.drafter is not None
         texts, source = tuning.texts(
             prompts, spare, lambda message, chat: prompting.turn_ids(self.tokenizer, [message], [], chat)
