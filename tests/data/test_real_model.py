@@ -92,7 +92,8 @@ def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
         spec = json.dumps(config.generate_spec(complete, model, "d", method))
         files = {name: tmp_path / f"{method}.{name}" for name in ("samples", "run", "log")}
         arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
-        generate_stage.main(["--spec", spec, "--prompts", str(prompts), *arguments])
+        arguments += ["--prompts", str(prompts), "--tuning", str(tmp_path / "prompts_tuning.jsonl")]
+        generate_stage.main(["--spec", spec, *arguments])
         samples = read_records(files["samples"], Sample)
         assert [len(sample.turns) for sample in samples] == expected_turns
         outputs.append([[turn.output_ids for turn in sample.turns] for sample in samples])

@@ -100,6 +100,18 @@ def test_a_few_samples_are_spread_over_the_whole(prepared):
     assert [p.sample_id for p in prompts] == ["0", "3", "6"]
 
 
+def test_tuning_prompts_are_never_measured_ones(prepared, tmp_path):
+    rows = [{"id": n, "q": "ab" if n in (1, 3) else "ab" + "cdefghijkl"[n]} for n in range(10)]
+    prompts, _ = prepared(rows, samples=3)
+    spare = read_records(tmp_path / "prompts_tuning.jsonl", Prompt)
+    assert [p.sample_id for p in prompts] == ["0", "3", "6"]
+    assert [p.sample_id for p in spare] == ["2", "4", "5", "7", "8", "9"], "1 is 3 under another name"
+    prepared(rows)
+    assert read_records(tmp_path / "prompts_tuning.jsonl", Prompt) == []
+    prepared([{"id": n, "q": "a" * (n + 1)} for n in range(40)], samples=1)
+    assert len(read_records(tmp_path / "prompts_tuning.jsonl", Prompt)) == prepare.TUNING
+
+
 def test_several_turns_stay_one_sample(prepared):
     prompts, _ = prepared([{"id": "x", "turns": ["abc", "de"]}], turns_field="turns", template="")
     assert prompts[0].turns == ["abc", "de"]

@@ -76,6 +76,11 @@ def test_the_temperature(clone):
     assert clone.planned() == generate(*ALL_METHODS) | AFTER
 
 
+def test_a_length_left_to_auto_is_chosen_and_shown(clone):
+    clone.edit(methods__chain__gamma="auto")
+    assert clone.planned() == generate("chain") | AFTER | {"tuning"}
+
+
 def test_gamma_of_one_variant(clone):
     clone.edit(methods__chain__gamma=2)
     assert clone.planned() == generate("chain") | AFTER

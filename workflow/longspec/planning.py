@@ -33,6 +33,7 @@ class Plan:
         self.results: str = complete["results"].rstrip("/")
         self.lossless = f"{self.results}/lossless.csv"
         self.speedup = f"{self.results}/speedup.csv"
+        self.tuning = f"{self.results}/tuning.csv"
         self.report: str = complete["reports"].rstrip("/") + "/index.html"
         grid = config.grid(complete)
         cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
@@ -48,8 +49,15 @@ class Plan:
     def targets(self) -> list[str]:
         """Every file that the experiment makes. Intermediates are listed too: Snakemake does not make a
         deleted one again while the files made from it exist."""
-        prompts = [f"{self.results}/{m}/{d}/prompts.jsonl" for m, d in self._cells()]
-        return [*prompts, *self.runs(), *self.gates(), *self.tables(), self.lossless, self.speedup, self.report]
+        files = ("prompts.jsonl", "prompts_tuning.jsonl")
+        prompts = [f"{self.results}/{m}/{d}/{file}" for m, d in self._cells() for file in files]
+        tables = [*self.tables(), self.lossless, self.speedup, *self.choices()]
+        return [*prompts, *self.runs(), *self.gates(), *tables, self.report]
+
+    def choices(self) -> list[str]:
+        """The table of what was chosen, where a variant leaves an option to `auto`."""
+        entries = self.config["methods"].values()
+        return [self.tuning] if any("auto" in entry.values() for entry in entries) else []
 
     def tables(self) -> list[str]:
         """What the metrics stage writes."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from longspec.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of every record below; results of another version are refused, never guessed at."""
 
 

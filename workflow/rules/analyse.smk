@@ -5,6 +5,7 @@
 localrules:
     metrics,
     speedup,
+    tuning,
 
 
 rule metrics:
@@ -43,3 +44,24 @@ rule speedup:
     shell:
         "python -m longspec.stages.speedup --grid {params.grid:q} --results {params.results:q}"
         " --lossless {params.lossless:q} 2>&1 | tee {log:q}"
+
+
+# Made where a variant leaves an option to `auto`.
+rule tuning:
+    input:
+        runs=plan.runs(),
+        throughput=f"{plan.results}/throughput.csv",
+        acceptance=f"{plan.results}/acceptance.csv",
+        speedup=plan.speedup,
+    output:
+        plan.tuning,
+    log:
+        f"{plan.results}/tuning.log",
+    conda:
+        "../../environment.yml"
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("tuning"),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m longspec.stages.tuning --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"

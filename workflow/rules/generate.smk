@@ -7,6 +7,7 @@
 rule generate:
     input:
         prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
+        tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
     output:
         samples=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/samples.jsonl",
         run=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/run.json",
@@ -22,4 +23,4 @@ rule generate:
         version=lambda wildcards: plan.generate_versions[wildcards.model, wildcards.dataset, wildcards.method],
     shell:
         "python -m longspec.stages.generate --spec {params.spec:q} --prompts {input.prompts:q}"
-        " --samples {output.samples:q} --run {output.run:q} --log {log:q}"
+        " --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"

@@ -1,10 +1,11 @@
 # in:  a data set, wherever its source finds it; a model's tokenizer
-# out: the prompts that every method of this model and data set gets, as token ids
+# out: the prompts that every method of this model and data set gets, as token ids; a few others to tune on
 
 
 rule prepare:
     output:
         prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
+        tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
         summary=f"{plan.results}/{{model}}/{{dataset}}/prompts_summary.json",
     log:
         f"{plan.results}/{{model}}/{{dataset}}/prepare.log",

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from longspec.drafters._interface import Drafter
+from longspec.methods._interface import Candidate
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Rule
 
 DRAFTS = True
 OPTIONS = {
     "gamma": {
-        "type": "integer",
+        "type": ["integer", "string"],
         "minimum": 1,
         "maximum": 1024,
+        "pattern": "^auto$",
         "default": 4,
-        "description": "Most draft tokens per verification step.",
+        "description": "Most draft tokens per verification step; auto chooses 1 to 32.",
     },
 }
+LONGEST = 32
+"""Of the chains that `auto` chooses from."""
 
 
 class Method:
     """The drafter's best token, again and again."""
 
-    def __init__(self, gamma: int) -> None:
-        self.gamma = gamma
-        self.max_nodes = 1 + gamma
+    def __init__(self, gamma: int | str) -> None:
+        self.auto = isinstance(gamma, str)
+        self.gamma = LONGEST if isinstance(gamma, str) else gamma
+        self.max_nodes = 1 + self.gamma
 
     def propose(
         self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
@@ -41,3 +46,7 @@ class Method:
             if tree.tokens[node] in stop_ids:
                 break
         return tree
+
+    def candidates(self, acceptance: list[list[float]]) -> list[Candidate]:
+        """Every length; their number is small enough to ask nothing of `acceptance`."""
+        return [Candidate({"gamma": gamma}, [1] * gamma) for gamma in range(1, LONGEST + 1)]

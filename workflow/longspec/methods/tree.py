@@ -1,7 +1,9 @@
 """Tree drafting: a beam of the most probable paths (LongSpec, arXiv 2502.17421; its `tree_shape`).
 
 Level i takes the best `tree_shape[i]` nodes by cumulative log q among all children of level i - 1,
-whichever their parents.
+whichever their parents. `auto` chooses among the trees that Sequoia's dynamic programme grows (topology.py), each
+reduced to its nodes per depth: the beam puts them where the drafter is surest in each step, not always below the
+same ranks, so it is the measured steps that say what such widths are worth, not the programme.
 """
 
 from __future__ import annotations
@@ -10,28 +12,36 @@ from collections.abc import Collection
 from heapq import nlargest
 
 from longspec.drafters._interface import Drafter
+from longspec.methods._interface import Candidate
 from longspec.token_tree import TokenTree
+from longspec.topology import BestTrees
 from longspec.verification._interface import Rule
 
 DRAFTS = True
 OPTIONS = {
     "tree_shape": {
-        "type": "array",
+        "type": ["array", "string"],
         "items": {"type": "integer", "minimum": 1, "maximum": 1024},
         "minItems": 1,
         "maxItems": 64,
+        "pattern": "^auto$",
         "default": [4, 16, 16, 16, 16],
-        "description": "Most nodes at each depth below the root.",
+        "description": "Most nodes at each depth below the root; auto chooses at most 63 in all.",
     },
 }
+WIDEST = [8] * 4 + [4] * 4 + [2] * 16
+"""What `auto` measures: wide where ranks below the first may pay, deep enough for text that is copied."""
+NODES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 23, 27, 31, 39, 47, 55, 63)
+"""Numbers of draft tokens that `auto` chooses from; some fill what may be a kernel's bucket together with the root."""
 
 
 class Method:
     """A beam whose width at each depth is given."""
 
-    def __init__(self, tree_shape: list[int]) -> None:
-        self.tree_shape = tree_shape
-        self.max_nodes = 1 + sum(tree_shape)
+    def __init__(self, tree_shape: list[int] | str) -> None:
+        self.auto = isinstance(tree_shape, str)
+        self.tree_shape = WIDEST if isinstance(tree_shape, str) else tree_shape
+        self.max_nodes = 1 + sum(self.tree_shape)
 
     def propose(
         self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
@@ -54,3 +64,14 @@ class Method:
             if not frontier:
                 break
         return tree
+
+    def candidates(self, acceptance: list[list[float]]) -> list[Candidate]:
+        """The nodes per depth of the best tree of each size, for each limit of its depth."""
+        found: dict[tuple[int, ...], None] = {(1,): None}
+        for depth in range(1, min(len(acceptance), len(WIDEST)) + 1):
+            best = BestTrees(acceptance[:depth], NODES[-1])
+            for nodes in NODES:
+                widths = best.widths(nodes)
+                found[tuple(min(pair) for pair in zip(widths, WIDEST, strict=False))] = None
+        ordered = sorted(filter(None, found), key=lambda widths: (sum(widths), widths))
+        return [Candidate({"tree_shape": list(widths)}, list(widths)) for widths in ordered]

@@ -8,6 +8,7 @@ under the clock. It computes no ratio.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -20,11 +21,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from longspec import attention, machine, plugins, prompting
+from longspec import attention, machine, plugins, prompting, tuning
 from longspec.decoding import Limits, generate
 from longspec.drafters._interface import Drafter
 from longspec.errors import UserError
-from longspec.methods._interface import Method
+from longspec.methods._interface import Method, Tunable
 from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, prompts_sha256, read_records, to_line
 from longspec.sampling import GREEDY
 from longspec.stages import _target
@@ -65,6 +66,27 @@ class Runner:
                 break
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
         return Sample(prompt.sample_id, repeat, turns, texts)
+
+    def tune(
+        self, prompts: list[Prompt], spare: list[Prompt], known: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing.
+
+        `known`: what an earlier process chose for the same job; one job has one shape.
+        """
+        if not isinstance(self.method, Tunable) or not self.method.auto:
+            return None
+        if known is not None:
+            self.method = type(self.method)(**known["options"])
+            return known
+        assert self.drafter is not None
+        texts, source = tuning.texts(
+            prompts, spare, lambda message, chat: prompting.turn_ids(self.tokenizer, [message], [], chat)
+        )
+        # No sample has an empty name. Texts of the residual rule differ with what is drafted; the keyed one stands in.
+        rules = functools.partial(_target.rule, {**self.spec, "verification": "keyed"}, self.target, "")
+        self.method, found = tuning.tune(self.method, self.target, self.drafter, texts, self.limits, rules)
+        return {"texts_are": source, **found}
 
     def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
         """Unmeasured generations, the same for every method, on a prompt that is not in the data.
@@ -167,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse arguments, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="the job's slice of the config, as JSON")
-    for name in ("prompts", "samples", "run", "log"):
+    for name in ("prompts", "tuning", "samples", "run", "log"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args(argv)
     logging.basicConfig(
@@ -185,6 +207,7 @@ def main(argv: list[str] | None = None) -> None:
     runner = Runner(spec)
     load_seconds = time.perf_counter() - loading
     started = datetime.now(UTC).isoformat(timespec="seconds")
+    tuned = runner.tune(prompts, read_records(args.tuning, Prompt))
     warmed = runner.warm_up(prompts)
     conditions = runner.conditions(prompts)
     log.info("start %s conditions=%s", names, json.dumps(conditions))
@@ -200,6 +223,7 @@ def main(argv: list[str] | None = None) -> None:
         **names,
         "spec": spec,
         "conditions": conditions,
+        "tuning": tuned,
         "warmup_samples": warmed,
         "environment": machine.describe(device),
         "peak_memory_bytes": machine.peak_memory_bytes(device),

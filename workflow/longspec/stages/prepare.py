@@ -1,7 +1,8 @@
-"""Stage `prepare`: one data set's prompts for one model, as token ids.
+"""Stage `prepare`: one data set's prompts for one model, as token ids, and a few others to tune on.
 
-Contract: prompts.jsonl and prompts_summary.json appear complete or not at all. Which prompts are kept, cut
-or dropped is decided here and counted. It does not know methods.
+Contract: prompts.jsonl, prompts_tuning.jsonl and prompts_summary.json appear complete or not at all. Which prompts
+are kept, cut or dropped is decided here and counted. No tuning prompt is a kept one, by id or by content; there are
+none where every row is kept. It does not know methods.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from longspec.files import write_whole
 from longspec.records import Prompt, to_line
 from longspec.stages._run import run
 
+TUNING = 8
+"""Most prompts that are set aside for tuning."""
+
 
 class Preparer:
     """Turns rows into prompts within the limits of one model."""
@@ -28,6 +32,7 @@ class Preparer:
         self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
         self.longest = self._longest(model.get("context") or model_files.context(model_files.folder(model)))
         self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)
+        self.tuning: list[Prompt] = []
 
     def _longest(self, context: int | None) -> int | None:
         """Most prompt tokens: what the data set says, and never so many that no answer has room."""
@@ -44,7 +49,7 @@ class Preparer:
         return room if wanted is None else min(wanted, room)
 
     def prompts(self) -> list[Prompt]:
-        """All prompts that are kept; UserError for a duplicate id or an empty data set."""
+        """All prompts that are kept; `self.tuning` are set aside. UserError for a duplicate id or an empty data set."""
         source = plugins.load("sources", self.dataset["source"])
         seen: set[str] = set()
         kept: list[Prompt] = []
@@ -62,17 +67,12 @@ class Preparer:
                 f"dataset {self.dataset['name']}: all {len(seen)} prompts were dropped ({dict(self.counts)}); "
                 "min_prompt_tokens, max_prompt_tokens and too_long decide"
             )
-        chosen = self._spread(kept)
+        wanted = self.dataset["samples"]
+        chosen = kept if wanted is None else _spread(kept, wanted)
         self.counts["kept"] = len(chosen)
         self.counts["truncated"] = sum(prompt.truncated_tokens > 0 for prompt in chosen)
+        self.tuning = _spread(_others(kept, chosen), TUNING)
         return chosen
-
-    def _spread(self, prompts: list[Prompt]) -> list[Prompt]:
-        """`samples` of the prompts at even distances, so that a few still stand for the whole."""
-        wanted = self.dataset["samples"]
-        if wanted is None or wanted >= len(prompts):
-            return prompts
-        return [prompts[number * len(prompts) // wanted] for number in range(wanted)]
 
     def _ids(self, turns: list[str]) -> list[int]:
         return prompting.turn_ids(self.tokenizer, turns, [], self.dataset["chat"])
@@ -120,11 +120,25 @@ class Preparer:
         )
 
 
-def write(path: Path, prompts: list[Prompt], counts: dict[str, int]) -> None:
-    """Both files, or neither."""
+def _spread(prompts: list[Prompt], wanted: int) -> list[Prompt]:
+    """`wanted` of the prompts at even distances, so that a few still stand for the whole."""
+    if wanted >= len(prompts):
+        return prompts
+    return [prompts[number * len(prompts) // wanted] for number in range(wanted)]
+
+
+def _others(prompts: list[Prompt], chosen: list[Prompt]) -> list[Prompt]:
+    """The prompts that are not chosen, nor the same as a chosen one."""
+    taken = {tuple(prompt.prompt_ids) for prompt in chosen}
+    return [prompt for prompt in prompts if tuple(prompt.prompt_ids) not in taken]
+
+
+def write(path: Path, prompts: list[Prompt], tuning: list[Prompt], counts: dict[str, int]) -> None:
+    """All files, or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         path.with_name("prompts_summary.json"): json.dumps(counts, indent=2) + "\n",
+        path.with_name("prompts_tuning.jsonl"): "".join(map(to_line, tuning)),
         path: "".join(map(to_line, prompts)),
     }
     write_whole(texts)
@@ -139,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     preparer = Preparer(args.model_spec, args.dataset_spec)
     prompts = preparer.prompts()
-    write(args.output, prompts, dict(preparer.counts))
+    write(args.output, prompts, preparer.tuning, dict(preparer.counts))
     lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
     print(f"{args.output}: {dict(preparer.counts)}, {lengths[0]} to {lengths[-1]} tokens")
 

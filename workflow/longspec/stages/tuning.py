@@ -1,0 +1,63 @@
+"""Stage `tuning`: what `auto` chose in each job, what it predicted, and what was then measured.
+
+Contract: one row per job that chose something; the measured figures are those of the other tables.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from longspec.analysis import runs, tables
+from longspec.stages._analysis import arguments
+from longspec.stages._run import run as run_stage
+
+MEASURED = {
+    "acceptance_length": ("acceptance", "acceptance_length"),
+    "tokens_per_second": ("throughput", "throughput_tokens_per_second"),
+    "speedup": ("speedup", "speedup"),
+}
+"""Predicted figure to the table and column where its measured value stands."""
+COLUMNS = [
+    *tables.NAMES,
+    "chosen",
+    *(f"{kind}_{figure}" for figure in MEASURED for kind in ("predicted", "measured")),
+    "candidates",
+    "texts",
+    "texts_are",
+    "positions",
+    "tuning_seconds",
+]
+
+
+def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
+    """One row per tuned job, in the order of the grid; empty cells where nothing could be predicted."""
+    frames = {name: tables.read(results / f"{name}.csv").set_index(tables.NAMES) for name, _ in MEASURED.values()}
+    rows = []
+    for model, dataset in runs.cells(grid):
+        for method in grid["methods"]:
+            names = (model, dataset, method)
+            tuned = runs.read_facts(results.joinpath(*names, "run.json")).get("tuning")
+            if tuned is None:
+                continue
+            row: dict[str, Any] = dict(zip(tables.NAMES, names, strict=True))
+            for figure, (table, column) in MEASURED.items():
+                row[f"predicted_{figure}"] = (tuned["predicted"] or {}).get(figure)
+                row[f"measured_{figure}"] = frames[table][column].get(names)
+            shared = {key: tuned[key] for key in ("candidates", "texts", "texts_are", "positions")}
+            rows.append({**row, "chosen": json.dumps(tuned["options"]), **shared, "tuning_seconds": tuned["seconds"]})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, compute, write, print."""
+    args: Any = arguments(__doc__).parse_args(argv)
+    tables.write(build(args.grid, args.results), args.results / "tuning.csv")
+    print(f"\ntuning\n{tables.show(args.results / 'tuning.csv')}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

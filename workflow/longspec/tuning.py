@@ -1,0 +1,187 @@
+"""Chooses the shape that a method leaves to `auto`: the one with the best predicted throughput.
+
+Contract: on a few texts, none of which is measured later, the method says before each token which tree of its widest
+shape it would draft; each candidate shape is then tried on these trees, cut down to it, and paid for with measured
+times. Given these measurements the choice is determined. It knows no method and no drafter by name.
+
+Other texts are other texts, and the best of many candidates on a few is luck in part: predictions (prediction.py) lean
+upwards.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+
+from longspec.decoding import Limits, generate, now
+from longspec.drafters._interface import Drafter
+from longspec.methods._interface import Candidate, Method, Tunable
+from longspec.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
+from longspec.records import Prompt
+from longspec.target import CausalLM
+from longspec.token_tree import TokenTree
+from longspec.verification._interface import Candidates, Rule
+
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+"""Rows of the forwards that are timed; between them time is interpolated, above them extrapolated."""
+ROUNDS = 5
+PROBE_SECONDS = 14.0
+"""No further tree is asked for after this time."""
+NEW_TOKENS = 128
+FALLBACK_TEXTS = 8
+
+
+def texts(
+    measured: list[Prompt], spare: list[Prompt], ids_of: Callable[[str, bool], list[int]]
+) -> tuple[list[list[int]], str]:
+    """Token ids to tune on, and what they are. None is a measured prompt.
+
+    `ids_of` makes a prompt of a message, in the chat template if the second argument says so."""
+    known = {tuple(prompt.prompt_ids) for prompt in measured}
+    named = {prompt.sample_id for prompt in measured}
+    found = [p.prompt_ids for p in spare if p.sample_id not in named and tuple(p.prompt_ids) not in known]
+    if found:
+        return found, "rows that are not measured"
+    by_length = sorted(measured, key=lambda prompt: len(prompt.prompt_ids))
+    count = min(FALLBACK_TEXTS, len(by_length))
+    for number in range(count):
+        prompt = by_length[(2 * number + 1) * len(by_length) // (2 * count)]
+        words = prompt.turns[0].split(" ")
+        words = words[len(words) // 2 :] + words[: len(words) // 2]
+        while tuple(ids := ids_of(" ".join(words), prompt.chat)) in known:
+            words.append(words[0].strip() or "and")
+        found.append(ids)
+    return found, "measured messages with their halves exchanged"
+
+
+def choose(candidates: list[Candidate], texts: list[list[Step]], costs: Costs) -> tuple[Candidate, Prediction | None]:
+    """The best candidate, of equals the first; the first and no prediction where nothing was recorded."""
+    if not any(texts):
+        return candidates[0], None
+    predictions = [predict(texts, candidate.widths, costs) for candidate in candidates]
+    best = max(range(len(candidates)), key=lambda number: predictions[number].tokens_per_second)
+    return candidates[best], predictions[best]
+
+
+class Stopwatch:
+    """A drafter, timed."""
+
+    def __init__(self, drafter: Drafter, device: torch.device) -> None:
+        self.drafter, self.device = drafter, device
+        self.prefill = drafter.prefill
+        self._expand: defaultdict[int, list[float]] = defaultdict(list)
+        self._commit: list[float] = []
+
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
+        """The drafter's own."""
+        started = now(self.device)
+        found = self.drafter.expand(tree, nodes, width, rule)
+        self._expand[len(nodes)].append(now(self.device) - started)
+        return found
+
+    def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
+        """The drafter's own."""
+        started = now(self.device)
+        self.drafter.commit(emitted, tree, path)
+        self._commit.append(now(self.device) - started)
+
+    def costs(self, target_seconds: dict[int, float]) -> Costs:
+        """Medians of what was timed."""
+        expand = {nodes: statistics.median(seconds) for nodes, seconds in sorted(self._expand.items())}
+        return Costs(target_seconds, expand or {1: 0.0}, statistics.median(self._commit or [0.0]))
+
+
+class Probe:
+    """Proposes nothing, but has its method draft the tree that it would have proposed, until the time is over."""
+
+    def __init__(self, method: Method, seconds: float = PROBE_SECONDS) -> None:
+        self.method, self.max_nodes = method, method.max_nodes
+        self.trees: list[TokenTree] = []
+        self._end = time.perf_counter() + seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is."""
+        return time.perf_counter() > self._end
+
+    def propose(
+        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+    ) -> TokenTree:
+        """The root alone."""
+        if not self.over or not self.trees:
+            self.trees.append(self.method.propose(root, drafter, rule, stop_ids, room))
+        return TokenTree.rooted_at(root)
+
+    def steps(self, output_ids: list[int]) -> list[Step]:
+        """Of one text, whose trees are forgotten then."""
+        trees, self.trees = self.trees, []
+        return [recorded(tree, output_ids[at:]) for at, tree in enumerate(trees, start=1)]
+
+
+def target_seconds(target: CausalLM, ids: list[int], tree: TokenTree, rule: Rule) -> dict[int, float]:
+    """T(q) behind these ids for the first q nodes of a tree: forward, verification and commit."""
+    tree = TokenTree(list(tree.tokens), list(tree.parents), list(tree.depths))
+    while len(tree) < BUCKETS[-1]:
+        tree.add(ids[0], len(tree) - 1)
+    target.reset(len(ids) + BUCKETS[-1])
+    target.append(ids)
+    rule.start(ids)
+    seconds = {}
+    for rows in BUCKETS:
+        part = TokenTree(tree.tokens[:rows], tree.parents[:rows], tree.depths[:rows])
+        times = []
+        for _ in range(1 + ROUNDS):
+            target.rewind(len(ids))
+            started = now(target.device)
+            acceptance = rule.verify(part, target.extend(part.tokens, part.parents), (), rows)
+            target.commit(acceptance.path)
+            times.append(now(target.device) - started)
+        seconds[rows] = statistics.median(times[1:])
+    return seconds
+
+
+@torch.inference_mode()
+def tune(
+    method: Tunable,
+    target: CausalLM,
+    drafter: Drafter,
+    prompts: list[list[int]],
+    limits: Limits,
+    rule_of: Callable[[int], Rule],
+) -> tuple[Method, dict[str, Any]]:
+    """The method with the chosen shape, and what the choice rests on. `rule_of` makes the rule of a text by number."""
+    started = time.perf_counter()
+    short = Limits(limits.stop_ids, min(limits.max_new_tokens, NEW_TOKENS), limits.context_tokens)
+    probe, timed = Probe(method), Stopwatch(drafter, target.device)
+    used: list[list[int]] = []
+    tried: list[list[Step]] = []
+    largest = TokenTree.rooted_at(prompts[0][-1])
+    for number, ids in enumerate(prompts):
+        if tried and probe.over:
+            break
+        turn = generate(target, probe, timed, ids, short, rule_of(number))
+        largest = max(largest, *probe.trees, key=len)
+        used.append(ids)
+        tried.append(probe.steps(turn.output_ids))
+    median = sorted(used, key=len)[len(used) // 2]
+    costs = timed.costs(target_seconds(target, median, largest, rule_of(len(used))))
+    acceptance = acceptance_by_rank([step for steps in tried for step in steps])
+    candidates = method.candidates(acceptance)
+    chosen, prediction = choose(candidates, tried, costs)
+    facts = {
+        "options": chosen.options,
+        "predicted": None if prediction is None else vars(prediction),
+        "candidates": len(candidates),
+        "texts": len(used),
+        "context_tokens": len(median),
+        "positions": sum(map(len, tried)),
+        "acceptance": acceptance,
+        "costs": vars(costs),
+        "seconds": time.perf_counter() - started,
+    }
+    return type(method)(**chosen.options), facts
