@@ -27,11 +27,12 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def target(dtype: str, engine: str = "auto") -> CausalLM:
+def target(dtype: str, engine: str = "auto", numerics: str = "auto") -> CausalLM:
     """The default model, with torch's threads set as a job sets them."""
     device = torch.device("cpu")
     torch.set_num_threads(machine.resolve_threads("auto"))
-    return CausalLM.from_folder(model_files.folder(MODEL), device, machine.resolve_dtype(dtype, device), engine)
+    folder, resolved = model_files.folder(MODEL), machine.resolve_dtype(dtype, device)
+    return CausalLM.from_folder(folder, device, resolved, engine, numerics)
 
 
 def text_ids(file: str, repeated: int) -> list[int]:
@@ -47,6 +48,7 @@ def keep(output: Path | None, measured: CausalLM, **raw: Any) -> None:
         facts = {
             "dtype": str(measured.dtype),
             "engine": measured.engine,
+            "numerics": measured.numerics,
             "threads": torch.get_num_threads(),
             "machine": machine.describe(measured.device),
         }

@@ -55,8 +55,6 @@ def hf_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Mo
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
-def ours(
-    architecture: str, seed: int = 0, engine: str = "auto", numerics: str = "auto", **changes: object
-) -> CausalLM:
+def ours(architecture: str, seed: int = 0, engine: str = "auto", numerics: str = "auto", **changes: object) -> CausalLM:
     """The same model behind our loop."""
     return CausalLM(hf_model(architecture, seed, **changes), engine=engine, numerics=numerics)

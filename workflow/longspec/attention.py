@@ -87,15 +87,16 @@ def _block(
     seen begin and end at multiples of `grain`."""
     keys = prefix + len(tail)
     first, end = 0, -(-keys // grain) * grain
-    slides = window is not None and keys > window
-    if hidden is None and (slides or end > keys):
+    if window is not None and keys <= window:
+        window = None
+    if hidden is None and (window or end > keys):
         hidden = torch.zeros(len(positions), len(tail), dtype=torch.bool, device=tail.device)
-    if slides:
+    if window is not None and hidden is not None:
         first = max(0, prefix - window + 1) // grain * grain
         key_positions = torch.cat([torch.arange(first, prefix, device=tail.device), tail])
         hidden = torch.nn.functional.pad(hidden, (prefix - first, 0))
         hidden = hidden | (positions[:, None] - key_positions[None] >= window)
-    if end > keys:
+    if end > keys and hidden is not None:
         hidden = torch.nn.functional.pad(hidden, (0, end - keys), value=True)
     return Block(rows, slice(first, end), hidden)
 

@@ -89,7 +89,7 @@ class PreallocatedLayer(CacheLayerMixin):
         self.committed = self.written = length
 
     def reset(self) -> None:
-        """Forget everything; the storage stays. Values are cleared: one NaN would reach later texts, since 0 * NaN is NaN."""
+        """Forget everything; the storage stays. Values are cleared: a NaN would reach later texts (0 * NaN is NaN)."""
         self.rewind(0)
         if self.values is not None:
             self.values.zero_()
