@@ -36,7 +36,7 @@ HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 def folder(model: dict[str, Any]) -> Path:
     """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
     if model.get("package"):
-        return _converted(_packaged_gguf(model["package"]))
+        return _converted(packaged_gguf(model["package"]))
     if model.get("hub"):
         return _downloaded(model["hub"], model.get("revision"))
     return _checked(Path(model["path"]))
@@ -126,7 +126,7 @@ def _version(package: str) -> str:
         ) from None
 
 
-def _packaged_gguf(package: str) -> Path:
+def packaged_gguf(package: str) -> Path:
     """The one GGUF file that an installed package carries; the package itself is not imported."""
     _version(package)
     distribution = importlib.metadata.distribution(package)

@@ -189,8 +189,9 @@ def main(argv: list[str] | None = None) -> None:
     """Parse arguments, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="the job's slice of the config, as JSON")
-    for name in ("prompts", "tuning", "samples", "run", "log"):
+    for name in ("prompts", "samples", "run", "log"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--tuning", type=Path, help="prompts that are not measured, for what the config calls auto")
     args = parser.parse_args(argv)
     logging.basicConfig(
         level=logging.INFO,
@@ -207,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
     runner = Runner(spec)
     load_seconds = time.perf_counter() - loading
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    tuned = runner.tune(prompts, read_records(args.tuning, Prompt))
+    tuned = runner.tune(prompts, read_records(args.tuning, Prompt) if args.tuning else [])
     warmed = runner.warm_up(prompts)
     conditions = runner.conditions(prompts)
     log.info("start %s conditions=%s", names, json.dumps(conditions))
