@@ -15,6 +15,7 @@ FLOORS = {
     "prompting": 0, "templates": 0, "config": 0, "planning": 0, "sources": 0, "analysis": 0,
     "token_tree": 1, "sampling": 1, "noise": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
     "topology": 1, "prediction": 1,
+    "tree_attention": 1, "tree_kernel": 1, "static_cache": 1, "cuda_graphs": 1,
     "target": 2, "verification": 2,
     "drafters": 3, "methods": 3,
     "decoding": 4, "tuning": 4,

@@ -20,6 +20,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from longspec import tree_attention
+
 NAME = "longspec_hybrid"
 GRAIN = 32
 """Keys are run in multiples of it on a CPU, those beyond the last one hidden. Softmax and products then add in the same
@@ -130,10 +132,10 @@ def products(
 def _flash(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, added: torch.Tensor | None
 ) -> torch.Tensor:
-    """The same by torch's fused kernels, whose mask spans all keys."""
+    """The same by torch's fused kernels: those without a mask for the keys that all see, and a masked tail."""
     if added is not None:
-        added = torch.nn.functional.pad(added, (key.shape[1] - added.shape[1], 0))
-    return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=added, scale=scaling)[0]
+        return tree_attention.prefix_and_tail(query[None], key[None], value[None], added, scaling)[0]
+    return scaled_dot_product_attention(query[None], key[None], value[None], scale=scaling)[0]
 
 
 def hybrid_attention(
@@ -145,7 +147,7 @@ def hybrid_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    layout: Layout | None = None,
+    layout: Layout | tree_attention.StaticLayout | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface; `layout` arrives as a keyword argument of `model(...)`.
@@ -158,6 +160,8 @@ def hybrid_attention(
     kv_heads, length = key.shape[1:3]
     groups = heads // kv_heads
     scaling = d**-0.5 if scaling is None else scaling
+    if isinstance(layout, tree_attention.StaticLayout):
+        return tree_attention.attend(query, key, value, layout, scaling, sliding_window, softcap), None
     on_cpu = query.device.type == "cpu"
     sees_all = sliding_window is None or length <= sliding_window
     if not on_cpu and n == length > 1 and layout.hidden is None and softcap is None and sees_all:

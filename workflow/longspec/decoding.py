@@ -65,6 +65,7 @@ def generate(
     rule = rule or keyed.Rule(GREEDY, 0, target.vocab_size, target.device)
     room, at_limit = limits.room(len(prompt_ids))
     capacity = len(prompt_ids) + room + method.max_nodes
+    target.reserve(capacity, method.max_nodes)
     started = now(target.device)
     target.reset(capacity)
     rule.start(prompt_ids)

@@ -1,4 +1,4 @@
-"""How a model's linear layers are run: as written (`eager`), or with weights packed once for the CPU (`packed`).
+"""How a model is run: as written (`eager`), with weights packed once for the CPU (`packed`), or as CUDA graphs.
 
 Plain torch lays the weights out for oneDNN again in every call; for one token that costs as much as the product
 itself. Packing keeps the laid-out copy instead, through the operators that torch's own inductor uses. Layers that a
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from longspec.errors import UserError
+from longspec.tree_attention import HAS_TRITON
 
 INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)
 """Numbers of rows that are compared, most first."""
@@ -105,7 +106,17 @@ class SharedPart(nn.Module):
 
 
 def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
-    """`eager` or `packed`; `auto` packs where that is possible. UserError when packing is asked for where it isn't."""
+    """`eager`, `packed`, `graphs` or `static`; `auto` takes graphs on a GPU and packs where that is possible.
+
+    UserError when something is asked for where it isn't possible. `static` (tests only) is possible anywhere.
+    """
+    if wanted == "static":
+        return wanted
+    graphs = device.type == "cuda" and HAS_TRITON
+    if wanted == "graphs" and not graphs:
+        raise UserError(f"engine: graphs, but there is no GPU with Triton here ({device.type}); expected auto or eager")
+    if graphs and wanted in ("auto", "graphs"):
+        return "graphs"
     possible = device.type == "cpu" and _packs(dtype)
     if wanted == "packed" and not possible:
         name = str(dtype).removeprefix("torch.")

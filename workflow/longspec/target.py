@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from longspec import attention, model_files
+from longspec import attention, cuda_graphs, model_files
 from longspec import engine as engines
 from longspec.errors import UserError, first_line
 from longspec.kv_cache import KVCache
@@ -43,6 +43,7 @@ class CausalLM:
         self.device: torch.device = model.device
         self.vocab_size: int = self.config.vocab_size
         self._cache: KVCache | None = None
+        self._steps: cuda_graphs.Steps | None = None
         self._parents: list[int] = []
         self._slots: list[int] = []
         """Where in the tail each node's keys lie."""
@@ -50,6 +51,11 @@ class CausalLM:
         self.numerics = "fast"
         if self.engine == "packed":
             engines.pack(self.model, self._one_token)
+        if self.engine in ("graphs", "static"):
+            capture = cuda_graphs.cuda_capture() if self.engine == "graphs" else None
+            self._steps = cuda_graphs.Steps(self.model, capture)
+        self.engine_note: str | None = None
+        """Why another engine runs than was resolved."""
         self.numerics = self._resolve_numerics(numerics)
         self._cache = None
 
@@ -119,8 +125,24 @@ class CausalLM:
         """Positions committed to the cache."""
         return self._cache.committed if self._cache else 0
 
+    def reserve(self, capacity: int, nodes: int | None = None) -> None:
+        """Get ready for texts of `capacity` positions and tails of `nodes`, before a clock runs. Forgets the text.
+
+        Where no graph can be captured the model runs eagerly from here on, and `engine_note` says why.
+        """
+        if self._steps is None:
+            return
+        try:
+            self._steps.reserve(capacity, nodes)
+        except Exception as error:  # the driver, a library, a kernel or the modelling code: all that matters is why
+            self._steps, self._cache, self.engine = None, None, "eager"
+            self.engine_note = f"graphs not captured: {type(error).__name__}: {first_line(error)}"
+
     def reset(self, capacity: int) -> None:
         """Start a new text of at most `capacity` positions, drafts included. Storage is kept when it fits."""
+        self.reserve(capacity)
+        if self._steps is not None:
+            self._cache = self._steps.cache
         if self._cache is None or self._cache.stack[0].capacity < capacity:
             self._cache = KVCache(self.config.num_hidden_layers, capacity)
         self._cache.reset()
@@ -148,6 +170,8 @@ class CausalLM:
             parents = [slots[parents[node]] if parents[node] >= 0 else -1 for node in order]
         self._slots += range(first, first + len(ids)) if order is None else slots
         self._parents += parents
+        if self._steps is not None and self._steps.takes(len(self._parents)):
+            return self._steps.run(ids, self._parents, first)[-keep:]
         layout = self._layout(first)
         output = self.model(
             input_ids=torch.tensor([ids], device=self.device),

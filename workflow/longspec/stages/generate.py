@@ -225,6 +225,7 @@ def main(argv: list[str] | None = None) -> None:
         "spec": spec,
         "conditions": conditions,
         "tuning": tuned,
+        "engine_note": runner.target.engine_note,
         "warmup_samples": warmed,
         "environment": machine.describe(device),
         "peak_memory_bytes": machine.peak_memory_bytes(device),
