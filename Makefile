@@ -10,11 +10,11 @@ SHOW := from pathlib import Path; from longspec.analysis import tables; \
   print(tables.show(Path("results/speedup.csv")))
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
-.PHONY: help run test test-slow lint lock clean
+.PHONY: help run test test-slow gpu-benchmark lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.installed  ## the default experiment: prepare, generate, measure, report
 	@touch $(VENV)/.started
@@ -28,6 +28,9 @@ test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k 
 
 test-slow: $(VENV)/.installed-test  ## every test that needs no GPU
 	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+gpu-benchmark: $(VENV)/.installed  ## the engine on a GPU: raw figures and a page in gpu-benchmark/ (25 minutes)
+	@$(BIN)/python benchmarks/gpu/run.py $(ARGS)
 
 lint: $(VENV)/.installed-test  ## ruff, mypy, snakemake --lint, snakefmt
 	$(BIN)/ruff check .

@@ -132,10 +132,12 @@ def products(
 def _flash(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, added: torch.Tensor | None
 ) -> torch.Tensor:
-    """The same by torch's fused kernels: those without a mask for the keys that all see, and a masked tail."""
-    if added is not None:
+    """The same by torch's fused kernels. Their masks span all keys: behind a longer prefix the tail is run apart."""
+    if added is not None and added.shape[1] * 2 < key.shape[1]:
         return tree_attention.prefix_and_tail(query[None], key[None], value[None], added, scaling)[0]
-    return scaled_dot_product_attention(query[None], key[None], value[None], scale=scaling)[0]
+    if added is not None:
+        added = torch.nn.functional.pad(added, (key.shape[1] - added.shape[1], 0))
+    return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=added, scale=scaling)[0]
 
 
 def hybrid_attention(
