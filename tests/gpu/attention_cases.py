@@ -49,7 +49,7 @@ CASES = {
     "a chain": Case(rows=9, tail=9, width=1),
     "a star": Case(rows=9, tail=9, width=9),
     "more rows than a block": Case(kv_heads=1, rows=20, tail=20, width=3),
-    "a tail longer than a block": Case(prefix=30, rows=70, tail=70, width=3),
+    "a tail longer than a block": Case(prefix=30, rows=4, tail=70, width=3),
     "a later level of a drafter's tree": Case(rows=3, tail=11, width=3),
     "window inside the prefix": Case(window=20),
     "window at the tail's edge": Case(rows=6, tail=6, width=1, window=6),

@@ -32,7 +32,7 @@ def recorded(forward, buffers):
 def static(architecture: str, seed: int = 0, capture: cuda_graphs.Capture | None = None) -> CausalLM:
     """A tiny model behind static buffers."""
     target = ours(architecture, seed, "static")
-    target._steps = cuda_graphs.Steps(target.model, capture)
+    target._steps = cuda_graphs.Steps(target.model, capture and (lambda: capture))
     return target
 
 

@@ -34,7 +34,9 @@ def test_the_kernel_is_a_softmax_over_what_each_row_sees(name):
     assert_right(tree_attention.attend, {**CASES, **HALF}[name], "cuda")
 
 
-@pytest.mark.parametrize("name", [name for name in MERGED if not {**CASES, **HALF}[name].dv])
+@pytest.mark.parametrize(
+    "name", [name for name in MERGED if {**CASES, **HALF}[name].d % 8 == 0 and not {**CASES, **HALF}[name].dv]
+)
 def test_flash_and_a_masked_tail_merge_into_the_same(name):
     assert_right(merged, {**CASES, **HALF}[name], "cuda")
 

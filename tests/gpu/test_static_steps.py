@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from longspec.cuda_graphs import Buffers, Steps
 from longspec.decoding import generate
 from longspec.errors import UserError
 from longspec.methods import vanilla
+from longspec.records import Sample
+from longspec.stages.generate import measured
 from longspec.static_cache import StaticCache
 
 
@@ -76,6 +80,21 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why():
     assert target.engine_note == ("graphs not captured: RuntimeError: operation not permitted when stream is capturing")
 
 
+def test_a_run_whose_engine_changes_between_samples_is_refused():
+    target = SimpleNamespace(engine="graphs", engine_note=None)
+
+    def answer(prompt, repeat):
+        if prompt == "longer":
+            target.engine, target.engine_note = "eager", "graphs not captured: OutOfMemoryError: 2 GiB"
+        return Sample("a", repeat, [])
+
+    runner = SimpleNamespace(spec={"repeats": 1}, target=target, answer=answer)
+    samples = measured(runner, ["short", "longer"], "")
+    next(samples)
+    with pytest.raises(UserError, match="engine: graphs at first, then graphs not captured: OutOfMemoryError"):
+        next(samples)
+
+
 def test_graphs_are_refused_without_a_gpu():
     with pytest.raises(UserError, match="engine: graphs, but there is no GPU with Triton here"):
         engine.resolve("graphs", torch.device("cpu"), torch.float32)
@@ -94,7 +113,8 @@ def test_layers_of_another_shape_get_storage_of_their_own():
     for number, (heads, size) in enumerate(shapes):
         more = torch.randn(1, heads, 1, size)
         keys, values = cache.update(more, more, number)
-        assert keys.shape == (1, heads, 4, size)
+        assert cache.stack[number].written == 4
+        assert torch.equal(keys[:, :, 3], more[:, :, 0])
         assert torch.equal(keys[:, :, :3] + 1, values[:, :, :3])
 
 

@@ -133,7 +133,7 @@ def _flash(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, added: torch.Tensor | None
 ) -> torch.Tensor:
     """The same by torch's fused kernels. Their masks span all keys: behind a longer prefix the tail is run apart."""
-    if added is not None and added.shape[1] * 2 < key.shape[1]:
+    if added is not None and added.shape[1] * 2 < key.shape[1] and query.shape[2] % 8 == 0:
         return tree_attention.prefix_and_tail(query[None], key[None], value[None], added, scaling)[0]
     if added is not None:
         added = torch.nn.functional.pad(added, (key.shape[1] - added.shape[1], 0))

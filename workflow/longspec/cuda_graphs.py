@@ -93,10 +93,10 @@ class Buffers:
 class Steps:
     """Runs a model's steps in buckets. One sequence at a time; a step's logits are the caller's own."""
 
-    def __init__(self, model: Any, capture: Capture | None) -> None:
-        """`capture` None: run each step anew."""
+    def __init__(self, model: Any, captures: Callable[[], Capture] | None) -> None:
+        """`captures` begins a set of captures that are dropped together; None: run each step anew."""
         self._model = model
-        self._capture = capture
+        self._captures = captures
         self._layers = int(model.config.get_text_config().num_hidden_layers)
         self._replays: dict[int, tuple[Buffers, Callable[[], torch.Tensor]]] = {}
         self._capacity = self._tail = 0
@@ -121,8 +121,9 @@ class Steps:
         self.cache = StaticCache(self._layers, self._capacity + self._tail)
         self._seen = np.zeros((self._tail, self._tail), dtype=bool)
         self._depths = np.zeros(self._tail, dtype=np.int64)
+        capture = self._captures() if self._captures else None
         for rows in [rows for rows in LADDER if rows <= self._tail]:
-            self._replays[rows] = self._prepare(rows)
+            self._replays[rows] = self._prepare(rows, capture)
 
     def takes(self, nodes: int) -> bool:
         """Whether a tail of so many nodes fits."""
@@ -145,7 +146,7 @@ class Steps:
         self.cache.advance(len(ids))
         return logits[: len(ids)].clone()  # the next replay writes to the same place
 
-    def _prepare(self, rows: int) -> tuple[Buffers, Callable[[], torch.Tensor]]:
+    def _prepare(self, rows: int, capture: Capture | None) -> tuple[Buffers, Callable[[], torch.Tensor]]:
         """The bucket's buffers, filled with a chain behind no prefix, and what runs them."""
         buffers = Buffers(rows, self._tail, self._model.device)
         buffers.fill([0] * rows, 0, 0, np.tri(self._tail, dtype=bool), np.arange(self._tail))
@@ -153,11 +154,11 @@ class Steps:
         def forward(packed: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
             return self._forward(fields(packed, rows, self._tail))
 
-        if self._capture is None:
+        if capture is None:
             return buffers, lambda: forward(buffers.packed)
         if not self.cache.blocks:
             forward(buffers.packed)  # allocates the storage
-        return buffers, self._capture(forward, [buffers.packed, *self.cache.tensors])
+        return buffers, capture(forward, [buffers.packed, *self.cache.tensors])
 
     def _forward(self, inputs: Fields) -> torch.Tensor:
         """Logits [rows, vocab] of one step, read from the device's own numbers alone."""
@@ -178,7 +179,7 @@ class Steps:
 
 
 def cuda_capture() -> Capture:
-    """Captures of one model share a memory pool: they never run at the same time, and what they return is copied."""
+    """Captures that share a memory pool: they never run at the same time, and what they return is copied."""
     pool = torch.cuda.graph_pool_handle()
 
     def capture(forward: Forward, buffers: list[torch.Tensor]) -> Callable[[], torch.Tensor]:

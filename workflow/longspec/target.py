@@ -52,8 +52,7 @@ class CausalLM:
         if self.engine == "packed":
             engines.pack(self.model, self._one_token)
         if self.engine in ("graphs", "static"):
-            capture = cuda_graphs.cuda_capture() if self.engine == "graphs" else None
-            self._steps = cuda_graphs.Steps(self.model, capture)
+            self._steps = cuda_graphs.Steps(self.model, cuda_graphs.cuda_capture if self.engine == "graphs" else None)
         self.engine_note: str | None = None
         """Why another engine runs than was resolved."""
         self.numerics = self._resolve_numerics(numerics)

@@ -156,9 +156,14 @@ def measured(runner: Runner, prompts: list[Prompt], title: str) -> Iterator[Samp
         bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
     )
     tokens, seconds = 0, 0.0
+    engine = runner.target.engine
     with bar:
         for repeat, prompt in jobs:
             sample = runner.answer(prompt, repeat)
+            if runner.target.engine != engine:
+                raise UserError(
+                    f"engine: {engine} at first, then {runner.target.engine_note}; expected engine: eager here"
+                )
             sample_tokens, sample_seconds = decoded(sample)
             tokens += sample_tokens
             seconds += sample_seconds
