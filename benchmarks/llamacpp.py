@@ -10,6 +10,7 @@ subtracted. All sides are interleaved, prompt by prompt.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -60,11 +61,8 @@ def llama_seconds(model: Llama, ids: list[int], new_tokens: int) -> float:
     for tokens in (1, new_tokens):
         model.reset()
         started = time.perf_counter()
-        produced = 0
-        for _ in model.generate(ids, temp=0.0, repeat_penalty=1.0):
-            produced += 1
-            if produced == tokens:
-                break
+        for _ in itertools.islice(model.generate(ids, temp=0.0, repeat_penalty=1.0), tokens):
+            pass
         seconds[tokens] = time.perf_counter() - started
     return seconds[new_tokens] - seconds[1]
 

@@ -73,6 +73,18 @@ def test_it_is_refused_where_nothing_sees_to_it():
         ours("llama", engine="eager", numerics="invariant")
 
 
+@torch.inference_mode()
+def test_what_a_broken_text_left_in_the_cache_reaches_no_other():
+    """Keys are run in whole grains, and 0 * NaN is NaN."""
+    target = ours("llama")
+    target.reset(40)
+    expected = target.append([3, 9, 4])
+    for layer in target._cache.stack:
+        layer.values.fill_(float("nan"))
+    target.reset(40)
+    assert torch.equal(target.append([3, 9, 4]), expected)
+
+
 @packs
 def test_a_model_that_depends_on_its_company_is_found_out():
     """The negative control of the check that is made when a model is loaded."""

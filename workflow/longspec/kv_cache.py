@@ -122,4 +122,5 @@ class KVCache(Cache):
 
     def reset(self) -> None:
         """Ready for the next prompt."""
-        self.rewind(0)
+        for layer in self.stack:
+            layer.reset()
