@@ -18,15 +18,13 @@ from test_reruns import AFTER, generate
 
 SCRIPT = Path(__file__).parents[1] / "cluster" / "start-slurm"
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
-ARGUMENTS = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1", "--slurm-no-account"]
+ARGUMENTS = ["--configfile", "config.yaml", "--profile", "profiles/slurm", "--set-threads", "generate=1", "gate=1"]
 ARGUMENTS += [
+    "--slurm-no-account",
+    "--slurm-init-seconds-before-status-checks",
+    "1",
     "--slurm-status-command",
     "squeue",
-    "--set-threads",
-    "generate=1",
-    "gate=1",
-    "--configfile",
-    "config.yaml",
 ]
 JOBS = "%i|%T|%k|%S|%e|%m|%l"
 """squeue's id, state, comment, start, end, memory, time limit."""
@@ -129,7 +127,7 @@ def test_the_whole_experiment_through_slurm(small, finished):
 
 
 def test_over_its_memory_a_job_says_so_and_is_tried_again_with_more(small):
-    sleeper(small, "self.hoard = os.urandom(1 << 20) * 2500; time.sleep(3)")
+    sleeper(small, "self.hoard = os.urandom(1 << 20) * 1500; time.sleep(3)")
     small.edit(models__tiny__resources={"mem_mb": 2400, "runtime": 5})
     before = latest()
     code, text = launch(small, SLOW)
