@@ -124,6 +124,7 @@ def survives(clone: Clone, kills: int, seed: int) -> None:
     assert clone.planned() == set()
 
 
+@pytest.mark.timeout(900)
 def test_twenty_five_kills_and_nothing_is_lost(fresh):
     survives(fresh, 25, seed=1)
 

@@ -106,6 +106,8 @@ def test_a_full_disk_is_one_message_and_after_freeing_space_the_same_command_end
         subprocess.run(["umount", "--lazy", str(stage.job)], check=True)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_experiments_side_by_side_from_one_clone(clone):
     """The second begins while the first is at work; neither finds anything of the other's."""
     second = clone.place / "second.yaml"
