@@ -10,7 +10,7 @@ SHOW := from pathlib import Path; from longspec.analysis import tables; \
   print(tables.show(Path("results/speedup.csv")))
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
-.PHONY: help run test test-slow gpu-benchmark lint lock clean
+.PHONY: help run status test test-slow gpu-benchmark lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,6 +22,9 @@ run: $(VENV)/.installed  ## the default experiment: prepare, generate, measure, 
 	@# Snakemake itself prints the speedups after a run that did something; here, when nothing was to be done.
 	@test -n "$(ARGS)" || test reports/index.html -nt $(VENV)/.started || test ! -f results/speedup.csv || { \
 	  PYTHONPATH=workflow $(BIN)/python -c '$(SHOW)' && echo "report: $(CURDIR)/reports/index.html"; }
+
+status: $(VENV)/.installed  ## how far each job is (ARGS="--configfile other.yaml")
+	@PYTHONPATH=workflow $(BIN)/python -m longspec.stages.status $(ARGS)
 
 test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -35,5 +35,9 @@ rule all:
         plan.targets(),
 
 
+onstart:
+    begin(plan)
+
+
 onsuccess:
     summarise(plan)

@@ -24,7 +24,7 @@ from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
 from longspec import config, model_files
 from longspec.decoding import Limits, generate
-from longspec.stages.generate import build
+from longspec.stages._runner import build
 from longspec.stages.prepare import Preparer
 
 EXPERIMENT = setup.ROOT / "config" / "config.yaml"

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from longspec import config
 from longspec.decoding import Limits, generate
-from longspec.stages.generate import build
+from longspec.stages._runner import build
 from longspec.stages.prepare import Preparer
 from longspec.target import CausalLM
 

@@ -68,6 +68,8 @@ def write_run(results: Path, method: str, samples: list[Sample], dataset: str = 
         "peak_memory_bytes": 2**20,
         "started": "2026-01-01T10:00:00+00:00",
         "environment": {"device_name": f"a CPU {HOSTILE}", "packages": {"torch": "2.14.1"}},
+        "pieces": [{"host": "here", "first_sample": 0, "environment": {"device_name": f"a CPU {HOSTILE}"}}],
+        "failures": [],
     }
     (folder / "run.json").write_text(json.dumps(facts), encoding="utf-8")
 

@@ -16,7 +16,7 @@ from longspec.decoding import generate
 from longspec.errors import UserError
 from longspec.methods import vanilla
 from longspec.records import Sample
-from longspec.stages.generate import measured
+from longspec.stages._runner import measured
 from longspec.static_cache import StaticCache
 
 
@@ -89,7 +89,7 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
         return Sample("a", repeat, [])
 
     runner = SimpleNamespace(spec={"repeats": 1}, target=target, answer=answer)
-    samples = measured(runner, ["short", "longer"], "")
+    samples = measured(runner, [(0, "short"), (0, "longer")], "")
     next(samples)
     with pytest.raises(UserError, match="engine: graphs at first, then graphs not captured: OutOfMemoryError"):
         next(samples)

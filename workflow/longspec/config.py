@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +49,7 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
     for name, entry in config["methods"].items():
         _complete_method(entry, f"methods.{name}")
     for name, entry in config["models"].items():
+        _complete_model(entry, f"models.{name}")
         for dataset in entry.get("datasets", []):
             _one_of(dataset, config["datasets"], f"models.{name}.datasets")
         if "datasets" in entry:
@@ -82,8 +84,8 @@ def grid(config: Config) -> dict[str, Any]:
 
 
 def model_spec(config: Config, model: str) -> dict[str, Any]:
-    """What identifies a model and its limits; not which data sets it runs on."""
-    entry = {key: value for key, value in config["models"][model].items() if key != "datasets"}
+    """What identifies a model and its limits; not which data sets it runs on, nor where."""
+    entry = {key: value for key, value in config["models"][model].items() if key not in ("datasets", "resources")}
     return {"name": model, **entry}
 
 
@@ -106,6 +108,21 @@ def generate_spec(config: Config, model: str, dataset: str, method: str) -> dict
 def _schema() -> dict[str, Any]:
     schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     return schema
+
+
+def _complete_model(entry: Config, where: str) -> None:
+    """Defaults of a model; what a job asks of a cluster; whose code may run."""
+    entry.setdefault("resources", {})
+    _complete(entry["resources"], _schema()["$defs"]["resources"], f"{where}.resources")
+    if entry.setdefault("trust_remote_code", False) and not (entry.get("path") or _is_commit(entry.get("revision"))):
+        raise UserError(
+            f"{where}.trust_remote_code: its code could change under you; expected `revision` to be a commit of 40 "
+            "hexadecimal digits"
+        )
+
+
+def _is_commit(revision: str | None) -> bool:
+    return bool(re.fullmatch(r"[0-9a-f]{40}", revision or ""))
 
 
 def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any]:
@@ -237,7 +254,9 @@ _UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 def _refuse_duplicate_keys(file: Path) -> None:
     try:
         with file.open(encoding="utf-8") as stream:
-            yaml.load(stream, _UniqueKeys)
+            content = yaml.load(stream, _UniqueKeys)
+        if isinstance(content, dict) and "__use_yte__" in content:
+            raise UserError(f"{file}: __use_yte__ has Snakemake run expressions in it; expected plain YAML")
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

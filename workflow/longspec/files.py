@@ -5,6 +5,7 @@ It does not know what is in them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -13,9 +14,15 @@ def write_whole(texts: dict[Path, str]) -> None:
     unfinished = {place: place.with_name(place.name + ".unfinished") for place in texts}
     try:
         for place, text in texts.items():
-            unfinished[place].write_text(text, encoding="utf-8")
+            with unfinished[place].open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
         for place in texts:
             unfinished[place].replace(place)
+    except OSError as error:
+        error.filename = error.filename or str(next(iter(texts)).parent)
+        raise
     finally:
         for place in texts:
             unfinished[place].unlink(missing_ok=True)

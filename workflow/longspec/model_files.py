@@ -1,7 +1,8 @@
 """Where a model's files are: a package's GGUF (converted once), a hub repository, or a local folder.
 
-Contract: `folder` returns a local folder with config, tokenizer and safetensors weights; it never runs code
-that a model brings, and never unpickles. `fingerprint` is cheap enough for planning. It does not load models.
+Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
+its own to be run unless the configuration trusts it (untrusted.py). `fingerprint` is cheap enough for planning,
+`resolved` tells afterwards what was used. It does not load models.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from longspec import untrusted
 from longspec.errors import UserError, first_line
 
 PLANNED_FILES = (
@@ -37,9 +39,20 @@ def folder(model: dict[str, Any]) -> Path:
     """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
     if model.get("package"):
         return _converted(packaged_gguf(model["package"]))
+    trusted = bool(model.get("trust_remote_code"))
+    place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
+    _checked(place)
+    untrusted.refuse_unsafe(place, trusted)
+    return place
+
+
+def resolved(model: dict[str, Any]) -> str:
+    """What a model turned out to be: the commit of a hub repository, or a hash of what its files are."""
     if model.get("hub"):
-        return _downloaded(model["hub"], model.get("revision"))
-    return _checked(Path(model["path"]))
+        return f"{model['hub']}@{folder(model).name}"  # the hub's cache names a snapshot by its commit
+    if model.get("package"):
+        return f"{_files_fingerprint(model)} {folder(model).name}"
+    return _files_fingerprint(model)
 
 
 def chat_template(model: dict[str, Any]) -> str | None:
@@ -72,23 +85,23 @@ def _files_fingerprint(model: dict[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def tokenizer(place: Path) -> Any:
-    """The tokenizer in a model's folder."""
+def tokenizer(place: Path, trusted: bool = False) -> Any:
+    """The tokenizer in a model's folder; `trusted`: its own code may run."""
     from transformers import AutoTokenizer
 
     try:
-        # False and not the default: by default transformers asks a person at a terminal whether to run it.
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        # Given and not left out: by default transformers asks a person at a terminal whether to run it.
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=trusted)
     except Exception as error:  # tokenizer files fail with whatever their parsers raise
         raise UserError(f"{place}: no tokenizer can be read ({first_line(error)})") from None
 
 
-def context(place: Path) -> int | None:
+def context(place: Path, trusted: bool = False) -> int | None:
     """The context limit in tokens that a model's own configuration states, if it does."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
+        config = AutoConfig.from_pretrained(place, trust_remote_code=trusted).get_text_config()
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{place}: its config.json cannot be used ({first_line(error)})") from None
     return stated_context(config)
@@ -100,19 +113,19 @@ def stated_context(config: Any) -> int | None:
     return int(limit) if limit else None
 
 
-def _checked(place: Path) -> Path:
+def _checked(place: Path) -> None:
     for pattern in ("config.json", "*.safetensors"):
         if not any(place.glob(pattern)):
             raise UserError(f"{place}: has no {pattern}; expected a model folder with safetensors weights")
-    return place
 
 
-def _downloaded(name: str, revision: str | None) -> Path:
+def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return _checked(Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)))
+        files = [*HUB_FILES, "*.py"] if trusted else HUB_FILES
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({first_line(error)})") from None
 

@@ -138,6 +138,16 @@ class Plan:
         compared = [self.generate_versions[model, dataset, name] for name in (method, self.grid["baseline"])]
         return canonical({"code": _code("stages.gate", f"verification.{self.config['verification']}"), "of": compared})
 
+    def resources(self, model: str, attempt: int = 1) -> dict[str, Any]:
+        """What a job that runs a model asks of a cluster; more memory and time the oftener it has failed."""
+        asked = self.config["models"][model]["resources"]
+        return {**asked, "mem_mb": attempt * asked["mem_mb"], "runtime": attempt * asked["runtime"]}
+
+    def most_resources(self, attempt: int = 1) -> dict[str, Any]:
+        """The same for a job that runs every model: the most that one of them asks."""
+        asked = [self.resources(model, attempt) for model in self.config["models"]]
+        return {**asked[0], **{name: max(one[name] for one in asked) for name in ("gpus", "mem_mb", "runtime")}}
+
     def grid_json(self) -> str:
         """For the analysis stages: --grid."""
         return canonical(self.grid)

@@ -14,7 +14,7 @@ from longspec.records import Prompt, Sample, ids_sha256
 
 def tokenizer(model: dict[str, Any]) -> Any:
     """The tokenizer of a model's config entry, with the chat template that the entry names, if it names one."""
-    loaded = model_files.tokenizer(model_files.folder(model))
+    loaded = model_files.tokenizer(model_files.folder(model), bool(model.get("trust_remote_code")))
     loaded.chat_template = model_files.chat_template(model) or loaded.chat_template
     return loaded
 

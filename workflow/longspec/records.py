@@ -12,14 +12,29 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+import pydantic
 
 from longspec.errors import UserError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of every record below; results of another version are refused, never guessed at."""
 
 
+Count = Annotated[int, pydantic.Field(ge=0, le=10**9)]
+Drafts = Annotated[int, pydantic.Field(ge=0, le=65_536)]
+Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+LOST = {
+    "timeout": "it took longer than `timeout` allows",
+    "out_of_memory": "memory ran out, on the device or the host",
+    "device_error": "the device reported an error",
+    "killed": "its process was ended from outside twice, as the system does when memory runs out",
+}
+"""Stop reasons of samples without an outcome: nothing is known of their output."""
+
+
+@pydantic.with_config(extra="forbid")
 @dataclass(frozen=True)
 class Prompt:
     """One sample of one data set, ready for one model.
@@ -36,6 +51,7 @@ class Prompt:
     schema_version: int = SCHEMA_VERSION
 
 
+@pydantic.with_config(extra="forbid")
 @dataclass(frozen=True)
 class Turn:
     """What happened between one prompt and its answer.
@@ -44,16 +60,16 @@ class Turn:
     `steps`: one (drafted, offered, accepted) triple per verification step: draft tokens proposed; positions at
     which the accepted path still had a draft to check (accepted, or accepted + 1); drafts that were emitted.
     `stop_reason`: "eos", "limit" (max_new_tokens), "context" (the model's context is full), or a failure:
-    "nonfinite" (the logits were no numbers).
+    "nonfinite" (the logits were no numbers), or one of LOST, which leaves no tokens and no seconds.
     """
 
-    prompt_tokens: int
+    prompt_tokens: Count
     prompt_sha256: str
-    output_ids: list[int]
-    steps: list[tuple[int, int, int]]
-    prefill_seconds: float
-    drafter_prefill_seconds: float
-    decode_seconds: float
+    output_ids: list[Count]
+    steps: list[tuple[Drafts, Drafts, Drafts]]
+    prefill_seconds: Seconds
+    drafter_prefill_seconds: Seconds
+    decode_seconds: Seconds
     stop_reason: str
 
     @property
@@ -62,12 +78,13 @@ class Turn:
         return self.stop_reason not in ("eos", "limit", "context")
 
 
+@pydantic.with_config(extra="forbid")
 @dataclass(frozen=True)
 class Sample:
     """All turns of one measured generation of one prompt; `texts` are the decoded answers, for reading only."""
 
     sample_id: str
-    repeat: int
+    repeat: Count
     turns: list[Turn]
     texts: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
@@ -77,7 +94,13 @@ class Sample:
         """Whether a turn did."""
         return any(turn.failed for turn in self.turns)
 
+    @property
+    def lost(self) -> bool:
+        """Whether there is no outcome that could be compared with another."""
+        return any(turn.stop_reason in LOST for turn in self.turns)
 
+
+@pydantic.with_config(extra="forbid")
 @dataclass(frozen=True)
 class Comparison:
     """One measured sample of a method beside vanilla's.
@@ -89,6 +112,7 @@ class Comparison:
     these scores choose the method's token.
     `quantiles`: under the residual rule, where outputs differ by design, each output token's place in the target's
     distribution (uniform on 0 to 1 when the tokens are its samples); else empty.
+    `lost`: whether one of the two has no outcome, so that nothing was compared.
     """
 
     sample_id: str
@@ -100,7 +124,14 @@ class Comparison:
     rounding: float | None = None
     flips: bool | None = None
     quantiles: list[float] = field(default_factory=list)
+    lost: bool = False
     schema_version: int = SCHEMA_VERSION
+
+
+def decoded(sample: Sample) -> tuple[int, float]:
+    """Tokens after each turn's first, and the seconds that they took: for progress and log only."""
+    tokens = sum(max(len(turn.output_ids) - 1, 0) for turn in sample.turns)
+    return tokens, sum(turn.decode_seconds for turn in sample.turns)
 
 
 def ids_sha256(ids: Iterable[int]) -> str:
@@ -150,19 +181,27 @@ Record = TypeVar("Record", Prompt, Sample, Comparison)
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
     """All records of a file that this package wrote; refuses other schema versions and damaged lines."""
-    return [_build(path, number, row, kind) for number, row in read_rows(path)]
+    return [_build(f"{path}, line {number}", row, kind) for number, row in read_rows(path)]
 
 
-def _build(path: Path, number: int, row: dict[str, Any], kind: type[Record]) -> Record:
+def parse_record(where: str, line: str, kind: type[Record]) -> Record:
+    """The record on one line. Raises UserError naming `where`."""
+    return _build(where, parse_row(where, line), kind)
+
+
+def _build(where: str, row: dict[str, Any], kind: type[Record]) -> Record:
     if row.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
-            f"{path}, line {number}: schema_version is {row.get('schema_version')!r}, this version reads "
+            f"{where}: schema_version is {row.get('schema_version')!r}, this version reads "
             f"{SCHEMA_VERSION}; make these results again or use the version that wrote them"
         )
     try:
-        if kind is Sample:
-            turns = [Turn(**{**turn, "steps": [tuple(s) for s in turn["steps"]]}) for turn in row["turns"]]
-            return kind(**{**row, "turns": turns})
-        return kind(**row)
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path}, line {number}: not a {kind.__name__} record ({error})") from None
+        record: Record = _ADAPTERS[kind].validate_json(json.dumps(row), strict=True)
+        return record
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or kind.__name__
+        raise UserError(f"{where}: not a {kind.__name__} record ({key}: {first['msg']})") from None
+
+
+_ADAPTERS: dict[Any, pydantic.TypeAdapter[Any]] = {k: pydantic.TypeAdapter(k) for k in (Prompt, Sample, Comparison)}

@@ -95,12 +95,19 @@ class CausalLM:
 
     @classmethod
     def from_folder(
-        cls, folder: Path, device: torch.device, dtype: torch.dtype, engine: str = "auto", numerics: str = "auto"
+        cls,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        engine: str = "auto",
+        numerics: str = "auto",
+        trusted: bool = False,
     ) -> CausalLM:
-        """Load safetensors weights; UserError when the folder holds no causal LM that can be read."""
+        """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
+        that the folder brings may run."""
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention.NAME
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, attn_implementation=attention.NAME
             )
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: {first_line(error)}; expected config.json and safetensors weights") from None

@@ -2,6 +2,8 @@
 #
 # `plan` answers what each job is given; see longspec/planning.py.
 
+import atexit
+import contextlib
 import os
 import shlex
 import sys
@@ -15,10 +17,14 @@ if PACKAGE not in sys.path:
 
 from longspec import config as experiment
 from longspec.errors import UserError
+from longspec.journal import claim
 from longspec.planning import Plan
 
-# Every job runs the python that runs snakemake, with this package.
-shell.prefix(f"export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# Every job runs the python that runs snakemake, with this package, and ends when snakemake does (longspec/lifeline.py).
+shell.prefix(
+    f"export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    " LONGSPEC_PARENT=$PPID; "
+)
 
 try:
     plan = Plan(experiment.load(config, [Path(file) for file in workflow.configfiles]))
@@ -30,6 +36,19 @@ wildcard_constraints:
     model="[^/]+",
     dataset="[^/]+",
     method="[^/]+",
+
+
+def begin(plan):
+    """Before a run does anything: be the only one at work on these results, until this process ends.
+
+    Instead of Snakemake's own lock, which a killed run leaves locked and which cannot tell whose it is.
+    """
+    held = contextlib.ExitStack()
+    atexit.register(held.close)
+    try:
+        held.enter_context(claim(Path(plan.results) / "snakemake.lock"))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def summarise(plan):

@@ -17,10 +17,15 @@ rule generate:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1  # `workflow.cores` refuses to be asked on a cluster
     resources:
-        gpu=1,
+        gpu=lambda wildcards: plan.resources(wildcards.model)["gpus"],
+        gpu_model=lambda wildcards: plan.resources(wildcards.model)["gpu_model"],
+        mem_mb=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["mem_mb"],
+        runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["runtime"],
+        slurm_partition=lambda wildcards: plan.resources(wildcards.model)["partition"],
     params:
         spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
         version=lambda wildcards: plan.generate_versions[wildcards.model, wildcards.dataset, wildcards.method],
-    shell:
-        "python -m longspec.stages.generate --spec {params.spec:q} --prompts {input.prompts:q}"
-        " --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"
+    shell:  # what is done about a failure is no parameter: to change it reruns nothing
+        "python -m longspec.stages.generate --spec {params.spec:q} --version {params.version:q}"
+        " --prompts {input.prompts:q} --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"
+        " --timeout {plan.config[timeout]} --on-error {plan.config[on_error]}"

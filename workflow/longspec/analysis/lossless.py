@@ -38,7 +38,8 @@ COLUMNS = [
 
 
 def row(run: Run, comparisons: list[Comparison]) -> dict[str, object]:
-    """One row of lossless.csv."""
+    """One row of lossless.csv. Samples without an outcome are in no figure."""
+    comparisons = [comparison for comparison in comparisons if not comparison.lost]
     parted = [c for c in comparisons if not c.identical]
     quantiles = [q for c in comparisons for q in c.quantiles]
     facts = {

@@ -12,10 +12,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
+from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
+
 from longspec.errors import UserError
 from longspec.records import SCHEMA_VERSION, Prompt, Sample, prompts_sha256, read_records
 
 Grid = dict[str, Any]
+
+
+class _Conditions(TypedDict):
+    prompts_sha256: str
+    repeats: int
+    verification: str
+
+
+class _Piece(TypedDict):
+    host: str
+    first_sample: int
+    environment: dict[str, Any]
+
+
+class _Facts(TypedDict):
+    """What analysis relies on in run.json, which holds more."""
+
+    model: str
+    dataset: str
+    method: str
+    spec: dict[str, Any]
+    conditions: _Conditions
+    environment: dict[str, Any]
+    peak_memory_bytes: int
+    pieces: list[_Piece]
+
+
+_FACTS = pydantic.TypeAdapter(_Facts)
 
 
 @dataclass(frozen=True)
@@ -79,9 +110,16 @@ def read_facts(path: Path) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    if facts.get("schema_version") != SCHEMA_VERSION:
+    if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION:
+        version = facts.get("schema_version") if isinstance(facts, dict) else None
         raise UserError(
-            f"{path}: schema_version is {facts.get('schema_version')!r}, this version reads {SCHEMA_VERSION}; "
+            f"{path}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}; "
             "make these results again or use the version that wrote them"
         )
+    try:
+        _FACTS.validate_python(facts, strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {key}: {first['msg']}; make these results again") from None
     return facts

@@ -43,7 +43,14 @@ def compare(run: Run, timings: pd.DataFrame, baseline: Run, base_timings: pd.Dat
         "baseline": baseline.method,
         "first_divergence_position": first,
         "samples_slower": int((pairs["decode_seconds"] > pairs["decode_seconds_baseline"]).sum()),
+        "samples_missing": len(run.samples) - len(pairs),
+        "machines": len(machines(run) | machines(baseline)),
     }
+
+
+def machines(run: Run) -> set[tuple[str, str]]:
+    """(host, device) of every process that made samples of a run. More than one, and a ratio mixes machines."""
+    return {(piece["host"], piece["environment"]["device_name"]) for piece in run.facts["pieces"]}
 
 
 def _ratio(ours: float | None, theirs: float | None) -> float | None:
@@ -52,11 +59,11 @@ def _ratio(ours: float | None, theirs: float | None) -> float | None:
 
 def _identical(run: Run, baseline: Run) -> tuple[int, int | None]:
     """How many pairs have the same ids in every turn, and the earliest position at which any other differs."""
-    outputs = {(s.sample_id, s.repeat): [turn.output_ids for turn in s.turns] for s in baseline.samples}
+    outputs = {(s.sample_id, s.repeat): [turn.output_ids for turn in s.turns] for s in baseline.samples if not s.lost}
     same, positions = 0, []
     for sample in run.samples:
         ours, theirs = [turn.output_ids for turn in sample.turns], outputs.get((sample.sample_id, sample.repeat))
-        if theirs is None:
+        if theirs is None or sample.lost:
             continue
         if ours == theirs:
             same += 1

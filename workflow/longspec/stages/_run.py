@@ -1,4 +1,7 @@
-"""How every stage ends: bad input and a full disk become one line and exit code 2, bugs keep their traceback."""
+"""How every stage ends: bad input and a full disk become one line and exit code 2, bugs keep their traceback.
+
+A stage also ends, without a word, when the Snakemake that started it does.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,30 @@ import errno
 import sys
 from collections.abc import Callable
 
-from longspec.errors import UserError
+from longspec import lifeline
+from longspec.errors import UserError, redacted
+
+REFUSED = 2
+"""Exit code of a stage that has said what is wrong."""
 
 
 def run(main: Callable[[], None]) -> None:
     """Call `main` as a program."""
+    lifeline.tie()
     try:
         main()
-    except UserError as error:
-        sys.exit(_refuse(str(error)))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (UserError, OSError) as error:
+        message = explained(error)
+        if message is None:
             raise
-        sys.exit(_refuse(f"{error.filename or 'output'}: the disk is full; free some space and run again"))
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(REFUSED)
 
 
-def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+def explained(error: Exception) -> str | None:
+    """What the user can do about an error, in one line; None where it is a bug."""
+    if isinstance(error, UserError):
+        return redacted(str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'output'}: the disk is full; free some space and run again"
+    return None

@@ -18,8 +18,9 @@ def load(spec: dict[str, Any]) -> CausalLM:
     torch.set_num_threads(machine.resolve_threads(spec["threads"]))
     device = machine.resolve_device(spec["device"])
     dtype = machine.resolve_dtype(spec["dtype"], device)
+    trusted = bool(spec["model"].get("trust_remote_code"))
     folder = model_files.folder(spec["model"])
-    return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"])
+    return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"], trusted)
 
 
 def rule_name(spec: dict[str, Any]) -> str:

@@ -139,8 +139,19 @@ def compare(
     if missing:
         raise UserError(f"sample {missing[0]!r} has no output of vanilla's to be compared with")
     pairs = [(sample, theirs[sample.sample_id, sample.repeat]) for sample in ours]
+    known = [pair for pair in pairs if not (pair[0].lost or pair[1].lost)]
+    found = iter(_compared(spec, prompts, known, nodes))
+    return [
+        Comparison(mine.sample_id, mine.repeat, False, lost=True) if mine.lost or other.lost else next(found)
+        for mine, other in pairs
+    ]
+
+
+def _compared(
+    spec: dict[str, Any], prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int
+) -> list[Comparison]:
     residual = _target.rule_name(spec) == "residual"
-    if not residual and all(first_divergence(*pair) is None for pair in pairs):
+    if not pairs or (not residual and all(first_divergence(*pair) is None for pair in pairs)):
         return [Comparison(sample.sample_id, sample.repeat, identical=True) for sample, _ in pairs]
     meter = Meter(spec, prompts, nodes)
     with torch.inference_mode():

@@ -1,244 +1,217 @@
 """Stage `generate`: run one method on one data set with one model, and write down what happened.
 
-Contract: samples.jsonl holds raw facts, one line per sample and repeat; run.json holds the whole spec, the
-conditions that a comparison must share, and the machine. Logging and writing happen between samples, never
-under the clock. It computes no ratio.
+Contract: samples.jsonl holds raw facts, one line per sample and repeat; run.json holds the whole spec, the conditions
+that a comparison must share, and for each process that took part its machine. This process supervises: it holds the
+claim to the folder, runs the worker that holds the device, ends it when a sample takes too long, records the samples
+that have no outcome, and starts it again. Without torch, and asleep while the worker measures. It computes no ratio.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import logging
 import os
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import selectors
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from tqdm import tqdm
+from longspec import journal as journals
+from longspec.errors import UserError, redacted
+from longspec.journal import Job, Journal
+from longspec.records import LOST, Prompt, prompts_sha256, read_records
+from longspec.stages._run import REFUSED, explained, run
 
-from longspec import attention, machine, plugins, prompting, tuning
-from longspec.decoding import Limits, generate
-from longspec.drafters._interface import Drafter
-from longspec.errors import UserError
-from longspec.methods._interface import Method, Tunable
-from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, prompts_sha256, read_records, to_line
-from longspec.sampling import GREEDY
-from longspec.stages import _target
-from longspec.stages._run import run
-from longspec.target import CausalLM
-
-WARMUP_NEW_TOKENS = 32
-PROGRESS_SECONDS = 10.0
-"""Between two progress lines where the output is no terminal."""
+DEATHS_IN_A_ROW = 4
+"""So many workers ended by failures without a sample in between, and the fault is not one sample's."""
+SECONDS_TO_END = 60.0
+"""What a worker may take to leave the device once it has said its last word."""
 log = logging.getLogger("longspec.generate")
 
 
-class Runner:
-    """A loaded target with one method, ready to answer prompts."""
+@dataclass
+class Outcome:
+    """How a worker ended: `code` as subprocess gives it; the sample that it was at and why it failed, if it did."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = spec
-        self.tokenizer = prompting.tokenizer(spec["model"])
-        self.target = _target.load(spec)
-        self.method, self.drafter = build(spec["method"], self.target)
-        self.limits = Limits(
-            stop_ids=self.target.stop_ids,
-            max_new_tokens=spec["dataset"]["max_new_tokens"],
-            context_tokens=spec["model"].get("context") or self.target.context_tokens,
-        )
-
-    def answer(self, prompt: Prompt, repeat: int) -> Sample:
-        """All turns of one sample; each answer goes into the next turn's prompt."""
-        turns: list[Turn] = []
-        texts: list[str] = []
-        for number in range(len(prompt.turns)):
-            ids = prompting.asked_ids(self.tokenizer, prompt, texts)
-            if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
-                break  # the tables count it as unanswered
-            rule = _target.rule(self.spec, self.target, prompt.sample_id, number)
-            turns.append(generate(self.target, self.method, self.drafter, ids, self.limits, rule))
-            if turns[-1].failed:
-                break
-            texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
-        return Sample(prompt.sample_id, repeat, turns, texts)
-
-    def tune(
-        self, prompts: list[Prompt], spare: list[Prompt], known: dict[str, Any] | None = None
-    ) -> dict[str, Any] | None:
-        """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing.
-
-        `known`: what an earlier process chose for the same job; one job has one shape.
-        """
-        if not isinstance(self.method, Tunable) or not self.method.auto:
-            return None
-        if known is not None:
-            self.method = type(self.method)(**known["options"])
-            return known
-        assert self.drafter is not None
-        texts, source = tuning.texts(
-            prompts, spare, lambda message, chat: prompting.turn_ids(self.tokenizer, [message], [], chat)
-        )
-        # No sample has an empty name. Texts of the residual rule differ with what is drafted; the keyed one stands in.
-        rules = functools.partial(_target.rule, {**self.spec, "verification": "keyed"}, self.target, "")
-        self.method, found = tuning.tune(self.method, self.target, self.drafter, texts, self.limits, rules)
-        return {"texts_are": source, **found}
-
-    def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
-        """Unmeasured generations, the same for every method, on a prompt that is not in the data.
-
-        Its ids are those of the data's median-length prompt with its halves exchanged: as long, not the same.
-        """
-        ids = sorted((p.prompt_ids for p in prompts), key=len)[len(prompts) // 2]
-        ids = ids[len(ids) // 2 :] + ids[: len(ids) // 2]
-        limits = Limits((), min(WARMUP_NEW_TOKENS, self.limits.max_new_tokens), self.limits.context_tokens)
-        done = []
-        for number in range(self.spec["warmup"]):
-            started = time.perf_counter()
-            rule = _target.rule(self.spec, self.target, "", number)  # no sample has an empty name
-            turn = generate(self.target, self.method, self.drafter, ids, limits, rule)
-            seconds = time.perf_counter() - started
-            done.append({"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds})
-        return done
-
-    def conditions(self, prompts: list[Prompt]) -> dict[str, Any]:
-        """What two runs must share before one is divided by the other."""
-        return {
-            "prompts_sha256": prompts_sha256(prompts),
-            "sampling": sampled(self.spec["sampling"]),
-            "verification": _target.rule_name(self.spec),
-            "seed": self.spec["seed"],
-            "dtype": str(self.target.dtype).removeprefix("torch."),
-            "attention": attention.NAME,
-            "engine": self.target.engine,
-            "numerics": self.target.numerics,
-            "device": machine.device_name(self.target.device),
-            "threads": torch.get_num_threads(),
-            "max_new_tokens": self.limits.max_new_tokens,
-            "context_tokens": self.limits.context_tokens,
-            "warmup": self.spec["warmup"],
-            "repeats": self.spec["repeats"],
-        }
+    code: int = 0
+    at: int | None = None
+    cause: str | None = None
+    message: str = ""
+    peak_memory_bytes: int = 0
 
 
-def sampled(settings: dict[str, Any]) -> str:
-    """What differs from plain greedy decoding, as a reader wants it."""
-    chosen = {key: value for key, value in settings.items() if value != getattr(GREEDY, key)}
-    return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "greedy"
+def watch(command: list[str], timeout: float) -> Outcome:
+    """Run a worker to its end, and end it when one sample takes longer than `timeout` seconds, if that is not 0."""
+    ours, theirs = os.pipe()
+    process = subprocess.Popen([*command, f"--worker={theirs}"], pass_fds=[theirs])
+    os.close(theirs)
+    outcome = Outcome()
+    try:
+        _listen(ours, outcome, timeout)
+        if outcome.cause is None:
+            process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        os.close(ours)
+        process.kill()
+        outcome.code = process.wait()
+    return outcome
 
 
-def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:
-    """The method and its drafter from a config entry; each gets its own options, by keyword."""
-    module = plugins.load("methods", method["method"])
-    chosen = {name: method[name] for name in plugins.options("methods", method["method"])}
-    drafter = None
-    if name := method.get("drafter"):
-        options = {option: method[option] for option in plugins.options("drafters", name)}
-        drafter = plugins.load("drafters", name).make(target, **options)
-    return module.Method(**chosen), drafter
+def _listen(pipe: int, outcome: Outcome, timeout: float) -> None:
+    """Until the worker has closed its end, or has failed."""
+    left: float | None = None
+    busy, buffer = False, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while outcome.cause is None:
+            if not selector.select(left):
+                outcome.cause, outcome.message = "timeout", f"no answer within {timeout:g} seconds"
+                return
+            if not (read := os.read(pipe, 65536)):
+                return
+            *lines, buffer = (buffer + read).split(b"\n")
+            for message in map(json.loads, lines):
+                busy = "begins" in message
+                if busy:
+                    outcome.at = message["begins"]  # None for the warm-up
+                elif "cause" in message:
+                    outcome.cause, outcome.message = message["cause"], message["message"]
+                else:
+                    outcome.at, outcome.peak_memory_bytes = None, message["peak_memory_bytes"]
+            left = timeout if timeout and busy else None
 
 
-def measured(runner: Runner, prompts: list[Prompt], title: str) -> Iterator[Sample]:
-    """Every sample of every repeat, with progress between them."""
-    jobs = [(repeat, prompt) for repeat in range(runner.spec["repeats"]) for prompt in prompts]
-    terminal = os.isatty(2)
-    bar = tqdm(
-        total=len(jobs),
-        desc=title,
-        unit="sample",
-        mininterval=0.5 if terminal else PROGRESS_SECONDS,
-        ascii=not terminal,
-        dynamic_ncols=terminal,
-        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
-    )
-    tokens, seconds = 0, 0.0
-    engine = runner.target.engine
-    with bar:
-        for repeat, prompt in jobs:
-            sample = runner.answer(prompt, repeat)
-            if runner.target.engine != engine:
-                raise UserError(
-                    f"engine: {engine} at first, then {runner.target.engine_note}; expected engine: eager here"
-                )
-            sample_tokens, sample_seconds = decoded(sample)
-            tokens += sample_tokens
-            seconds += sample_seconds
-            bar.set_postfix_str(f"{tokens / seconds if seconds else 0:.1f} tokens/s", refresh=False)
-            bar.update()
-            yield sample
+class Supervisor:
+    """One job, from whatever an earlier process left to its outputs."""
+
+    def __init__(self, args: argparse.Namespace, jobs: list[Job], key: str) -> None:
+        self.args, self.jobs, self.key = args, jobs, key
+        self.killed_at: int | None = None
+        self.deaths = 0
+
+    def journal(self) -> Journal:
+        """As it stands on the disk."""
+        return Journal(self.args.samples, self.args.run, self.key, self.jobs)
+
+    def run(self, command: list[str]) -> Journal:
+        """Start workers until every sample stands in the journal. SystemExit with a worker's code if it refused."""
+        while not (before := self.journal()).complete:
+            outcome = watch(command, self.args.timeout)
+            after = self.journal()
+            if after.facts["pieces"] and outcome.peak_memory_bytes:
+                after.facts["pieces"][-1]["peak_memory_bytes"] = outcome.peak_memory_bytes
+                after.save()
+            if outcome.cause is None and outcome.code >= 0:
+                if outcome.code or not after.complete:
+                    raise SystemExit(outcome.code or 1)  # it has said why
+                continue
+            self.deaths = 1 if after.done > before.done else self.deaths + 1
+            self.judge(outcome, after)
+        return before
+
+    def judge(self, outcome: Outcome, journal: Journal) -> None:
+        """Record the sample that ended a worker as lost, or stop; one that was killed gets a second chance."""
+        cause = outcome.cause or "killed"
+        message = outcome.message or f"its process was ended by {signal.Signals(-outcome.code).name}"
+        repeat, prompt = self.jobs[journal.done]
+        where = f"sample {prompt.sample_id!r}, repeat {repeat}" if outcome.at is not None else "before a sample began"
+        log.error("%s: %s (%s)", where, cause, message)
+        if self.deaths >= DEATHS_IN_A_ROW:
+            raise UserError(f"{self.deaths} processes in a row ended without a result, the last: {cause} ({message})")
+        if outcome.at is None or (cause == "killed" and self.killed_at != journal.done):
+            self.killed_at = journal.done
+            return
+        if self.args.on_error == "stop":
+            raise UserError(
+                f"{where}: {cause}, {LOST[cause]} ({message}); the next run tries it again, and `on_error: continue` "
+                "would go on without it"
+            )
+        failure = {"sample_id": prompt.sample_id, "repeat": repeat, "cause": cause, "message": message}
+        journal.append(journals.lost(prompt, repeat, cause))
+        journal.facts["failures"] = [*journal.facts["failures"], failure]
+        journal.save()
 
 
-def decoded(sample: Sample) -> tuple[int, float]:
-    """Tokens after each turn's first, and the seconds that they took: for progress and log only."""
-    tokens = sum(len(turn.output_ids) - 1 for turn in sample.turns)
-    return tokens, sum(turn.decode_seconds for turn in sample.turns)
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
-def log_line(sample: Sample) -> str:
-    """One sample in the log, as a person reads it."""
-    tokens, seconds = decoded(sample)
-    steps = sum(len(turn.steps) for turn in sample.turns)
-    rate = tokens / seconds if tokens else 0.0
-    return (
-        f"{sample.sample_id} repeat={sample.repeat} prompt_tokens={[t.prompt_tokens for t in sample.turns]} "
-        f"decoded_tokens={tokens} steps={steps} acceptance_length={tokens / max(steps, 1):.3f} "
-        f"decode_seconds={seconds:.4f} tokens_per_second={rate:.2f} stop={[t.stop_reason for t in sample.turns]}"
-    )
+def _log_to(path: Path) -> None:
+    logging.raiseExceptions = False  # a full disk is told once, by the journal
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(_Redacting("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, run, write."""
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="the job's slice of the config, as JSON")
     for name in ("prompts", "samples", "run", "log"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--tuning", type=Path, help="prompts that are not measured, for what the config calls auto")
-    args = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        handlers=[logging.FileHandler(args.log, mode="w", encoding="utf-8")],
-    )
+    parser.add_argument("--version", default="", help="of the code and the data: what was begun by another is dropped")
+    parser.add_argument("--timeout", type=float, default=0, help="seconds that one sample may take; 0 for no limit")
+    parser.add_argument("--on-error", choices=("continue", "stop"), default="continue")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments; supervise, or be the worker."""
+    args = _arguments(argv)
     spec = args.spec
     names = {kind: spec[kind]["name"] for kind in ("model", "dataset", "method")}
     prompts = read_records(args.prompts, Prompt)
     if not prompts:
         raise UserError(f"{args.prompts}: no prompts; expected at least one")
+    jobs = journals.jobs(prompts, spec["repeats"])
+    key = journals.key(spec, args.version, prompts_sha256(prompts))
+    if args.worker is not None:
+        _be_the_worker(args, jobs, key, " / ".join(names.values()))
+        return
 
-    loading = time.perf_counter()
-    runner = Runner(spec)
-    load_seconds = time.perf_counter() - loading
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    tuned = runner.tune(prompts, read_records(args.tuning, Prompt) if args.tuning else [])
-    warmed = runner.warm_up(prompts)
-    conditions = runner.conditions(prompts)
-    log.info("start %s conditions=%s", names, json.dumps(conditions))
-    with args.samples.open("w", encoding="utf-8") as out:
-        for sample in measured(runner, prompts, " / ".join(names.values())):
-            out.write(to_line(sample))
-            out.flush()
-            log.info(log_line(sample))
-
-    device = runner.target.device
-    facts = {
-        "schema_version": SCHEMA_VERSION,
-        **names,
-        "spec": spec,
-        "conditions": conditions,
-        "tuning": tuned,
-        "engine_note": runner.target.engine_note,
-        "warmup_samples": warmed,
-        "environment": machine.describe(device),
-        "peak_memory_bytes": machine.peak_memory_bytes(device),
-        "load_seconds": load_seconds,
-        "started": started,
-    }
-    args.run.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    signal.signal(signal.SIGTERM, _terminated)
+    with journals.claim(args.samples.with_name("generate.lock"), _lost_claim):
+        supervisor = Supervisor(args, jobs, key)
+        if not supervisor.journal().done:
+            args.log.unlink(missing_ok=True)
+        _log_to(args.log)
+        try:
+            command = [sys.executable, "-m", "longspec.stages.generate", *(sys.argv[1:] if argv is None else argv)]
+            supervisor.run(command).finish({**names, "spec": spec})
+        except (UserError, OSError) as error:
+            log.error("error: %s", explained(error) or error)
+            raise
     log.info("done")
+
+
+def _be_the_worker(args: argparse.Namespace, jobs: list[Job], key: str, title: str) -> None:
+    from longspec.stages import _worker
+
+    _log_to(args.log)
+    journal = Journal(args.samples, args.run, key, jobs)
+    try:
+        spare = read_records(args.tuning, Prompt) if args.tuning else []
+        _worker.work(args.spec, journal, jobs, spare, title, args.worker, args.on_error == "stop")
+    except Exception as error:
+        log.error("error: %s", explained(error) or repr(error))
+        raise
+
+
+def _terminated(number: int, frame: object) -> None:
+    log.error("stopped by %s; what is finished is kept", signal.Signals(number).name)
+    raise SystemExit(128 + number)
+
+
+def _lost_claim(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(REFUSED)  # the worker ends with this process
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ COLUMNS = [
     "baseline",
     "first_divergence_position",
     "samples_slower",
+    "samples_missing",
+    "machines",
 ]
 
 

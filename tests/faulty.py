@@ -1,0 +1,61 @@
+"""A drafter that fails as its prompts say, for a clone of the workflow: `install` writes it where drafters are found.
+
+The prompt's length chooses the fault, since a drafter sees token ids. Drafts nothing else than the last token again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FAULTS = {31: "hang", 32: "memory", 33: "kill", 34: "device", 35: "kill once", 36: "numbers", 37: "bug"}
+"""Prompt tokens to fault."""
+
+SOURCE = '''
+"""Fails as tests/faulty.py says."""
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+OPTIONS = {}
+FAULTS = @FAULTS@
+
+
+class Faulty:
+    def __init__(self, target):
+        self.target = target
+
+    def prefill(self, ids, capacity):
+        fault = FAULTS.get(len(ids) - 1)
+        if fault == "hang":
+            time.sleep(1000)
+        elif fault == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
+        elif fault == "device":
+            raise torch.AcceleratorError("an illegal memory access was encountered")
+        elif fault == "kill" or (fault == "kill once" and Path("killed").read_text() != fault):
+            Path("killed").write_text(fault)
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif fault == "numbers":
+            self.target._cache.stack[0].keys.fill_(float("nan"))
+        elif fault == "bug":
+            raise ZeroDivisionError("a bug")
+
+    def expand(self, tree, nodes, width, rule):
+        return [[(tree.tokens[node], 0.0)] for node in nodes]
+
+    def commit(self, emitted, tree, path):
+        pass
+
+
+def make(target):
+    return Faulty(target)
+'''
+
+
+def install(clone: Path) -> None:
+    """Add the drafter `faulty` to a clone."""
+    place = clone / "workflow" / "longspec" / "drafters" / "faulty.py"
+    place.write_text(SOURCE.replace("@FAULTS@", repr(FAULTS)), encoding="utf-8")

@@ -1,0 +1,91 @@
+"""The generate stage as a program of its own, on a tiny model, in a copy of the workflow that may be spoilt."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import faulty
+import tiny_folder
+
+from longspec.records import Prompt, Sample, read_records, to_line
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Stage:
+    """One job: its folder, and how it is called."""
+
+    def __init__(self, place: Path, lengths: list[int], method: dict[str, Any] | None = None) -> None:
+        """`lengths`: prompt tokens of the samples s0, s1, ..."""
+        self.place = place
+        shutil.copytree(REPOSITORY / "workflow", place / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+        faulty.install(place)
+        tiny_folder.make(place / "model")
+        self.lengths = lengths
+        self.job = place / "results"
+        prompts = [Prompt(f"s{n}", ["x"], [3 + n % 20] * length, False) for n, length in enumerate(lengths)]
+        (place / "prompts.jsonl").write_text("".join(map(to_line, prompts)), encoding="utf-8")
+        (place / "tuning.jsonl").touch()
+        self.spec: dict[str, Any] = {
+            "model": {"name": "tiny", "path": "model"},
+            "dataset": {"name": "d", "max_new_tokens": 8},
+            "method": {"name": "m", **(method or {"method": "sequential", "drafter": "faulty", "gamma": 1})},
+            "sampling": {"temperature": 0.0, "top_k": None, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0},
+            **{
+                "seed": 0,
+                "verification": "keyed",
+                "device": "cpu",
+                "dtype": "float32",
+                "engine": "eager",
+                "numerics": "auto",
+            },
+            **{"threads": 1, "repeats": 1, "warmup": 1},
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line."""
+        files = {"prompts": "prompts.jsonl", "samples": "results/samples.jsonl", "run": "results/run.json"}
+        files["tuning"] = "tuning.jsonl"
+        files["log"] = "results/generate.log"
+        named = [part for name, file in files.items() for part in (f"--{name}", file)]
+        return [sys.executable, "-m", "longspec.stages.generate", "--spec", json.dumps(self.spec), *named, *arguments]
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Running."""
+        self.job.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.place,
+            env={**os.environ, "PYTHONPATH": str(self.place / "workflow"), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Exit code and what it printed."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=200)
+        return process.returncode, out + err
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The output."""
+        return read_records(self.job / "samples.jsonl", Sample)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The other output."""
+        facts: dict[str, Any] = json.loads((self.job / "run.json").read_text(encoding="utf-8"))
+        return facts
+
+    @property
+    def partial(self) -> Path:
+        """What is there of an unfinished job."""
+        return self.job / "samples.jsonl.partial"

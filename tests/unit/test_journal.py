@@ -1,0 +1,170 @@
+"""The journal: each line complete or absent, verified before it is built upon, and one writer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from longspec import journal as journals
+from longspec.errors import UserError
+from longspec.journal import Journal, claim
+from longspec.records import Prompt, Sample, Turn, read_records
+
+PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
+JOBS = journals.jobs(PROMPTS, 2)
+CONDITIONS = {"dtype": "float32"}
+PIECE = {"started": "now", "host": "here", "load_seconds": 1.0, "warmup_samples": [], "environment": {}}
+
+
+def sample(number: int) -> Sample:
+    repeat, prompt = JOBS[number]
+    return Sample(prompt.sample_id, repeat, [Turn(2, "h", [5, 6], [(0, 0, 0)], 0.1, 0.0, 0.2, "limit")], ["é"])
+
+
+def opened(folder: Path, key: str = "k") -> Journal:
+    return Journal(folder / "samples.jsonl", folder / "run.json", key, JOBS)
+
+
+def written(folder: Path, lines: int, conditions: dict = CONDITIONS) -> Journal:
+    journal = opened(folder)
+    journal.begin(conditions, PIECE)
+    for number in range(journal.done, lines):
+        journal.append(sample(number))
+    return journal
+
+
+def test_a_finished_journal_is_the_outputs_and_nothing_else(tmp_path):
+    journal = written(tmp_path, 6)
+    assert not (tmp_path / "samples.jsonl").exists()
+    journal.finish({"model": "m"})
+    assert read_records(tmp_path / "samples.jsonl", Sample) == [sample(n) for n in range(6)]
+    assert {path.name for path in tmp_path.iterdir()} == {"samples.jsonl", "run.json"}
+
+
+def test_a_line_torn_anywhere_is_dropped_and_no_other(tmp_path):
+    """Every length that a killed write can leave."""
+    whole = written(tmp_path, 2).partial.read_bytes()
+    first = whole.index(b"\n") + 1
+    for length in range(len(whole) + 1):
+        (tmp_path / "samples.jsonl.partial").write_bytes(whole[:length])
+        journal = opened(tmp_path)
+        assert journal.done == (length >= first) + (length == len(whole))
+        assert journal.partial.read_bytes() == whole[: (0, first, len(whole))[journal.done]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [lines[0], b"{oops", lines[2]], "line 2: not JSON"),
+        (lambda lines: [lines[0], lines[2]], "line 2: repeat 0 of 's2' stands there; expected repeat 0 of 's1'"),
+        (lambda lines: [lines[0], lines[0]], "line 2: repeat 0 of 's0' stands there"),
+        (lambda lines: [b"", *lines], "line 1: not JSON"),
+        (lambda lines: [lines[0].replace(b'"output_ids"', b'"ids"')], "line 1: not a Sample record"),
+        (
+            lambda lines: [lines[0].replace(b'"schema_version": 4', b'"schema_version": 1')],
+            "line 1: schema_version is 1",
+        ),
+        (lambda lines: [b"\xff"], "line 1: is not UTF-8"),
+        (lambda lines: [*lines, *lines, lines[0]], "line 4: repeat 0 of 's0' stands there; expected repeat 1 of 's0'"),
+    ],
+)
+def test_other_damage_is_an_error_that_names_the_line(tmp_path, damage, message):
+    journal = written(tmp_path, 3)
+    lines = journal.partial.read_bytes().splitlines()
+    journal.partial.write_bytes(b"".join(line + b"\n" for line in damage(lines)))
+    with pytest.raises(UserError, match=rf"samples.jsonl.partial, {message}"):
+        opened(tmp_path)
+
+
+def test_a_restarted_job_goes_on_and_tells_its_pieces(tmp_path):
+    written(tmp_path, 2)
+    written(tmp_path, 2)  # this one ended before it had a sample
+    written(tmp_path, 6).finish({})
+    facts = journals.json.loads((tmp_path / "run.json").read_text())
+    assert [piece["first_sample"] for piece in facts["pieces"]] == [0, 2]
+
+
+def test_what_was_made_from_something_else_is_not_built_upon(tmp_path):
+    written(tmp_path, 2)
+    other = opened(tmp_path, "another spec")
+    assert other.done == 0
+    other.begin(CONDITIONS, PIECE)
+    assert not other.partial.exists()
+    assert opened(tmp_path).done == 0
+
+
+def test_nor_what_was_made_under_other_conditions(tmp_path):
+    written(tmp_path, 2)
+    journal = written(tmp_path, 0, {"dtype": "bfloat16"})
+    assert journal.done == 0
+    assert len(journal.facts["pieces"]) == 1
+
+
+def test_killed_between_the_two_outputs_nothing_is_lost(tmp_path):
+    journal = written(tmp_path, 6)
+    journal.partial.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError):
+        journal.finish({})
+    (tmp_path / "elsewhere").rename(journal.partial)
+    (tmp_path / "run.json").unlink()  # as Snakemake does with incomplete outputs
+    opened(tmp_path).finish({})
+    assert len(read_records(tmp_path / "samples.jsonl", Sample)) == 6
+
+
+HOLD = "import sys, time; from pathlib import Path; from longspec.journal import claim\n"
+HOLD += "with claim(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(100)"
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the claim."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    package = str(Path(journals.__file__).parents[1])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": package})
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path, holder):
+    with pytest.raises(UserError, match=f"lock: process {holder.pid} on .* is writing"), claim(tmp_path / "lock"):
+        pass
+
+
+def test_a_dead_owner_is_taken_over_at_once(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    started = time.monotonic()
+    with claim(tmp_path / "lock"):
+        assert time.monotonic() - started < 1
+
+
+def test_an_owner_on_another_host_is_believed_while_it_gives_signs_of_life(tmp_path, holder, monkeypatch):
+    """The marker of a live process, changed to name a host that cannot be asked."""
+    lock = tmp_path / "lock"
+    here, foreign = journals.socket.gethostname(), "elsewhere"
+    lock.write_text(lock.read_text().replace(f"host={here}", f"host={foreign}"))
+    monkeypatch.setattr(journals, "LEASE_SECONDS", 1.5)
+    lock.write_text(lock.read_text().replace("duration=60.0", "duration=1.5"))
+
+    def beat():
+        while not silent:
+            lock.touch()
+            time.sleep(0.2)
+
+    silent: list[bool] = []
+    thread = threading.Thread(target=beat)
+    thread.start()
+    with pytest.raises(UserError, match="on elsewhere is writing"), claim(lock):
+        pass
+    silent.append(True)
+    thread.join()
+    with claim(lock):
+        assert foreign not in lock.read_text()

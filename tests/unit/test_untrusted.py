@@ -1,0 +1,96 @@
+"""A model's folder that asks for code of its own, or for pickles, is refused before anything in it is loaded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from longspec import config, model_files, untrusted
+from longspec.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "text_config": {"x": 1}}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    return tmp_path
+
+
+def change(folder, file="config.json", **entries):
+    place = folder / file
+    content = json.loads(place.read_text()) if place.exists() else {}
+    place.write_text(json.dumps({**content, **entries}))
+
+
+def test_a_plain_folder_passes(folder):
+    change(folder, _attn_implementation="sdpa")
+    change(folder, "tokenizer.json", model={"vocab": {"auto_map": 1}})  # a word, not a key
+    change(folder, "model.safetensors.index.json", weight_map={"a": "model-1.safetensors"})
+    assert model_files.folder({"path": str(folder)}) == folder
+
+
+@pytest.mark.parametrize(
+    ("file", "entries", "message"),
+    [
+        ("config.json", {"auto_map": {"AutoConfig": "evil.Config"}}, "config.json: auto_map"),
+        ("config.json", {"text_config": {"auto_map": {"AutoModel": "evil.M"}}}, "config.json: auto_map"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.T", None]}}, "tokenizer_config.json: auto_map"),
+        ("config.json", {"_attn_implementation_internal": "evil/kernel"}, "_attn_implementation_internal"),
+        ("config.json", {"attn_implementation": "evil/kernel:fn"}, "attn_implementation is 'evil/kernel:fn'"),
+        ("config.json", {"vision_config": {"_attn_implementation": "a|b"}}, "_attn_implementation"),
+    ],
+)
+def test_code_is_refused_unless_the_configuration_trusts_it(folder, file, entries, message):
+    change(folder, file, **entries)
+    with pytest.raises(UserError, match=message):
+        model_files.folder({"path": str(folder)})
+    assert model_files.folder({"path": str(folder), "trust_remote_code": True}) == folder
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "../model.safetensors", "/x/model.safetensors"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_an_index_may_name_safetensors_beside_it_only(folder, name, trusted):
+    change(folder, "model.safetensors.index.json", weight_map={"a": "model.safetensors", "b": name})
+    with pytest.raises(UserError, match=r"index.json: weight_map names"):
+        untrusted.refuse_unsafe(folder, trusted)
+
+
+def test_a_pickle_is_never_a_fallback(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match=r"has no \*.safetensors"):
+        model_files.folder({"path": str(folder)})
+
+
+def test_half_a_model_is_refused(folder):
+    change(folder, "adapter_config.json", base_model_name_or_path="someone/else")
+    with pytest.raises(UserError, match=r"adapter_config\.json"):
+        model_files.folder({"path": str(folder)})
+
+
+def test_a_file_that_is_no_json_is_one_message(folder):
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON"):
+        model_files.folder({"path": str(folder)})
+
+
+def test_trusted_code_of_the_hub_is_pinned():
+    raw = {
+        "models": {"m": {"hub": "a/b", "revision": "main", "trust_remote_code": True}},
+        "datasets": {"d": {"source": "jsonl", "path": "d.jsonl", "template": "{q}", "max_new_tokens": 4}},
+        "methods": {"vanilla": {"method": "vanilla"}},
+    }
+    with pytest.raises(UserError, match=r"models.m.trust_remote_code.*expected `revision` to be a commit"):
+        config.load(raw)
+    raw["models"]["m"]["revision"] = "0123456789" * 4
+    assert config.load(raw)["models"]["m"]["resources"]["mem_mb"] == 64000
+    del raw["models"]["m"]["trust_remote_code"]
+    assert config.load(raw)["models"]["m"]["trust_remote_code"] is False
+
+
+def test_expressions_in_a_configuration_are_refused(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("__use_yte__: true\nmodels: {}\n")
+    with pytest.raises(UserError, match="__use_yte__"):
+        config.load({}, [file])

@@ -1,0 +1,75 @@
+"""A sample that fails is recorded with its cause, and the job goes on or stops as it was told."""
+
+from __future__ import annotations
+
+import pytest
+from stage import Stage
+
+
+def reasons(stage: Stage) -> list[str]:
+    return [sample.turns[-1].stop_reason for sample in stage.samples]
+
+
+def test_every_failure_is_recorded_with_its_cause_and_the_others_are_measured(tmp_path):
+    stage = Stage(tmp_path, [5, 31, 6, 32, 7, 34, 8, 33, 9, 35, 36, 10, 11])
+    code, text = stage.run("--timeout", "3")
+    assert code == 0, text
+    causes = dict(zip(stage.lengths, reasons(stage), strict=True))
+    lost = {31: "timeout", 32: "out_of_memory", 34: "device_error", 33: "killed"}
+    assert {length: cause for length, cause in causes.items() if length in lost} == lost
+    assert causes[36] == "nonfinite"
+    assert all(causes[length] in ("limit", "eos") for length in (5, 6, 7, 8, 9, 35, 10, 11)), causes
+    assert [sample.sample_id for sample in stage.samples] == [f"s{n}" for n in range(13)]
+    assert [failure["cause"] for failure in stage.facts["failures"]] == list(lost.values())
+    assert "1 PiB" in stage.facts["failures"][1]["message"]
+    for sample in stage.samples:
+        assert sample.lost == (not sample.turns[0].output_ids), sample
+        assert sample.lost == (sample.turns[0].prefill_seconds == 0)
+    starts = [piece["first_sample"] for piece in stage.facts["pieces"]]
+    assert starts == [0, 2, 4, 6, 7, 8, 9]
+    assert all(piece["warmup_samples"] and piece["host"] for piece in stage.facts["pieces"])
+    assert not stage.partial.exists()
+
+
+def test_told_to_stop_it_stops_and_the_next_run_tries_that_sample_again(tmp_path):
+    stage = Stage(tmp_path, [5, 32, 6])
+    code, text = stage.run("--on-error", "stop")
+    assert code == 2
+    assert "error: sample 's1', repeat 0: out_of_memory" in text
+    assert "Traceback" not in text
+    assert not (stage.job / "samples.jsonl").exists()
+    assert len(stage.partial.read_text().splitlines()) == 1
+    assert "out_of_memory" in (stage.job / "generate.log").read_text().splitlines()[-1]
+    code, text = stage.run("--on-error", "continue")
+    assert code == 0, text
+    assert reasons(stage)[1] == "out_of_memory"
+    assert [piece["first_sample"] for piece in stage.facts["pieces"]] == [0, 1, 2]
+
+
+def test_a_bug_keeps_its_traceback_and_what_is_finished(tmp_path):
+    stage = Stage(tmp_path, [5, 37, 6, 7])
+    code, text = stage.run()
+    assert code == 1
+    assert "ZeroDivisionError: a bug" in text
+    assert len(stage.partial.read_text().splitlines()) == 1
+
+
+def test_a_device_that_is_lost_for_good_stops_the_job(tmp_path):
+    stage = Stage(tmp_path, [34, 34, 34, 34, 5, 6, 7, 8, 9])
+    code, text = stage.run()
+    assert code == 2
+    assert "4 processes in a row ended without a result" in text
+
+
+@pytest.mark.parametrize("planted", ["hf_abcdefghijklmnop"])
+def test_a_secret_in_a_librarys_message_is_not_repeated(tmp_path, planted):
+    stage = Stage(tmp_path, [5, 32, 6, 7])
+    drafter = tmp_path / "workflow/longspec/drafters/faulty.py"
+    drafter.write_text(drafter.read_text().replace("1 PiB", f"https://u:{planted}@host/"))
+    code, text = stage.run("--on-error", "stop", HF_TOKEN=planted)
+    assert code == 2
+    assert "[HF_TOKEN]" in text
+    for file in tmp_path.rglob("*.*"):
+        if file.is_file() and file != drafter:
+            assert planted.encode() not in file.read_bytes(), file
+    assert planted not in text

@@ -1,0 +1,196 @@
+"""The experiment through a real Slurm: one GPU for one job, limits that hit, names, logs, and what reruns."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faulty
+import pytest
+from test_reruns import AFTER, generate
+
+SCRIPT = Path(__file__).parents[1] / "cluster" / "start-slurm"
+TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
+ARGUMENTS = ["--configfile", "config.yaml", "--profile", "profiles/slurm", "--set-threads", "generate=1", "gate=1"]
+ARGUMENTS += [
+    "--slurm-no-account",
+    "--slurm-init-seconds-before-status-checks",
+    "1",
+    "--slurm-status-command",
+    "squeue",
+]
+JOBS = "%i|%T|%k|%S|%e|%m|%l"
+"""squeue's id, state, comment, start, end, memory, time limit."""
+SLOW = "results/tiny/b/wide/samples.jsonl"
+pytestmark = pytest.mark.timeout(600)
+
+
+def why_not() -> str | None:
+    """What is missing for a Slurm here."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs root on Linux to start a Slurm"
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
+    return f"needs {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge" if missing else None
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """Running for the session; one that ran before goes on running."""
+    if reason := why_not():
+        pytest.skip(reason)
+    running = subprocess.run(["squeue"], capture_output=True, check=False).returncode == 0
+    started = subprocess.run([SCRIPT], capture_output=True, text=True, check=False)
+    assert started.returncode == 0, started.stderr
+    yield
+    if not running:
+        subprocess.run([SCRIPT, "stop"], check=True)
+
+
+def launch(clone, *arguments):
+    """Snakemake as a user of a cluster calls it."""
+    command = [sys.executable, "-m", "snakemake", *ARGUMENTS, *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=clone.place, env=environment, capture_output=True, text=True, timeout=500)
+    return done.returncode, done.stdout + done.stderr
+
+
+def jobs(after=0):
+    """What Slurm knows of jobs with a number above `after`."""
+    text = subprocess.check_output(["squeue", "--noheader", "--states=all", f"--format={JOBS}"], text=True)
+    found = [line.split("|") for line in text.splitlines()]
+    return sorted((job for job in found if int(job[0]) > after), key=lambda job: int(job[0]))
+
+
+def about(job):
+    """All that Slurm knows of one."""
+    return subprocess.check_output(["scontrol", "show", "job", job[0]], text=True)
+
+
+def latest():
+    """The highest job number so far."""
+    return max((int(job[0]) for job in jobs()), default=0)
+
+
+@pytest.fixture
+def small(slurm, clone):
+    """The tiny experiment on one of its data sets with two of its methods, with modest requests."""
+    config = clone.place / "config.yaml"
+    entry = {"source": "jsonl", "id_field": "id", "template": "{q}", "max_new_tokens": 6, "path": "b.jsonl"}
+    config.write_text(config.read_text().split("  wide:")[0])
+    clone.edit(models__tiny__resources={"mem_mb": 3000, "runtime": 5}, datasets={"b": entry})
+    return clone
+
+
+def sleeper(clone, line):
+    """A method `wide` whose drafter does as `line` says before each sample."""
+    faulty.install(clone.place)
+    source = clone.place / "workflow/longspec/drafters/faulty.py"
+    source.write_text(source.read_text().replace("fault = FAULTS.get(len(ids) - 1)", f"fault = None; {line}"))
+    clone.edit(methods__wide={"method": "sequential", "drafter": "faulty", "gamma": 1})
+
+
+def test_the_whole_experiment_through_slurm(small, finished):
+    for folder in ("results", "reports", ".snakemake"):
+        shutil.rmtree(small.place / folder)
+    before = latest()
+    code, text = launch(small)
+    assert code == 0, text
+    ran = jobs(before)
+    assert {job[1] for job in ran} == {"COMPLETED"}
+    on_gpu = [job for job in ran if "TresPerJob=gres:gpu:1" in about(job)]
+    assert {job[2] for job in on_gpu} == {
+        f"rule_{rule}_wildcards_tiny_b_{method}"
+        for rule, method in (("generate", "vanilla"), ("generate", "chain"), ("gate", "chain"))
+    }
+    spans = sorted((job[3], job[4]) for job in on_gpu)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans)), spans
+    for file in small.place.glob("results/tiny/b/*/samples.jsonl"):
+        there = finished.place / file.relative_to(small.place)
+        ours, theirs = ([json.loads(line)["texts"] for line in f.read_text().splitlines()] for f in (file, there))
+        assert ours == theirs
+    assert (small.place / "reports/index.html").exists()
+    assert small.planned(*ARGUMENTS) == set()
+    small.edit(methods__chain__gamma=2)
+    assert small.planned(*ARGUMENTS) == generate("chain", datasets=("b",)) | AFTER
+    small.edit(models__tiny__resources={"mem_mb": 9}, timeout=7, on_error="stop")
+    assert small.planned(*ARGUMENTS) == generate("chain", datasets=("b",)) | AFTER
+    small.edit(sampling={"temperature": 0.5})
+    assert small.planned(*ARGUMENTS) == generate("vanilla", "chain", datasets=("b",)) | AFTER
+
+
+def test_over_its_memory_a_job_says_so_and_is_tried_again_with_more(small):
+    sleeper(small, "self.hoard = os.urandom(1 << 20) * 1500; time.sleep(3)")
+    small.edit(models__tiny__resources={"mem_mb": 2400, "runtime": 5})
+    before = latest()
+    code, text = launch(small, SLOW)
+    tried = [job for job in jobs(before) if "generate" in job[2]]
+    assert code == 0, text
+    assert [job[5] for job in tried] == ["2400M", "4800M"]
+    assert tried[0][1] in ("OUT_OF_MEMORY", "FAILED", "CANCELLED"), tried
+    assert tried[1][1] == "COMPLETED"
+    log = small.place / f".snakemake/slurm_logs/rule_generate/tiny_b_wide/{tried[0][0]}.log"
+    assert str(log) in text
+    assert re.search("memory|oom", log.read_text(), re.IGNORECASE), log.read_text()
+
+
+@pytest.mark.slow
+def test_over_its_time_a_job_says_so_and_goes_on_where_it_was(small):
+    """The first attempt is stopped after a minute: Slurm counts in whole ones."""
+    sleeper(small, "time.sleep(35)")
+    small.edit(models__tiny__resources={"mem_mb": 3000, "runtime": 1}, warmup=0)
+    before = latest()
+    code, text = launch(small, SLOW)
+    assert code == 0, text
+    tried = [job for job in jobs(before) if "generate" in job[2]]
+    assert [job[6] for job in tried] == ["1:00", "2:00"]
+    assert [job[1] for job in tried] == ["TIMEOUT", "COMPLETED"]
+    assert "TIMEOUT" in text
+    facts = json.loads((small.place / "results/tiny/b/wide/run.json").read_text())
+    assert [piece["first_sample"] for piece in facts["pieces"]] == [0, 1]
+
+
+@pytest.mark.slow
+def test_snakemake_dies_the_job_lives_on_and_a_second_one_is_refused(small):
+    sleeper(small, "time.sleep(10)")
+    before = latest()
+    first = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *ARGUMENTS, SLOW],
+        cwd=small.place,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = small.place / "results/tiny/b/wide"
+    while not (folder / "generate.lock").exists():
+        assert first.poll() is None
+        time.sleep(0.2)
+    first.kill()
+    first.wait()
+    names = {kind: {"name": "x"} for kind in ("model", "dataset", "method")}
+    command = [sys.executable, "-m", "longspec.stages.generate", "--spec", json.dumps({**names, "repeats": 1})]
+    command += ["--prompts", str(folder.parent / "prompts.jsonl"), "--samples", str(folder / "samples.jsonl")]
+    command += [
+        "--tuning",
+        str(folder.parent / "prompts_tuning.jsonl"),
+        "--run",
+        str(folder / "run.json"),
+        "--log",
+        str(folder / "generate.log"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(small.place / "workflow")}
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert "generate.lock: process" in second.stderr
+    while any(job[1] in ("RUNNING", "PENDING", "COMPLETING") for job in jobs(before)):
+        time.sleep(0.5)
+    made = (folder / "samples.jsonl").read_bytes()
+    code, text = launch(small, SLOW)
+    assert code == 0, text
+    assert (folder / "samples.jsonl").read_bytes() == made  # the job had noted itself that it was done

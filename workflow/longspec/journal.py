@@ -1,0 +1,201 @@
+"""A job's samples as they come: one line each, on the disk before the next sample begins, by one writer.
+
+Contract: beside the job's outputs lie `samples.jsonl.partial` and `run.json.partial`, which Snakemake does not know
+and so does not delete. Each line of the first is complete or absent; `finish` renames them into the outputs. What an
+earlier process left is kept only if it was made from the same key (spec, code, prompts) under the same conditions; its
+torn last line is dropped, any other damage is an error that names the line. Nothing here runs under a clock, and
+nothing here knows models. Who may write is decided by `claim`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import LeaseCompromise, SoftFileLease, Timeout
+
+from longspec.errors import UserError
+from longspec.files import write_whole
+from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
+
+LEASE_SECONDS = 60.0
+"""A writer on another host that has given no sign for so long is taken for dead."""
+Job = tuple[int, Prompt]
+"""(repeat, prompt): one line of samples.jsonl."""
+
+
+def jobs(prompts: Sequence[Prompt], repeats: int) -> list[Job]:
+    """Every line that a complete journal has, in order."""
+    return [(repeat, prompt) for repeat in range(repeats) for prompt in prompts]
+
+
+def key(*parts: Any) -> str:
+    """Hash of all that must be the same for two processes to write one journal."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def lost(prompt: Prompt, repeat: int, cause: str) -> Sample:
+    """What is recorded of a sample that has no outcome: no tokens, no seconds, and why."""
+    turn = Turn(len(prompt.prompt_ids), ids_sha256(prompt.prompt_ids), [], [], 0.0, 0.0, 0.0, cause)
+    return Sample(prompt.sample_id, repeat, [turn])
+
+
+class Journal:
+    """The unfinished outputs of one job. Open it anew in each process; close it before another writes."""
+
+    def __init__(self, samples: Path, run: Path, key: str, jobs: Sequence[Job]) -> None:
+        self.samples, self.run, self.key, self.jobs = samples, run, key, jobs
+        self.partial = samples.with_name(samples.name + ".partial")
+        self.partial_run = run.with_name(run.name + ".partial")
+        self.facts = self._facts()
+        self.done = self._verified() if self.facts["pieces"] else 0
+        """How many lines stand, the first so many of `jobs`."""
+
+    def _facts(self) -> dict[str, Any]:
+        """What the pieces so far wrote down; empty where they were made from something else."""
+        empty: dict[str, Any] = {"key": self.key, "conditions": None, "tuning": None, "pieces": [], "failures": []}
+        try:
+            facts = json.loads(self.partial_run.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return empty
+        except ValueError as error:
+            raise UserError(f"{self.partial_run}: not JSON ({error}); delete it to begin this job afresh") from None
+        same = isinstance(facts, dict) and facts.get("key") == self.key and facts.keys() == empty.keys()
+        return facts if same else empty
+
+    def _verified(self) -> int:
+        """Count the lines, each of which must be the next of `jobs`; cut off a torn last one."""
+        try:
+            content = self.partial.read_bytes()
+        except FileNotFoundError:
+            return 0
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.split(b"\n")[:-1]
+        for number, line in enumerate(lines, start=1):
+            where = f"{self.partial}, line {number}"
+            try:
+                sample = parse_record(where, line.decode(), Sample)
+            except UnicodeDecodeError as error:
+                raise UserError(f"{where}: is not UTF-8 text ({error.reason})") from None
+            expected = "the end"
+            if number <= len(self.jobs):
+                repeat, prompt = self.jobs[number - 1]
+                if (sample.repeat, sample.sample_id) == (repeat, prompt.sample_id):
+                    continue
+                expected = f"repeat {repeat} of {prompt.sample_id!r}"
+            raise UserError(
+                f"{where}: repeat {sample.repeat} of {sample.sample_id!r} stands there; expected {expected}; delete "
+                "the file to begin this job afresh"
+            )
+        if len(whole) < len(content):
+            with self.partial.open("r+b") as file:
+                file.truncate(len(whole))
+                os.fsync(file.fileno())
+        return len(lines)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample stands there."""
+        return self.done == len(self.jobs)
+
+    def begin(self, conditions: dict[str, Any], piece: dict[str, Any], tuning: dict[str, Any] | None = None) -> None:
+        """Note a process that is about to append. Samples made under other conditions are not kept, nor are pieces
+        that made none."""
+        if self.facts["conditions"] != conditions:
+            self.facts["failures"], self.done = [], 0
+        if self.done == 0:
+            self.partial.unlink(missing_ok=True)
+        pieces = [earlier for earlier in self.facts["pieces"] if earlier["first_sample"] < self.done]
+        self.facts |= {
+            "conditions": conditions,
+            "tuning": tuning,
+            "pieces": [*pieces, {**piece, "first_sample": self.done}],
+        }
+        self.save()
+
+    def save(self) -> None:
+        """Put `facts` on the disk."""
+        write_whole({self.partial_run: json.dumps(self.facts, indent=2) + "\n"})
+
+    def append(self, sample: Sample) -> None:
+        """Add the next line; it is on the disk on return, or not there at all."""
+        assert (sample.repeat, sample.sample_id) == (self.jobs[self.done][0], self.jobs[self.done][1].sample_id)
+        line = to_line(sample).encode()
+        with self.partial.open("ab") as file:
+            size = file.tell()
+            try:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                error.filename = error.filename or str(self.partial)
+                with contextlib.suppress(OSError):  # a torn line is dropped by the next process too
+                    os.truncate(self.partial, size)
+                raise
+        self.done += 1
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Make the outputs. run.json comes first: without samples.jsonl the journal is still there."""
+        assert self.complete
+        pieces, failures = self.facts["pieces"], self.facts["failures"]
+        peaks = [piece["peak_memory_bytes"] for piece in pieces if piece.get("peak_memory_bytes")]
+        first = pieces[0]
+        whole = {
+            "schema_version": SCHEMA_VERSION,
+            **facts,
+            "conditions": self.facts["conditions"],
+            "tuning": self.facts["tuning"],
+            **{name: first[name] for name in ("warmup_samples", "environment", "engine_note", "load_seconds", "started")},
+            "peak_memory_bytes": max(peaks, default=0),
+            "pieces": pieces,
+            "failures": failures,
+        }
+        write_whole({self.run: json.dumps(whole, indent=2) + "\n"})
+        self.partial.replace(self.samples)
+        self.partial_run.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claim(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
+    """Be the only writer of the lock's folder. UserError when another is at work, on this host or on a different one.
+
+    The claim of a dead process is taken over: at once on its own host, and after LEASE_SECONDS without a sign of
+    life on another one that shares the file system. `on_loss` is called from another thread if the claim is lost.
+    Source: filelock's SoftFileLease, whose heartbeat is judged by the contender's own clock.
+    """
+
+    def lose(compromise: LeaseCompromise) -> None:
+        on_loss(f"{compromise.lock_file}: another process has taken over ({compromise.reason})")
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lease = SoftFileLease(lock, lease_duration=LEASE_SECONDS, on_compromise=lose)
+    try:
+        try:
+            lease.acquire(timeout=1)
+        except Timeout:
+            if _here(lease.owner):
+                raise
+            lease.acquire(timeout=1.5 * LEASE_SECONDS)
+    except Timeout:
+        owner = lease.owner
+        who = f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "another process"
+        raise UserError(f"{lease.lock_file}: {who} is writing to this folder; end it, or wait, and run again") from None
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def _here(owner: Any) -> bool:
+    """Whether a lock's owner is of this host and, in containers, of this process namespace."""
+    if owner is None:
+        return False
+    name, _, namespace = owner.hostname.partition("?pidns-")
+    ours = Path("/proc/self/ns/pid")
+    return bool(name == socket.gethostname() and (not namespace or f"{ours.stat().st_ino:x}" == namespace))

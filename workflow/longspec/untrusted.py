@@ -1,0 +1,66 @@
+"""What a model's folder may ask for before anything in it is believed.
+
+Contract: raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to be run,
+or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It reads JSON
+and nothing else. It does not know whether the weights are what they say.
+Sources: transformers loads code named by `auto_map`; before 5.3 also kernels named by an internal attention key
+(CVE-2026-4372); torch.load runs code from pickles (CVE-2025-32434, CVE-2026-24747).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longspec.errors import UserError
+
+ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+"""Implementations that transformers brings itself; another name may be fetched from the hub and run."""
+INTERNAL = ("_attn_implementation_internal", "_experts_implementation_internal", "_from_auto")
+
+
+def refuse_unsafe(place: Path, trusted: bool) -> None:
+    """UserError when a model's folder asks for more than to be read; `trusted` allows its own code, never pickles."""
+    for file in sorted(place.glob("*.json")):
+        content = _json(file)
+        if file.name.endswith(".index.json"):
+            _refuse_other_weights(file, content)
+        elif not trusted:
+            _refuse_code(file, content)
+    if (place / "adapter_config.json").exists():
+        raise UserError(f"{place}: has an adapter_config.json, so another model belongs to it; expected a whole model")
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({type(error).__name__})") from None
+
+
+def _refuse_other_weights(file: Path, content: Any) -> None:
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    for name in sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []:
+        if not name.endswith(".safetensors") or Path(name).name != name:
+            raise UserError(f"{file}: weight_map names {name!r}; expected safetensors files beside it")
+
+
+def _refuse_code(file: Path, content: Any) -> None:
+    for key, value in _entries(content):
+        other = key in ("_attn_implementation", "attn_implementation") and value not in (None, *ATTENTION)
+        if (key == "auto_map" and value) or key in INTERNAL or other:
+            raise UserError(
+                f"{file}: {key} is {str(value)[:80]!r}, which runs code that the model names; expected a model "
+                "without, or `trust_remote_code: true` on it, if you have read that code"
+            )
+
+
+def _entries(content: Any) -> Iterator[tuple[str, Any]]:
+    """Every key and value at any depth below configurations; not inside vocabularies, whose keys are words."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key, value
+            if key.endswith("config"):
+                yield from _entries(value)
