@@ -18,7 +18,14 @@ from longspec.records import Prompt, Sample, Turn, read_records
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
 JOBS = journals.jobs(PROMPTS, 2)
 CONDITIONS = {"dtype": "float32"}
-PIECE = {"started": "now", "host": "here", "load_seconds": 1.0, "warmup_samples": [], "environment": {}}
+PIECE = {
+    "started": "now",
+    "host": "here",
+    "load_seconds": 1.0,
+    "warmup_samples": [],
+    "environment": {},
+    "engine_note": None,
+}
 
 
 def sample(number: int) -> Sample:

@@ -28,6 +28,8 @@ LEASE_SECONDS = 60.0
 """A writer on another host that has given no sign for so long is taken for dead."""
 Job = tuple[int, Prompt]
 """(repeat, prompt): one line of samples.jsonl."""
+OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "load_seconds", "started")
+"""Facts of a run that are those of its first process."""
 
 
 def jobs(prompts: Sequence[Prompt], repeats: int) -> list[Job]:
@@ -151,7 +153,7 @@ class Journal:
             **facts,
             "conditions": self.facts["conditions"],
             "tuning": self.facts["tuning"],
-            **{name: first[name] for name in ("warmup_samples", "environment", "engine_note", "load_seconds", "started")},
+            **{name: first[name] for name in OF_THE_FIRST_PIECE},
             "peak_memory_bytes": max(peaks, default=0),
             "pieces": pieces,
             "failures": failures,
