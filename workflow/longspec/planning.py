@@ -17,7 +17,7 @@ from longspec.locations import STYLE, TEMPLATE
 
 MODEL = "#/$defs/model"
 """The schema of an option whose value is a model, as under `models:`."""
-TABLES = ("timings", "throughput", "acceptance", "acceptance_by_position")
+TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 
 
 def canonical(value: Any) -> str:

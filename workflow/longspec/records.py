@@ -121,6 +121,12 @@ def to_line(record: Any) -> str:
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each non-blank line. Raises UserError naming file and line."""
+    for number, line in read_lines(path):
+        yield number, parse_row(f"{path}, line {number}", line)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, text) of each non-blank line. Raises UserError naming the file."""
     try:
         lines = path.open(encoding="utf-8")
     except OSError as error:
@@ -129,7 +135,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, parse_row(f"{path}, line {number}", line)
+                    yield number, line
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is not UTF-8 text ({error.reason})") from None
 
@@ -150,10 +156,16 @@ Record = TypeVar("Record", Prompt, Sample, Comparison)
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
     """All records of a file that this package wrote; refuses other schema versions and damaged lines."""
-    return [_build(path, number, row, kind) for number, row in read_rows(path)]
+    return [build(path, number, row, kind) for number, row in read_rows(path)]
 
 
-def _build(path: Path, number: int, row: dict[str, Any], kind: type[Record]) -> Record:
+def line_sha256(line: str) -> str:
+    """Short hash of one line of a file, which a table can carry beside what it made of the line."""
+    return hashlib.sha256(line.strip().encode()).hexdigest()[:16]
+
+
+def build(path: Path, number: int, row: dict[str, Any], kind: type[Record]) -> Record:
+    """The record of one row; UserError naming file and line when it is none, or of another version."""
     if row.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{path}, line {number}: schema_version is {row.get('schema_version')!r}, this version reads "

@@ -11,8 +11,12 @@ from tabulate import tabulate
 from longspec.files import write_whole
 
 NAMES = ["model", "dataset", "method"]
-TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample"]
+TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256"]
 """Columns that are never numbers, whatever they look like."""
+SHOWN = {
+    "speedup.csv": [*NAMES, "speedup", "speedup_low", "speedup_high", "end_to_end_speedup", "identical_outputs",
+                    "samples_paired", "verdict"],
+}  # fmt: skip
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -27,13 +31,18 @@ def read(path: Path) -> pd.DataFrame:
 
 def _read(path: Path, **options: Any) -> pd.DataFrame:
     table: pd.DataFrame = pd.read_csv(
-        path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""], **options
+        path,
+        dtype=dict.fromkeys(TEXT_COLUMNS, str),
+        keep_default_na=False,
+        na_values=[""],
+        **options,
     )
     return table
 
 
 def show(path: Path) -> str:
-    """A table for the terminal."""
+    """A table for the terminal; of a wide one, the columns in SHOWN."""
     table = _read(path, dtype_backend="numpy_nullable")  # counts stay whole numbers beside empty cells
+    table = table[SHOWN.get(path.name, list(table.columns))]
     rows = table.astype(object).where(table.notna(), "")
     return tabulate(rows.values.tolist(), headers=list(table.columns), floatfmt=".3f")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import metrics, runs, speedup, tables
+from longspec.analysis import runs, speedup, tables
 from longspec.errors import UserError
 from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
@@ -22,23 +22,48 @@ COLUMNS = [
     "baseline",
     "first_divergence_position",
     "samples_slower",
+    "speedup_low",
+    "speedup_high",
+    "end_to_end_speedup_low",
+    "end_to_end_speedup_high",
+    "equal_length_pairs",
+    "equal_length_speedup",
+    "equal_length_speedup_low",
+    "equal_length_speedup_high",
+    "looping_pairs",
+    "looping_speedup",
+    "looping_speedup_low",
+    "looping_speedup_high",
+    "other_speedup",
+    "other_speedup_low",
+    "other_speedup_high",
+    "looping_differs",
 ]
 
 
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row per model, data set and method but vanilla."""
-    judged = tables.read(results / "lossless.csv").set_index(tables.NAMES)["verdict"]
+    """One row per model, data set and method but vanilla, from timings.csv and lossless.csv."""
+    timings = tables.read(results / "timings.csv")
+    return compare(grid, results, timings, tables.read(results / "lossless.csv"))
+
+
+def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
+    """The same from tables in memory; UserError when two runs' conditions differ."""
+    judged = lossless.set_index(tables.NAMES)["verdict"]
+    jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
+    nothing = timings.iloc[:0]
     rows = []
     for model, dataset in runs.cells(grid):
-        baseline = runs.read(results, model, dataset, grid["baseline"])
-        base_timings = metrics.timings(baseline)
+        base = grid["baseline"]
+        facts = runs.read_facts(results / model / dataset / base / "run.json")
         for method in grid["methods"]:
-            if method != grid["baseline"]:
-                run = runs.read(results, model, dataset, method)
-                row = speedup.compare(run, metrics.timings(run), baseline, base_timings)
-                rows.append({**row, "verdict": judged[model, dataset, method]})
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.astype({"first_divergence_position": "Int64"})
+            if method != base:
+                names = dict(zip(tables.NAMES, (model, dataset, method), strict=True))
+                speedup.refuse_unlike(runs.read_facts(results / model / dataset / method / "run.json"), facts)
+                mine, theirs = (jobs.get((model, dataset, name), nothing) for name in (method, base))
+                verdict = judged[model, dataset, method]
+                rows.append({**names, **speedup.compare(mine, theirs), "verdict": verdict, "baseline": base})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})
 
 
 def refuse_lossy(table: pd.DataFrame) -> None:
