@@ -103,6 +103,18 @@ class Comparison:
     schema_version: int = SCHEMA_VERSION
 
 
+def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
+    """(turn, position) of the first output token that differs; None when all are equal."""
+    for number, (mine, other) in enumerate(zip(ours.turns, theirs.turns, strict=False)):
+        if mine.output_ids != other.output_ids:
+            pairs = zip(mine.output_ids, other.output_ids, strict=False)
+            shorter = min(len(mine.output_ids), len(other.output_ids))
+            return number, next((n for n, (a, b) in enumerate(pairs) if a != b), shorter)
+    if len(ours.turns) != len(theirs.turns):
+        return min(len(ours.turns), len(theirs.turns)), 0
+    return None
+
+
 def ids_sha256(ids: Iterable[int]) -> str:
     """Hash of a sequence of token ids."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()

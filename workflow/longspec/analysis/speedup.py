@@ -59,6 +59,7 @@ def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, obje
         "looping_pairs": int(loops.sum()),
         **_named("looping_speedup", looping),
         **_named("other_speedup", others),
+        "prompts_paired": int(pairs["sample_id"].nunique()),
         "looping_differs": int(looping[1] > others[2] or looping[2] < others[1]),
     }
 

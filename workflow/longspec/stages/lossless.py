@@ -25,6 +25,11 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
             if [(c.sample_id, c.repeat) for c in found] != [(s.sample_id, s.repeat) for s in run.samples]:
                 raise UserError(f"{gate}: its samples are not those of samples.jsonl beside it; make it again")
             rows.append(lossless.row(run, found))
+    return table(rows)
+
+
+def table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """lossless.csv of its rows."""
     counts = ["first_divergence_position", "ties", "tokens_tested"]
     return pd.DataFrame(rows, columns=lossless.COLUMNS).astype(dict.fromkeys(counts, "Int64"))
 

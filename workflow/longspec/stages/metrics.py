@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
+Visitor = Callable[[runs.Run, runs.Run | None], None]
+"""Called with each run and the baseline of its cell; None for the baseline itself."""
 COUNTS = ["drafted_tokens", "accepted_tokens", "verification_steps", "depth"]
 
 
-def build(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
-    """Table name to table, in the order of the grid. Every job's files are read once."""
+def build(grid: runs.Grid, results: Path, see: Visitor | None = None) -> dict[str, pd.DataFrame]:
+    """Table name to table, in the order of the grid. Every job's files are read once; `see` is shown each run."""
     parts: dict[str, list[Any]] = {name: [] for name in TABLES}
     for model, dataset in runs.cells(grid):
         baseline = None
         for run in runs.read_cell(results, model, dataset, grid["methods"]):
+            if see is not None:
+                see(run, baseline)
             rows = metrics.timings(run, baseline)
             steps = acceptance.Steps(run)
             drafts = baseline is not None and _has_drafter(run)

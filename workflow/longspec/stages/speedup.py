@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import runs, speedup, tables
+from longspec.analysis import claims, runs, speedup, tables
 from longspec.errors import UserError
 from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
@@ -38,6 +38,9 @@ COLUMNS = [
     "other_speedup_low",
     "other_speedup_high",
     "looping_differs",
+    "prompts_paired",
+    "same_as_baseline",
+    "noise_floor",
 ]
 
 
@@ -52,18 +55,27 @@ def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.
     judged = lossless.set_index(tables.NAMES)["verdict"]
     jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
     nothing = timings.iloc[:0]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for model, dataset in runs.cells(grid):
         base = grid["baseline"]
-        facts = runs.read_facts(results / model / dataset / base / "run.json")
+        facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
+        cell = []
         for method in grid["methods"]:
             if method != base:
                 names = dict(zip(tables.NAMES, (model, dataset, method), strict=True))
-                speedup.refuse_unlike(runs.read_facts(results / model / dataset / method / "run.json"), facts)
+                speedup.refuse_unlike(facts[method], facts[base])
                 mine, theirs = (jobs.get((model, dataset, name), nothing) for name in (method, base))
-                verdict = judged[model, dataset, method]
-                rows.append({**names, **speedup.compare(mine, theirs), "verdict": verdict, "baseline": base})
+                judgement = {"verdict": judged[model, dataset, method], "baseline": base}
+                again = int(_entry(facts[method]) == _entry(facts[base]))
+                cell.append({**names, **speedup.compare(mine, theirs), **judgement, "same_as_baseline": again})
+        floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in cell if row["same_as_baseline"]]
+        rows += [{**row, "noise_floor": max(floors, default=float("nan"))} for row in cell]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})
+
+
+def _entry(facts: dict[str, Any]) -> dict[str, Any]:
+    """A variant's own configuration, but for its name."""
+    return {key: value for key, value in facts["spec"]["method"].items() if key != "name"}
 
 
 def refuse_lossy(table: pd.DataFrame) -> None:
