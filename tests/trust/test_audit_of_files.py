@@ -6,37 +6,21 @@ import csv
 import json
 import shutil
 
+import made_up
 import pytest
-import synthetic
+from made_up import GRID, failures
 
-from longspec.stages import lossless, metrics, speedup, symmetry
-
-CELLS = {"m": ["d", "e"]}
-GRID = {"cells": CELLS, "methods": list(synthetic.METHODS), "baseline": "vanilla"}
-
-
-def analyse(place, grid=GRID):
-    """The tables, as the workflow makes them."""
-    for stage in (metrics, lossless, speedup):
-        stage.main(["--grid", json.dumps(grid), "--results", str(place)])
+from longspec.stages import metrics, symmetry
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    place = tmp_path_factory.mktemp("results")
-    synthetic.write(place, CELLS, 5, limit=24, repeats=2)
-    analyse(place)
-    return place
+    return made_up.make(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture
 def results(made, tmp_path):
     return shutil.copytree(made, tmp_path / "results")
-
-
-def failures(place, grid=GRID):
-    table = symmetry.build(grid, place)
-    return table[table["verdict"] == "fail"]
 
 
 def test_consistent_results_pass_every_rule(made):

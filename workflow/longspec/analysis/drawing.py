@@ -18,7 +18,6 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 matplotlib.use("Agg")
 INK = "#123456"
@@ -57,6 +56,7 @@ Cell = tuple[str, str]
 
 
 def cells_of(table: pd.DataFrame) -> list[Cell]:
+    """(model, data set) pairs in the order of a table."""
     return list(dict.fromkeys(zip(table["model"], table["dataset"], strict=True)))
 
 
@@ -67,6 +67,7 @@ def names_of(cells: Sequence[Cell]) -> list[str]:
 
 
 def values_of(table: pd.DataFrame, method: str, cells: Sequence[Cell], column: str = "speedup") -> list[Any]:
+    """One method's figure in each cell; NaN where there is none."""
     rows = table[table["method"] == method].set_index(CELL)[column]
     return [rows.get(cell, float("nan")) for cell in cells]
 
@@ -87,14 +88,17 @@ def words_of(table: pd.DataFrame, methods: Sequence[str], cells: Sequence[Cell],
 
 
 def colour(number: int) -> str:
+    """The colour of the method of this number."""
     return PALETTE[number % len(PALETTE)]
 
 
 def fill(number: int) -> dict[str, str]:
+    """How its areas are filled."""
     return {"color": colour(number), "edgecolor": INK, "hatch": HATCHES[number // len(PALETTE) % len(HATCHES)]}
 
 
 def stroke(number: int) -> dict[str, str]:
+    """How its lines are drawn."""
     line = LINES[number // len(PALETTE) % len(LINES)]
     return {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "linestyle": line}
 

@@ -59,16 +59,20 @@ class Auditor:
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
     """Every rule's verdict."""
     auditor = Auditor(results)
+    made: dict[str, pd.DataFrame] = {}
     try:
         made = metrics.build(grid, results, auditor.see)
-        made["lossless"] = lossless_stage.table(auditor.verdicts)
         auditor.add(FILES, "")
+    except UserError as error:
+        auditor.add(FILES, str(error))
+    if made:
+        made["lossless"] = lossless_stage.table(auditor.verdicts)
         # As a stage reads them: through their text.
         timings, verdicts = (tables.read(io.StringIO(tables.text(made[name]))) for name in ("timings", "lossless"))
-        made["speedup"] = speedup.compare(grid, results, timings, verdicts)
-    except UserError as error:
-        auditor.add(FILES if FILES not in {row["rule"] for row in auditor.rows} else TABLE, str(error))
-        made = {}
+        try:
+            made["speedup"] = speedup.compare(grid, results, timings, verdicts)
+        except UserError as error:
+            auditor.add(TABLE, f"{results / 'speedup.csv'}: cannot be made: {error}")
     for name, table in made.items():
         auditor.add(TABLE, _stored(results, name, table))
     return pd.DataFrame(auditor.rows, columns=symmetry.COLUMNS)
