@@ -42,11 +42,12 @@ def run(stage: str, grid: str, results: Path) -> dict:
     return {"stage": stage, "seconds": time.perf_counter() - started, "bytes": used.ru_maxrss * 1024}
 
 
-def analyse(models: int, datasets: int, samples: int) -> tuple[list[dict], Path]:
-    """Every stage over made-up results; the folder, which the caller removes."""
+def analyse(models: int, datasets: int, samples: int, made: Path | None = None) -> tuple[list[dict], Path]:
+    """Every stage over made-up results, made here unless they are given; the folder, which the caller removes."""
     grid = synthetic.grid(models, datasets)
-    results = Path(tempfile.mkdtemp(prefix="longspec-analysis-"))
-    synthetic.write(results, grid["cells"], samples)
+    results = made or Path(tempfile.mkdtemp(prefix="longspec-analysis-"))
+    if made is None:
+        synthetic.write(results, grid["cells"], samples)
     return [run(stage, json.dumps(grid), results) for stage in STAGES], results
 
 
@@ -77,9 +78,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("models", 10), ("datasets", 50), ("samples", 500)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--results", type=Path, help="what synthetic.py made with the same numbers; removed at the end")
     parser.add_argument("--output", type=Path, help="raw figures as JSON")
     args = parser.parse_args()
-    rows, folder = analyse(args.models, args.datasets, args.samples)
+    rows, folder = analyse(args.models, args.datasets, args.samples, args.results)
     jobs = args.models * args.datasets * len(synthetic.METHODS)
     for row in rows:
         print(f"{row['stage']}: {row['seconds']:.1f} s, {row['bytes'] / 2**30:.2f} GiB", flush=True)

@@ -65,22 +65,21 @@ def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
 
 def _counts(sample: Sample) -> tuple[object, ...]:
     """The columns from sample_id to turns."""
-    turns = sample.turns
-    steps = [step for turn in turns for step in turn.steps]
-    return (
-        sample.sample_id,
-        sample.repeat,
-        sum(turn.prompt_tokens for turn in turns),
-        sum(len(turn.output_ids) for turn in turns),
-        len(steps),
-        sum(step[0] for step in steps),
-        sum(step[2] for step in steps),
-        sum(turn.prefill_seconds for turn in turns),
-        sum(turn.drafter_prefill_seconds for turn in turns),
-        sum(turn.decode_seconds for turn in turns),
-        "+".join(turn.stop_reason for turn in turns),
-        len(turns),
-    )
+    prompt = output = steps = drafted = accepted = 0
+    prefill = drafter = decode = 0.0
+    for turn in sample.turns:
+        prompt += turn.prompt_tokens
+        output += len(turn.output_ids)
+        steps += len(turn.steps)
+        for asked, _, taken in turn.steps:
+            drafted += asked
+            accepted += taken
+        prefill += turn.prefill_seconds
+        drafter += turn.drafter_prefill_seconds
+        decode += turn.decode_seconds
+    reasons = "+".join([turn.stop_reason for turn in sample.turns])
+    tokens = (prompt, output, steps, drafted, accepted)
+    return (sample.sample_id, sample.repeat, *tokens, prefill, drafter, decode, reasons, len(sample.turns))
 
 
 def _parting(ours: Sample, theirs: Sample | None) -> tuple[int | None, int | None]:
@@ -100,6 +99,8 @@ def repeats(timings: pd.DataFrame) -> pd.DataFrame:
 
     Only samples that ran more than once have a row.
     """
+    if not timings["repeat"].any():
+        return pd.DataFrame(columns=REPEAT_COLUMNS)
     groups = finished(timings).groupby([*NAMES, "sample_id"], sort=False)["decode_seconds"]
     least, median = groups.min(), groups.median()
     table = pd.DataFrame(
@@ -117,18 +118,18 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
     """One row of throughput.csv. Failed samples are counted, and in no figure."""
     counted = finished(timings)
     sums = _sums(counted)
-    rates = rates_of(counted)
+    rates = _rates(sums)
     return {
         **run.names,
         "samples": len(counted),
-        "output_tokens": int(sums.output_tokens),
-        "decode_seconds": sums.decode_seconds,
+        "output_tokens": int(sums["output_tokens"]),
+        "decode_seconds": sums["decode_seconds"],
         "throughput_tokens_per_second": rates["decode"],
         "end_to_end_tokens_per_second": rates["end_to_end"],
         "peak_memory_bytes": run.facts["peak_memory_bytes"],
-        "prefill_seconds": sums.prefill_seconds,
-        "drafter_prefill_seconds": sums.drafter_prefill_seconds,
-        "unanswered_turns": int(sums.unanswered_turns),
+        "prefill_seconds": sums["prefill_seconds"],
+        "drafter_prefill_seconds": sums["drafter_prefill_seconds"],
+        "unanswered_turns": int(sums["unanswered_turns"]),
         "failed_samples": len(timings) - len(counted),
         **drift(timings),
     }
@@ -151,20 +152,19 @@ def drift(timings: pd.DataFrame) -> dict[str, float]:
 
 def finished(timings: pd.DataFrame) -> pd.DataFrame:
     """The samples that count: those that did not fail."""
-    return timings[timings["failed"] == 0]
+    return timings[timings["failed"] == 0] if timings["failed"].any() else timings
 
 
-def _sums(timings: pd.DataFrame) -> pd.Series[float]:
+def _sums(timings: pd.DataFrame) -> dict[str, float]:
     """The sums of the counts and seconds; 0 where there are no rows."""
-    return timings[SUMMED].astype(float).sum()
+    return dict(zip(SUMMED, timings[SUMMED].to_numpy(float).sum(0).tolist(), strict=True))
 
 
-def rates_of(timings: pd.DataFrame) -> dict[str, float | None]:
-    """Tokens per second of these samples, decoding and end to end; None where there was nothing to time."""
-    sums = _sums(timings)
-    seconds = sums.prefill_seconds + sums.drafter_prefill_seconds + sums.decode_seconds
-    decoded = sums.output_tokens - sums.turns
+def _rates(sums: dict[str, float]) -> dict[str, float | None]:
+    """Tokens per second, decoding and end to end; None where there was nothing to time."""
+    seconds = sums["prefill_seconds"] + sums["drafter_prefill_seconds"] + sums["decode_seconds"]
+    decoded = sums["output_tokens"] - sums["turns"]
     return {
-        "decode": decoded / sums.decode_seconds if decoded and sums.decode_seconds else None,
-        "end_to_end": sums.output_tokens / seconds if seconds else None,
+        "decode": decoded / sums["decode_seconds"] if decoded and sums["decode_seconds"] else None,
+        "end_to_end": sums["output_tokens"] / seconds if seconds else None,
     }

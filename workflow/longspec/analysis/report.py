@@ -31,7 +31,7 @@ FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "per_depth",
 """How the names of columns end whose numbers are no counts."""
 MOST_ROWS = 300
 """Rows of a table that are shown; the CSV has all."""
-MOST_CELLS = 24
+MOST_CELLS = 12
 """Models and data sets in a chart."""
 
 
