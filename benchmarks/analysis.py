@@ -29,7 +29,7 @@ CONFIG = json.dumps({"methods": {name: {"method": entry["method"]} for name, ent
 
 
 def run(stage: str, grid: str, results: Path) -> dict:
-    """One stage: seconds, and the most bytes held by any process so far that was waited for."""
+    """One stage: seconds by the clock and of the processor, and the most bytes that it held."""
     command = [sys.executable, "-m", f"longspec.stages.{stage}", "--grid", grid, "--results", str(results)]
     command += {"summary": ["--tables", str(results / "reports")]}.get(stage, [])
     command += {"report": ["--config", CONFIG, "--reports", str(results / "reports")]}.get(stage, [])
@@ -39,7 +39,9 @@ def run(stage: str, grid: str, results: Path) -> dict:
     _, status, used = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"{stage} failed")
-    return {"stage": stage, "seconds": time.perf_counter() - started, "bytes": used.ru_maxrss * 1024}
+    seconds, busy = time.perf_counter() - started, used.ru_utime + used.ru_stime
+    print(f"{stage}: {seconds:.1f} s ({busy:.1f} s of processor), {used.ru_maxrss / 2**20:.2f} GiB", flush=True)
+    return {"stage": stage, "seconds": seconds, "processor_seconds": busy, "bytes": used.ru_maxrss * 1024}
 
 
 def analyse(models: int, datasets: int, samples: int, made: Path | None = None) -> tuple[list[dict], Path]:
@@ -83,8 +85,6 @@ def main() -> None:
     args = parser.parse_args()
     rows, folder = analyse(args.models, args.datasets, args.samples, args.results)
     jobs = args.models * args.datasets * len(synthetic.METHODS)
-    for row in rows:
-        print(f"{row['stage']}: {row['seconds']:.1f} s, {row['bytes'] / 2**30:.2f} GiB", flush=True)
     total = sum(row["seconds"] for row in rows if row["stage"] in PROMISED)
     size = (folder / "reports" / "index.html").stat().st_size
     shutil.rmtree(folder)
