@@ -6,7 +6,7 @@ summed: samples vary, a sample's repeats are no further samples.
 The logarithm of the ratio is estimated with the jackknife's standard error (each sample left out once; Efron and
 Stein 1981) and Student's t at n' - 1 degrees of freedom, where n' = 1 / sum of squared weights (Kish 1965) and a
 sample's weight is its mean share of the sums: a few long samples carry less evidence than their number says. Coverage
-is 93 to 97% with 12, 30 and 100 heavy-tailed pairs, where a BCa bootstrap's is 85 to 93% (docs/decisions/0005).
+is 93 to 97% with 12, 30 and 100 heavy-tailed pairs, where a BCa bootstrap's is 85 to 93% (docs/decisions/0007).
 """
 
 from __future__ import annotations

@@ -125,9 +125,13 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
 
 
 def _shape(facts: dict[Any, dict[str, Any]], method: str) -> list[int]:
-    """Nodes at each depth, where the variant's configuration says so."""
-    entry = next(run["spec"]["method"] for (_, _, name), run in facts.items() if name == method)
-    return list(entry.get("tree_shape") or [1] * entry.get("gamma", 0))
+    """Nodes at each depth, where the variant's configuration or its tuning says so and all cells agree."""
+    shapes = []
+    for run in (run for (_, _, name), run in facts.items() if name == method):
+        entry = {**run["spec"]["method"], **((run.get("tuning") or {}).get("options") or {})}
+        shape = entry.get("tree_shape", entry.get("gamma"))
+        shapes.append([1] * shape if isinstance(shape, int) else list(shape) if isinstance(shape, list) else [])
+    return shapes[0] if all(shape == shapes[0] for shape in shapes) else []
 
 
 def _best(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
