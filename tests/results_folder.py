@@ -56,7 +56,7 @@ def write_run(results: Path, method: str, samples: list[Sample], dataset: str = 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "samples.jsonl").write_text("".join(map(to_line, samples)), encoding="utf-8")
     entry = {"name": method, "method": "vanilla"}
-    if method == "chain":
+    if method.startswith("chain"):
         entry = {"name": method, "method": "sequential", "drafter": "ngram"}
     facts = {
         "schema_version": SCHEMA_VERSION,

@@ -14,10 +14,10 @@ from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts,
 
 from longspec.analysis import tables
 from longspec.errors import UserError
-from longspec.records import Sample, prompts_sha256
+from longspec.records import Sample, line_sha256, prompts_sha256
 from longspec.stages import metrics
 
-FILES = ("timings.csv", "throughput.csv", "acceptance.csv", "acceptance_by_position.csv")
+FILES = tuple(f"{name}.csv" for name in metrics.TABLES)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_without_a_drafter_acceptance_is_empty_and_not_zero(results):
     write_run(results, "again", VANILLA)
     run(results, {**GRID, "methods": ["vanilla", "chain", "again"]})
     lines = (results / "acceptance.csv").read_text().splitlines()
-    assert [lines[1], lines[3]] == ["m,d,vanilla,,,,,,", "m,d,again,,,,,,"]
+    assert [lines[1], lines[3]] == ["m,d,vanilla,,,,,,,,", "m,d,again,,,,,,,,"]
     assert lines[2].startswith("m,d,chain,12,4,0.333")
 
 
@@ -174,8 +174,43 @@ def test_the_stage_prints_its_tables(results, capsys):
 
 def test_analysis_imports_no_torch():
     code = (
-        "import sys, longspec.stages.metrics, longspec.stages.speedup, longspec.stages.report, longspec.planning;"
+        "import sys, longspec.stages.metrics, longspec.stages.speedup, longspec.stages.report,"
+        "longspec.stages.symmetry, longspec.stages.summary, longspec.stages.lossless, longspec.planning;"
         "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     workflow = str(Path(__file__).parents[2] / "workflow")
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": workflow}, check=False).returncode == 0
+
+
+def test_acceptance_four_ways(results):
+    row = metrics.build(GRID, results)["acceptance"].set_index("method").loc["chain"]
+    # 4 accepted of 12 drafted; 8 tokens in 4 steps; some step had 3 positions to check.
+    assert (row.acceptance_rate, row.acceptance_length) == (pytest.approx(1 / 3), 2)
+    assert (row.depth, row.accepted_per_depth) == (3, pytest.approx(4 / 12))
+
+
+def test_acceptance_along_a_text(results):
+    """Steps that began after 1, 4, ... and 15, 17 tokens of a text of 20 fall into the bins below 16 and 32."""
+    steps = [(3, 3, 2), (3, 3, 3), (3, 2, 1), (3, 3, 3), (3, 2, 1), (3, 3, 3)]
+    long = Sample("a", 0, [turn(list(range(20)), steps, 1, 0, 1)])
+    write_run(results, "chain", [long, CHAIN[1]])
+    rows = metrics.build(GRID, results)["acceptance_curves"].set_index(["axis", "at_least"])
+    first, second = rows.loc[("output_position", 0)], rows.loc[("output_position", 16)]
+    # Steps of the long text begin at 1, 4, 8, 10, 14, 16; the last gives 4. Sample b adds two steps of two tokens.
+    assert (first.verification_steps, first.decoded_tokens, first.below) == (7, 15 + 4, 16)
+    assert (second.verification_steps, second.decoded_tokens, second.acceptance_length) == (1, 4, 4)
+    assert rows.loc[("context_tokens", 0)].verification_steps == 8
+    assert rows.loc["output_position"].decoded_tokens.sum() == rows.loc["context_tokens"].decoded_tokens.sum() == 23
+
+
+def test_a_stop_id_that_was_drafted_has_no_bonus_token_behind_it(results):
+    write_run(results, "chain", [Sample(n, 0, [turn([1, 2, 3], [(3, 2, 2)], 1, 0, 1)]) for n in "ab"])
+    built = metrics.build(GRID, results)
+    assert built["acceptance"].set_index("method").loc["chain"].acceptance_length == 2
+    assert list(built["acceptance_curves"].decoded_tokens) == [4, 4]
+
+
+def test_a_rows_hash_is_that_of_its_line(results):
+    lines = (results / "m" / "d" / "chain" / "samples.jsonl").read_text().splitlines()
+    rows = metrics.build(GRID, results)["timings"]
+    assert list(rows[rows.method == "chain"].line_sha256) == [line_sha256(line) for line in lines]

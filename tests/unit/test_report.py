@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -10,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from results_folder import CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
+from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
+from longspec.analysis import browser, paper
+from longspec.locations import PAPER, PUBLISHED
 from longspec.records import Sample
-from longspec.stages import metrics, report, speedup
+from longspec.stages import metrics, report, speedup, summary, symmetry
 
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 
@@ -21,11 +25,11 @@ CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {
 def render(results: Path, grid: dict = GRID, verdict: str = "ties only") -> str:
     write_verdicts(results, verdict, grid)
     arguments = ["--grid", json.dumps(grid), "--results", str(results)]
-    metrics.main(arguments)
-    speedup.main(arguments)
-    output = results / "made" / "index.html"
-    report.main([*arguments, "--config", json.dumps(CONFIG), "--output", str(output)])
-    return output.read_text(encoding="utf-8")
+    for stage in (metrics, speedup, symmetry):
+        stage.main(arguments)
+    summary.main([*arguments, "--tables", str(results / "made")])
+    report.main([*arguments, "--config", json.dumps(CONFIG), "--reports", str(results / "made")])
+    return (results / "made" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -51,19 +55,42 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self.tags and self.tags[-1][0] != "script":
+            self.text.append(data)
 
 
 def svgs(page: str) -> list[str]:
     return re.findall(r"<svg.*?</svg>", page, re.DOTALL)
 
 
+def times(page: str) -> str:
+    return next(svg for svg in svgs(page) if "Decode seconds of each sample" in svg)
+
+
 def test_what_a_model_or_a_machine_says_shows_as_text(page):
     parsed = Page(page)
-    assert not {"script", "b"} & {tag for tag, _ in parsed.tags}
-    shown = "".join(parsed.text)
-    assert "<script>alert(1)</script> & <b>bold</b>" in shown
-    assert "a CPU <script>alert(1)</script>" in shown
+    assert "b" not in {tag for tag, _ in parsed.tags}
+    assert "alert(1)" not in "".join(re.findall(r"<script>(.*?)</script>", page, re.DOTALL))
+    assert "a CPU <script>alert(1)</script>" in "".join(parsed.text)
+    data = json.loads(re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[0])
+    assert data["samples"][0]["outputs"][0]["parts"] == ["<script>alert(1)</script> & <b>bold</b>"]
+
+
+HOSTILE = ["</script>", "<!--<script>", "\u2028 \u2029 & < >", '"];alert(1);["', "\\u003c", "\U0001f600"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_can_end_the_data_that_holds_it(text):
+    safe = browser.embedded({"a": [text]})
+    assert not set(safe) & set("<>&\u2028\u2029")
+    assert json.loads(safe) == {"a": [text]}
+
+
+def test_only_the_pages_own_script_may_run(page):
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1].replace("&#39;", "'")
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" == policy
 
 
 def test_the_page_needs_no_network(page):
@@ -72,6 +99,7 @@ def test_the_page_needs_no_network(page):
     assert links
     assert not [link for link in links if not link.startswith(("#", "data:,"))]
     assert "@import" not in page
+    assert "fetch(" not in page
     assert set(re.findall(r"url\((.)", page)) <= {"#"}
 
 
@@ -84,7 +112,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page):
 
 
 def test_each_chart_is_xml_with_its_title_and_its_numbers_in_words(page):
-    assert len(svgs(page)) == 3
+    assert len(svgs(page)) == 5
     described = []
     for svg in svgs(page):
         title, words = list(ET.fromstring(svg))[:2]
@@ -94,6 +122,7 @@ def test_each_chart_is_xml_with_its_title_and_its_numbers_in_words(page):
         described.append(words.text)
     assert "d: chain 2.50×." in described
     assert "At the first position: d: chain 0.75." in described
+    assert "In the first bin: d: chain 2.00." in described
     assert "chain: 0 of 2 samples slower than vanilla" in described
 
 
@@ -105,10 +134,10 @@ def test_texts_of_charts_stay_text_in_the_colour_of_the_page(page):
 
 
 def test_slower_samples_have_hollow_marks(results):
-    assert _marks(svgs(render(results))[-1]) == {"filled": 2, "hollow": 0}
+    assert _marks(times(render(results))) == {"filled": 2, "hollow": 0}
     slow = [Sample(s.sample_id, 0, [turn(t.output_ids, t.steps, 1, 0, 9) for t in s.turns]) for s in VANILLA]
     write_run(results, "chain", slow)
-    assert _marks(svgs(render(results))[-1]) == {"filled": 0, "hollow": 2}
+    assert _marks(times(render(results))) == {"filled": 0, "hollow": 2}
 
 
 def _marks(svg: str) -> dict[str, int]:
@@ -122,27 +151,32 @@ def _marks(svg: str) -> dict[str, int]:
 def test_a_method_keeps_its_colour_when_another_has_nothing_to_show(results):
     write_run(results, "idle", VANILLA)
     grid = {**GRID, "methods": ["vanilla", "idle", "chain"]}
-    bars, positions, _ = svgs(render(results, grid))
+    write_run(results, "chain-too", CHAIN)
+    grid["methods"].append("chain-too")
+    bars, positions, *_ = svgs(render(results, grid))
+    assert "idle" not in bars  # vanilla over again is the noise floor, and no method
     for svg in (bars, positions):
-        assert "#e69f00" in svg.lower()
+        assert {"#0072b2", "#e69f00"} <= set(re.findall(r"#[0-9a-f]{6}", svg.lower()))
 
 
 def test_figures_are_those_of_the_tables(page):
     shown = " ".join(Page(page).text)
-    for figure in ("2.50×", "ties only: 1 of 2 outputs identical", "0.333", "5.000", "1 MiB"):
+    for figure in ("2.50×", "ties only: 1 of 2 outputs identical", "0.333", "5.000", "1 MiB", "0.06 to 104.64, n = 2"):
         assert figure in shown
 
 
 def test_a_speedup_that_is_not_lossless_says_so_wherever_it_stands(results):
     shown = Page(render(results, verdict="not lossless"))
     text = " ".join(shown.text)
-    assert "not lossless: 1 of 2 outputs identical" in text
+    assert "not lossless: 1 of 2 outputs identical; claim withheld" in text
+    assert "chain on d with m: its output is not the model's (lossless.csv)." in text
+    assert re.search(r"Lossless\?\s+no: 1 of 1 methods", text)
     assert "2.50× (not lossless)" in text
     assert "chain 2.50× (not lossless)" in text
 
 
 def test_the_baselines_acceptance_is_a_dash(page):
-    row = re.search(r"<td>vanilla</td>((?:<td[^>]*>–</td>){6})</tr>", page)
+    row = re.search(r"<td>vanilla</td>((?:<td[^>]*>–</td>){8})</tr>", page)
     assert row
 
 
@@ -193,3 +227,63 @@ def test_a_baseline_alone_gives_a_page_without_charts(results):
 
 def test_the_same_results_give_the_same_bytes(results, page):
     assert render(results) == page
+
+
+def test_steps_show_what_was_drafted(results):
+    """Tokens 1 2 3 | 4 | 5: the first is prefill's, 2 and 3 were accepted, 4 and 5 are the target's own."""
+    (results / "m" / "tokens.json").write_text(json.dumps(["", *"abcdefghi"]))
+    page = render(results)
+    data = json.loads(re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[0])
+    first, second = (sample["outputs"][1] for sample in data["samples"])
+    assert first["parts"] == ["a", "bc", "d", "", "e", ""]
+    assert second["parts"] == ["a", "b", "i", "", "\n\na", "b", "c", ""]
+    assert (first["parts_at"], second["parts_at"]) == (None, 2)
+
+
+def test_a_drafters_training_is_drawn_where_its_numbers_are(results, page):
+    assert 'id="training"' not in page
+    (results / "m" / "training.csv").write_text("step,loss,accuracy\n1,9.5,0.1\n2,4.25,0.3\n")
+    page = render(results)
+    assert 'href="#training"' in page
+    assert any("At the end: loss 4.25, accuracy 0.3." in svg for svg in svgs(page))
+
+
+def test_long_tables_say_that_they_are_cut(results, monkeypatch):
+    from longspec.analysis import report as analysis
+
+    monkeypatch.setattr(analysis, "MOST_ROWS", 2)
+    assert "Timings of every sample (2 of 4 rows; timings.csv has all)" in render(results)
+
+
+def test_the_paper_page_counts_as_longspec_does(results):
+    """Chain: 8 tokens in 4 steps and 1.6 s, 3 turns; vanilla 2 a second."""
+    render(results)
+    page = (results / "made" / "paper.html").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr><td>m</td><td>d</td><td>chain</td>(.*?)</tr>", page)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert cells == [
+        ["ours", "2.000", "5.000", "2.500", "+0 %"],
+        ["with a phantom token a step", "3.000", "7.500", "3.750", "+50 %"],
+        ["with prefill&#39;s token as well", "3.750", "9.375", "4.688", "+88 %"],
+    ]
+    assert page.count("<td>V-7B</td><td>gov_report</td>") == 1
+    assert "has none of" in page
+
+
+def test_our_figures_stand_beside_longspecs_of_the_same_model_and_task(results):
+    render(results)
+    config = {
+        "models": {"m": {"hub": "lmsys/vicuna-7b-v1.5-16k"}},
+        "datasets": {"d": {"source": "longbench", "task": "gov_report"}},
+        "sampling": {"temperature": 0},
+    }
+
+    def page(config):
+        return paper.render(GRID, config, results, PAPER, PUBLISHED)
+
+    row = re.search(r"<tr><td>V-7B</td><td>gov_report</td>(.*?)</tr>", page(config))[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == [
+        "45.760", "102.230", "3.570", "2.230", "chain", "5.000", "2.000", "2.500", "0.06 to 104.64", "ties only",
+    ]  # fmt: skip
+    for key, other in (("models", {}), ("datasets", {}), ("sampling", {"temperature": 1.0})):
+        assert "<td>chain</td>" not in page({**config, key: other}).split('id="counting"')[0]

@@ -8,13 +8,25 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
+from results_folder import (
+    CHAIN,
+    CONDITIONS,
+    GRID,
+    PROMPTS,
+    VANILLA,
+    hashed,
+    turn,
+    write_all,
+    write_prompts,
+    write_run,
+    write_verdicts,
+)
 
-from longspec.analysis import metrics, runs
+from longspec.analysis import tables
 from longspec.analysis.speedup import compare
 from longspec.errors import UserError
-from longspec.records import Sample
-from longspec.stages import speedup
+from longspec.records import Prompt, Sample, to_line
+from longspec.stages import metrics, speedup
 
 
 @pytest.fixture
@@ -23,7 +35,12 @@ def results(tmp_path: Path) -> Path:
 
 
 def row_of(results: Path) -> pd.Series:
-    return speedup.build(GRID, results).iloc[0]
+    return table_of(results).iloc[0]
+
+
+def table_of(results: Path) -> pd.DataFrame:
+    metrics.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    return speedup.build(GRID, results)
 
 
 def test_speedup_is_a_ratio_of_throughputs(results):
@@ -63,11 +80,12 @@ def test_samples_pair_by_id_and_repeat_whatever_their_order(results):
 
 
 def test_only_pairs_present_in_both_count(results):
-    ours, theirs = (runs.read(results, "m", "d", name) for name in ("chain", "vanilla"))
-    one = runs.Run("m", "d", "vanilla", theirs.facts, theirs.samples[:1], theirs.prompts)
-    row = compare(ours, metrics.timings(ours), one, metrics.timings(one))
+    timings = metrics.build(GRID, results)["timings"]
+    mine, theirs = (timings[timings["method"] == name] for name in ("chain", "vanilla"))
+    row = compare(mine, theirs[:1])
     # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
-    assert (row["samples_paired"], row["identical_outputs"], row["first_divergence_position"]) == (1, 1, None)
+    assert (row["samples_paired"], row["identical_outputs"]) == (1, 1)
+    assert pd.isna(row["first_divergence_position"])
     assert row["speedup"] == pytest.approx(3.0)
 
 
@@ -82,7 +100,7 @@ def test_slower_samples_are_counted(results):
 def test_a_differing_condition_is_refused_with_its_name_and_both_values(results, key):
     write_run(results, "chain", CHAIN, **{key: "other"})
     with pytest.raises(UserError) as refused:
-        speedup.build(GRID, results)
+        table_of(results)
     for part in ("chain", "vanilla", f"{key} is 'other' for chain and {CONDITIONS[key]!r} for vanilla"):
         assert part in str(refused.value)
 
@@ -90,13 +108,13 @@ def test_a_differing_condition_is_refused_with_its_name_and_both_values(results,
 def test_a_condition_that_only_one_side_has_is_refused(results):
     write_run(results, "chain", CHAIN, cuda_graphs=True)
     with pytest.raises(UserError, match="cuda_graphs is True for chain and None for vanilla"):
-        speedup.build(GRID, results)
+        table_of(results)
 
 
 def test_other_counts_of_repeats_are_refused(results):
     write_run(results, "chain", [replace(s, repeat=r) for r in (0, 1) for s in CHAIN], repeats=2)
     with pytest.raises(UserError, match="repeats is 2 for chain and 1 for vanilla"):
-        speedup.build(GRID, results)
+        table_of(results)
 
 
 def test_answers_of_one_token_have_no_speedup(results):
@@ -108,6 +126,7 @@ def test_answers_of_one_token_have_no_speedup(results):
 
 
 def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
+    table_of(results)
     speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
     header, row = (results / "speedup.csv").read_text().splitlines()
     assert header.startswith("model,dataset,method,samples_paired,speedup,end_to_end_speedup,identical_outputs")
@@ -117,6 +136,7 @@ def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
 
 def test_a_refused_speedup_writes_nothing(results):
     write_run(results, "chain", CHAIN, dtype="bfloat16")
+    metrics.main(["--grid", json.dumps(GRID), "--results", str(results)])
     with pytest.raises(UserError):
         speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
     assert not (results / "speedup.csv").exists()
@@ -124,6 +144,7 @@ def test_a_refused_speedup_writes_nothing(results):
 
 def test_a_required_verdict_stops_the_run_and_names_the_job(results):
     arguments = ["--grid", json.dumps(GRID), "--results", str(results), "--lossless", "require"]
+    table_of(results)
     write_verdicts(results, "not lossless")
     with pytest.raises(UserError, match=r"not lossless: m/d/chain; `lossless: require` lets no such run pass"):
         speedup.main(arguments)
@@ -140,3 +161,84 @@ def test_failed_samples_are_in_no_figure(results):
     row = row_of(results)
     # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
     assert (row.samples_paired, row.speedup) == (1, pytest.approx(3.0))
+
+
+def with_times(samples: list[Sample], *seconds: float) -> list[Sample]:
+    """Repeats of one sample: the first of `samples`, once a number of seconds."""
+    first = samples[0].turns[0]
+    return [replace(samples[0], repeat=r, turns=[replace(first, decode_seconds=s)]) for r, s in enumerate(seconds)]
+
+
+def test_the_interval_is_over_samples_and_not_over_repeats(results):
+    """Twice the same repeats say nothing new about other prompts."""
+    once = row_of(results)
+    assert once.speedup_low < once.speedup < once.speedup_high
+    assert once.end_to_end_speedup_low < once.end_to_end_speedup < once.end_to_end_speedup_high
+
+    def twice(samples: list[Sample]) -> list[Sample]:
+        return [replace(sample, repeat=repeat) for repeat in (0, 1) for sample in samples]
+
+    for method, samples in (("vanilla", VANILLA), ("chain", CHAIN)):
+        write_run(results, method, twice(samples), repeats=2)
+    row = row_of(results)
+    assert (row.speedup_low, row.speedup_high) == pytest.approx((once.speedup_low, once.speedup_high))
+
+
+def test_repeats_are_told_by_least_median_and_spread(results):
+    write_prompts(results, ["a"])
+    prompts_sha256 = hashed(PROMPTS[:1])
+    for method, samples in (("vanilla", VANILLA), ("chain", CHAIN)):
+        write_run(results, method, with_times(samples, 3.0, 2.0, 2.5), repeats=3, prompts_sha256=prompts_sha256)
+    row_of(results)
+    rows = tables.read(results / "repeats.csv")
+    assert list(rows["method"]) == ["vanilla", "chain"]
+    figures = rows[["repeats", "decode_seconds_least", "decode_seconds_median", "decode_seconds_spread"]]
+    assert figures.iloc[0].tolist() == [3, 2.0, 2.5, pytest.approx(0.4)]
+
+
+def test_without_repeats_there_is_nothing_to_tell(results):
+    row_of(results)
+    assert tables.read(results / "repeats.csv").empty
+
+
+def test_equal_length_leaves_out_pairs_of_other_lengths(results):
+    row = row_of(results)
+    assert (row.equal_length_pairs, row.equal_length_speedup) == (2, pytest.approx(2.5))
+    longer = replace(CHAIN[1], turns=[replace(CHAIN[1].turns[0], output_ids=[1, 2]), CHAIN[1].turns[1]])
+    write_run(results, "chain", [CHAIN[0], longer])
+    row = row_of(results)
+    assert (row.equal_length_pairs, row.equal_length_speedup) == (1, pytest.approx(3.0))
+    assert row.samples_paired == 2
+
+
+def long_run(loops: int, factors: list[float]) -> list[Sample]:
+    """A sample for each factor: 40 tokens in 4 s over the factor; the first `loops` of them repeat one token."""
+    ids = [[7] * 40 if n < loops else list(range(40)) for n in range(len(factors))]
+    return [
+        Sample(f"s{n}", 0, [turn(ids[n], [(0, 0, 0)] * 39, 1.0, 0.0, 4 / factor)]) for n, factor in enumerate(factors)
+    ]
+
+
+@pytest.mark.parametrize(("quick", "differs"), [(4.0, 1), (1.5, 0)])
+def test_looping_outputs_are_told_apart_and_a_difference_is_flagged(results, quick, differs):
+    factors = [quick, quick * 1.1, quick * 0.9, 1.4, 1.5, 1.6]
+    prompts = [Prompt(f"s{n}", ["hi"], [1], True) for n in range(6)]
+    (results / "m" / "d" / "prompts.jsonl").write_text("".join(map(to_line, prompts)))
+    write_run(results, "vanilla", long_run(3, [1.0] * 6), prompts_sha256=hashed(prompts))
+    write_run(results, "chain", long_run(3, factors), prompts_sha256=hashed(prompts))
+    row = row_of(results)
+    assert (row.looping_pairs, row.looping_differs) == (3, differs)
+    assert row.looping_speedup == pytest.approx(quick, rel=0.02)
+    assert row.other_speedup == pytest.approx(1.5, rel=0.02)
+
+
+def test_a_machine_that_slows_down_shows_as_drift(results):
+    prompts = [Prompt(f"s{n}", ["hi"], [1], True) for n in range(6)]
+    (results / "m" / "d" / "prompts.jsonl").write_text("".join(map(to_line, prompts)))
+    write_run(results, "vanilla", long_run(0, [1, 1.01, 0.99, 0.5, 0.51, 0.49]), prompts_sha256=hashed(prompts))
+    write_run(results, "chain", long_run(0, [1, 1.1, 0.9, 0.9, 1.1, 1]), prompts_sha256=hashed(prompts))
+    row_of(results)
+    rows = tables.read(results / "throughput.csv").set_index("method")
+    assert rows["drift"]["vanilla"] == pytest.approx(2, rel=0.01)
+    assert rows["drift_low"]["vanilla"] > 1.8
+    assert rows["drift_low"]["chain"] < 1 < rows["drift_high"]["chain"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import tiny_folder
 from conftest import PARTS, REPOSITORY, Clone
 
 ALL_METHODS = ("vanilla", "chain", "wide")
-ANALYSIS = {"metrics", "speedup", "report"}
+JUDGED = {"speedup", "symmetry", "summary", "report"}
+ANALYSIS = {"metrics", *JUDGED}
 AFTER = {"lossless", *ANALYSIS}
 """What follows from any generation."""
 
@@ -36,7 +38,10 @@ def test_from_nothing_every_file_appears_and_then_nothing_is_to_do(finished):
         assert f"tiny/{dataset}/prompts.jsonl" in names
         for method in ALL_METHODS:
             assert {f"tiny/{dataset}/{method}/{f}" for f in ("samples.jsonl", "run.json", "generate.log")} <= names
-    assert {"timings.csv", "throughput.csv", "acceptance.csv", "lossless.csv", "speedup.csv"} <= names
+    tables = ("timings", "throughput", "acceptance", "lossless", "speedup", "audit")
+    assert {*(f"{table}.csv" for table in tables), "summary.json", "tiny/tokens.json"} <= names
+    made = {path.name for path in (finished.place / "reports").iterdir()}
+    assert made == {"index.html", "paper.html", "tables.md", "tables.tex"}
     assert (finished.place / "reports" / "index.html").stat().st_size > 10_000
     assert finished.planned() == set()
 
@@ -56,6 +61,34 @@ def test_report_style(clone):
     assert clone.planned() == {"report"}
 
 
+def test_the_reports_script_and_the_published_figures(clone):
+    clone.append("workflow/report/report.js", "// new\n")
+    clone.append("workflow/report/longspec.csv", "")
+    assert clone.planned() == {"report"}
+
+
+def test_the_summarys_schema(clone):
+    clone.append("workflow/schemas/summary.schema.json", "\n")
+    assert clone.planned() == {"summary", "report"}
+
+
+def test_the_symmetry_audits_code(clone):
+    clone.append("workflow/longspec/analysis/symmetry.py", "# new\n")
+    assert clone.planned() == {"symmetry", "summary", "report"}
+
+
+def test_a_real_run_passes_the_symmetry_audit_and_shows_its_steps(finished):
+    rows = (finished.place / "results" / "audit.csv").read_text(encoding="utf-8").splitlines()
+    assert [row for row in rows[1:] if ",pass," not in row] == []
+    page = (finished.place / "reports" / "index.html").read_text(encoding="utf-8")
+    data = json.loads(re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[0])
+    sample = next(iter(data["samples"]))
+    text = (finished.place / "results/tiny/a/vanilla/samples.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    parts = [output["parts"] for output in sample["outputs"]]
+    assert parts[0] == json.loads(text)["texts"]
+    assert ["".join(part) for part in parts[1:]] == json.loads(text)["texts"] * 2
+
+
 def test_metric_code(clone):
     clone.append("workflow/longspec/analysis/metrics.py", "# new\n")
     assert clone.planned() == ANALYSIS
@@ -63,12 +96,12 @@ def test_metric_code(clone):
 
 def test_the_gates_code(clone):
     clone.append("workflow/longspec/stages/gate.py", "# new\n")
-    assert clone.planned() == gate("chain", "wide") | {"lossless", "speedup", "report"}
+    assert clone.planned() == gate("chain", "wide") | {"lossless", *JUDGED}
 
 
 def test_what_is_done_about_a_lossy_method(clone):
     clone.edit(lossless="require")
-    assert clone.planned() == {"speedup", "report"}
+    assert clone.planned() == JUDGED
 
 
 def test_the_temperature(clone):
@@ -220,7 +253,7 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
 
 
 def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):
-    for file, jobs in (("config/config.yaml", 9), ("config/paper.yaml", 78)):
+    for file, jobs in (("config/config.yaml", 12), ("config/paper.yaml", 78)):
         done = finished.snakemake("-n", "--quiet", "progress", "--configfile", file)
         assert done.returncode == 0, done.stdout + done.stderr
         assert (done.stdout + done.stderr).count("rule generate:") == jobs

@@ -88,6 +88,7 @@ class PreallocatedLayer(CacheLayerMixin):
         """Keep the first `length` positions of the prefix."""
         self.committed = self.written = length
 
+    @torch.inference_mode()
     def reset(self) -> None:
         """Forget everything; the storage stays. Values are cleared: a NaN would reach later texts (0 * NaN is NaN)."""
         self.rewind(0)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from longspec import code_version, config, model_files, plugins
-from longspec.locations import STYLE, TEMPLATE
+from longspec.locations import REPORT_FILES, SUMMARY_SCHEMA
 
 MODEL = "#/$defs/model"
 """The schema of an option whose value is a model, as under `models:`."""
-TABLES = ("timings", "throughput", "acceptance", "acceptance_by_position")
+TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 
 
 def canonical(value: Any) -> str:
@@ -34,7 +34,9 @@ class Plan:
         self.lossless = f"{self.results}/lossless.csv"
         self.speedup = f"{self.results}/speedup.csv"
         self.tuning = f"{self.results}/tuning.csv"
-        self.report: str = complete["reports"].rstrip("/") + "/index.html"
+        self.symmetry = f"{self.results}/audit.csv"
+        self.reports: str = complete["reports"].rstrip("/")
+        self.report = f"{self.reports}/index.html"
         grid = config.grid(complete)
         cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
         methods = [grid["baseline"], *sorted(set(grid["methods"]) - {grid["baseline"]})]
@@ -49,10 +51,25 @@ class Plan:
     def targets(self) -> list[str]:
         """Every file that the experiment makes. Intermediates are listed too: Snakemake does not make a
         deleted one again while the files made from it exist."""
-        files = ("prompts.jsonl", "prompts_tuning.jsonl")
-        prompts = [f"{self.results}/{m}/{d}/{file}" for m, d in self._cells() for file in files]
-        tables = [*self.tables(), self.lossless, self.speedup, *self.choices()]
-        return [*prompts, *self.runs(), *self.gates(), *tables, self.report]
+        made = [*self.tables(), self.lossless, self.speedup, *self.choices(), self.symmetry, *self.summary()]
+        prompts = [*self.prompts(), *self.prompts("prompts_tuning.jsonl"), *self.vocabularies()]
+        return [*prompts, *self.runs(), *self.gates(), *made, *self.pages()]
+
+    def summary(self) -> list[str]:
+        """What may be claimed: for programs and for papers."""
+        return [f"{self.results}/summary.json", f"{self.reports}/tables.md", f"{self.reports}/tables.tex"]
+
+    def pages(self) -> list[str]:
+        """The report, and the page beside LongSpec's figures."""
+        return [self.report, f"{self.reports}/paper.html"]
+
+    def vocabularies(self) -> list[str]:
+        """Each model's tokens as text, so that the report can show them without a tokenizer."""
+        return [f"{self.results}/{model}/tokens.json" for model in self.grid["cells"]]
+
+    def prompts(self, file: str = "prompts.jsonl") -> list[str]:
+        """The prompts of every model and data set."""
+        return [f"{self.results}/{m}/{d}/{file}" for m, d in self._cells()]
 
     def choices(self) -> list[str]:
         """The table of what was chosen, where a variant leaves an option to `auto`."""
@@ -104,6 +121,10 @@ class Plan:
             }
         )
 
+    def vocabulary_version(self, model: str) -> str:
+        """Code of the stage and content of the model's tokenizer."""
+        return canonical({"code": _code("stages.vocabulary"), "model": _model(canonical(self.config["models"][model]))})
+
     def generate_spec(self, model: str, dataset: str, method: str) -> str:
         """For generate: --spec."""
         return canonical(config.generate_spec(self.config, model, dataset, method))
@@ -153,8 +174,8 @@ class Plan:
         return canonical(self.grid)
 
     def analysis_version(self, stage: str) -> str:
-        """Code of one analysis stage; the report's includes its template and style."""
-        files = (TEMPLATE, STYLE) if stage == "report" else ()
+        """Code of one analysis stage; with the files that it reads as data."""
+        files = {"report": REPORT_FILES, "summary": (SUMMARY_SCHEMA,)}.get(stage, ())
         return code_version.digest(f"stages.{stage}", files=files)
 
     def config_json(self) -> str:

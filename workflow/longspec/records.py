@@ -134,6 +134,18 @@ def decoded(sample: Sample) -> tuple[int, float]:
     return tokens, sum(turn.decode_seconds for turn in sample.turns)
 
 
+def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
+    """(turn, position) of the first output token that differs; None when all are equal."""
+    for number, (mine, other) in enumerate(zip(ours.turns, theirs.turns, strict=False)):
+        if mine.output_ids != other.output_ids:
+            pairs = zip(mine.output_ids, other.output_ids, strict=False)
+            shorter = min(len(mine.output_ids), len(other.output_ids))
+            return number, next((n for n, (a, b) in enumerate(pairs) if a != b), shorter)
+    if len(ours.turns) != len(theirs.turns):
+        return min(len(ours.turns), len(theirs.turns)), 0
+    return None
+
+
 def ids_sha256(ids: Iterable[int]) -> str:
     """Hash of a sequence of token ids."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
@@ -152,6 +164,12 @@ def to_line(record: Any) -> str:
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each non-blank line. Raises UserError naming file and line."""
+    for number, line in read_lines(path):
+        yield number, parse_row(f"{path}, line {number}", line)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, text) of each non-blank line. Raises UserError naming the file."""
     try:
         lines = path.open(encoding="utf-8")
     except OSError as error:
@@ -160,7 +178,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, parse_row(f"{path}, line {number}", line)
+                    yield number, line
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is not UTF-8 text ({error.reason})") from None
 
@@ -187,6 +205,11 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
 def parse_record(where: str, line: str, kind: type[Record]) -> Record:
     """The record on one line. Raises UserError naming `where`."""
     return _build(where, parse_row(where, line), kind)
+
+
+def line_sha256(line: str) -> str:
+    """Short hash of one line of a file, which a table can carry beside what it made of the line."""
+    return hashlib.sha256(line.strip().encode()).hexdigest()[:16]
 
 
 def _build(where: str, row: dict[str, Any], kind: type[Record]) -> Record:

@@ -1,11 +1,13 @@
 # in:  raw samples and runs of all jobs
-# out: the tables; each ratio is computed here and nowhere earlier
+# out: the tables, each ratio is computed here and nowhere earlier; an audit of them; what may be claimed
 
 
 localrules:
     metrics,
     speedup,
     tuning,
+    symmetry,
+    summary,
 
 
 rule metrics:
@@ -65,3 +67,44 @@ rule tuning:
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.tuning --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
+# Not `audit`, which asks the model about the tokens: this asks the files about the two sides of each speedup.
+rule symmetry:
+    input:
+        prompts=plan.prompts(),
+        runs=plan.runs(),
+        gates=plan.gates(),
+        tables=[*plan.tables(), plan.lossless, plan.speedup],
+    output:
+        plan.symmetry,
+    log:
+        f"{plan.results}/symmetry.log",
+    conda:
+        "../../environment.yml"
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("symmetry"),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m longspec.stages.symmetry --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
+rule summary:
+    input:
+        runs=plan.runs(),
+        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.symmetry],
+    output:
+        plan.summary(),
+    log:
+        f"{plan.results}/summary.log",
+    conda:
+        "../../environment.yml"
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("summary"),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+        tables=lambda wildcards, output: os.path.dirname(output[1]),
+    shell:
+        "python -m longspec.stages.summary --grid {params.grid:q} --results {params.results:q}"
+        " --tables {params.tables:q} 2>&1 | tee {log:q}"

@@ -1,5 +1,6 @@
 # in:  a data set, wherever its source finds it; a model's tokenizer
-# out: the prompts that every method of this model and data set gets, as token ids; a few others to tune on
+# out: the prompts that every method of this model and data set gets, as token ids; a few others to tune on; the text of
+# every id
 
 
 rule prepare:
@@ -18,3 +19,18 @@ rule prepare:
     shell:
         "python -m longspec.stages.prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
         " --output {output.prompts:q} 2>&1 | tee {log:q}"
+
+
+# The analysis runs without a tokenizer; this is what it needs of one.
+rule vocabulary:
+    output:
+        f"{plan.results}/{{model}}/tokens.json",
+    log:
+        f"{plan.results}/{{model}}/vocabulary.log",
+    conda:
+        "../../environment.yml"
+    params:
+        model=lambda wildcards: plan.model_spec(wildcards.model),
+        version=lambda wildcards: plan.vocabulary_version(wildcards.model),
+    shell:
+        "python -m longspec.stages.vocabulary --model-spec {params.model:q} --output {output:q} 2>&1 | tee {log:q}"

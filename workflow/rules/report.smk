@@ -1,5 +1,5 @@
-# in:  the tables, the runs, and the configuration
-# out: one HTML file that opens from disk
+# in:  the tables, the runs, the claims and the configuration
+# out: two HTML files that open from disk: the report, and our figures beside LongSpec's
 
 
 localrules:
@@ -9,9 +9,12 @@ localrules:
 rule report:
     input:
         runs=plan.runs(),
-        tables=[*plan.tables(), plan.lossless, plan.speedup],
+        prompts=plan.prompts(),
+        vocabularies=plan.vocabularies(),
+        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.symmetry],
+        summary=plan.summary()[0],
     output:
-        plan.report,
+        plan.pages(),
     log:
         f"{plan.results}/report.log",
     conda:
@@ -21,6 +24,7 @@ rule report:
         config=lambda wildcards: plan.config_json(),
         version=plan.analysis_version("report"),
         results=lambda wildcards, input: os.path.dirname(input.tables[0]),
+        reports=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.report --grid {params.grid:q} --config {params.config:q} --results {params.results:q}"
-        " --output {output:q} 2>&1 | tee {log:q}"
+        " --reports {params.reports:q} 2>&1 | tee {log:q}"

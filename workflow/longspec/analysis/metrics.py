@@ -1,19 +1,18 @@
-"""Throughput and acceptance from raw samples.
+"""Timings and throughput from raw samples.
 
 Formulas (decoded tokens are output tokens without each turn's first, which belongs to prefill):
-throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of output tokens / sum of all
-seconds; acceptance rate = accepted / drafted; acceptance length = decoded tokens / verification steps;
-acceptance at position i, conditional = steps that accepted i drafts / steps that had an i-th draft to check.
+throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of output tokens / sum of all seconds.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pandas as pd
 
+from longspec.analysis import intervals
+from longspec.analysis.repetition import share
 from longspec.analysis.runs import Run
-from longspec.analysis.tables import NAMES, TEXT_COLUMNS
+from longspec.analysis.tables import NAMES
+from longspec.records import Sample
 
 TIMING_COLUMNS = [
     *NAMES,
@@ -31,114 +30,141 @@ TIMING_COLUMNS = [
     "turns",
     "unanswered_turns",
     "failed",
+    "repeated_4gram_share",
+    "identical",
+    "divergence_position",
+    "line_sha256",
 ]
-POSITION_COLUMNS = [*NAMES, "position", "offered", "accepted", "acceptance_rate"]
+REPEAT_COLUMNS = [
+    *NAMES,
+    "sample_id",
+    "repeats",
+    "decode_seconds_least",
+    "decode_seconds_median",
+    "decode_seconds_spread",
+]
+SUMMED = ["output_tokens", "turns", "verification_steps", "drafted_tokens", "accepted_tokens", "prefill_seconds",
+          "drafter_prefill_seconds", "decode_seconds", "unanswered_turns"]  # fmt: skip
 
 
-def timings(run: Run) -> pd.DataFrame:
-    """One row per sample and repeat; the sums over its turns."""
-    rows = []
-    for sample in run.samples:
-        turns = sample.turns
-        steps = [step for turn in turns for step in turn.steps]
-        rows.append(
-            {
-                **run.names,
-                "sample_id": sample.sample_id,
-                "repeat": sample.repeat,
-                "prompt_tokens": sum(turn.prompt_tokens for turn in turns),
-                "output_tokens": sum(len(turn.output_ids) for turn in turns),
-                "verification_steps": len(steps),
-                "drafted_tokens": sum(drafted for drafted, _, _ in steps),
-                "accepted_tokens": sum(accepted for _, _, accepted in steps),
-                "prefill_seconds": sum(turn.prefill_seconds for turn in turns),
-                "drafter_prefill_seconds": sum(turn.drafter_prefill_seconds for turn in turns),
-                "decode_seconds": sum(turn.decode_seconds for turn in turns),
-                "stop_reason": "+".join(turn.stop_reason for turn in turns),
-                "turns": len(turns),
-                "failed": int(sample.failed),
-                "unanswered_turns": len(run.prompts[sample.sample_id].turns) - len(turns),
-            }
-        )
-    return pd.DataFrame(rows, columns=TIMING_COLUMNS)
+def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
+    """One row per sample and repeat, in the order in which they ran; the sums over its turns.
+
+    Beside a baseline: whether the sample's ids are the baseline's, and the first output position where they part.
+    """
+    theirs = {} if baseline is None else {(s.sample_id, s.repeat): s for s in baseline.samples}
+    rows = [
+        (*run.names.values(), *_counts(sample), len(run.prompts[sample.sample_id].turns) - len(sample.turns),
+         int(sample.failed), share([turn.output_ids for turn in sample.turns]),
+         *_parting(sample, theirs.get((sample.sample_id, sample.repeat))), digest)
+        for sample, digest in zip(run.samples, run.digests, strict=True)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=TIMING_COLUMNS)
+    return table.astype({"identical": "Int64", "divergence_position": "Int64", "repeated_4gram_share": float})
+
+
+def _counts(sample: Sample) -> tuple[object, ...]:
+    """The columns from sample_id to turns."""
+    prompt = output = steps = drafted = accepted = 0
+    prefill = drafter = decode = 0.0
+    for turn in sample.turns:
+        prompt += turn.prompt_tokens
+        output += len(turn.output_ids)
+        steps += len(turn.steps)
+        for asked, _, taken in turn.steps:
+            drafted += asked
+            accepted += taken
+        prefill += turn.prefill_seconds
+        drafter += turn.drafter_prefill_seconds
+        decode += turn.decode_seconds
+    reasons = "+".join([turn.stop_reason for turn in sample.turns])
+    tokens = (prompt, output, steps, drafted, accepted)
+    return (sample.sample_id, sample.repeat, *tokens, prefill, drafter, decode, reasons, len(sample.turns))
+
+
+def _parting(ours: Sample, theirs: Sample | None) -> tuple[int | None, int | None]:
+    """(1 if all turns have the same ids, else 0; the first output position, over all turns, that differs)"""
+    if theirs is None:
+        return None, None
+    pairs = [[turn.output_ids for turn in sample.turns] for sample in (ours, theirs)]
+    if pairs[0] == pairs[1]:
+        return 1, None
+    mine, other = ([token for ids in turns for token in ids] for turns in pairs)
+    shorter = min(len(mine), len(other))
+    return 0, next((n for n, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), shorter)
+
+
+def repeats(timings: pd.DataFrame) -> pd.DataFrame:
+    """Least, median and spread (largest minus least, over the median) of each sample's decode seconds.
+
+    Only samples that ran more than once have a row.
+    """
+    if not timings["repeat"].any():
+        return pd.DataFrame(columns=REPEAT_COLUMNS)
+    groups = finished(timings).groupby([*NAMES, "sample_id"], sort=False)["decode_seconds"]
+    least, median = groups.min(), groups.median()
+    table = pd.DataFrame(
+        {
+            "repeats": groups.size(),
+            "decode_seconds_least": least,
+            "decode_seconds_median": median,
+            "decode_seconds_spread": (groups.max() - least) / median,
+        }
+    )
+    return table[table["repeats"] > 1].reset_index()[REPEAT_COLUMNS]
 
 
 def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
     """One row of throughput.csv. Failed samples are counted, and in no figure."""
     counted = finished(timings)
     sums = _sums(counted)
-    rates = rates_of(counted)
+    rates = _rates(sums)
     return {
         **run.names,
         "samples": len(counted),
-        "output_tokens": int(sums.output_tokens),
-        "decode_seconds": sums.decode_seconds,
+        "output_tokens": int(sums["output_tokens"]),
+        "decode_seconds": sums["decode_seconds"],
         "throughput_tokens_per_second": rates["decode"],
         "end_to_end_tokens_per_second": rates["end_to_end"],
         "peak_memory_bytes": run.facts["peak_memory_bytes"],
-        "prefill_seconds": sums.prefill_seconds,
-        "drafter_prefill_seconds": sums.drafter_prefill_seconds,
-        "unanswered_turns": int(sums.unanswered_turns),
+        "prefill_seconds": sums["prefill_seconds"],
+        "drafter_prefill_seconds": sums["drafter_prefill_seconds"],
+        "unanswered_turns": int(sums["unanswered_turns"]),
         "failed_samples": len(timings) - len(counted),
+        **drift(timings),
     }
+
+
+def drift(timings: pd.DataFrame) -> dict[str, float]:
+    """Seconds per verification step in the second half of a run over those in the first, with its interval.
+
+    A step's price hardly depends on what is drafted, so that a run of other samples can still be compared."""
+    columns = ["decode_seconds", "verification_steps"]
+    halves = [
+        finished(half)[columns].to_numpy(float) for half in (timings[len(timings) // 2 :], timings[: len(timings) // 2])
+    ]
+    (seconds, steps), (seconds_before, steps_before) = (half.sum(0) for half in halves)
+    known = min(seconds, steps, seconds_before, steps_before) > 0
+    low, high = intervals.apart(*halves)
+    value = (seconds / steps) / (seconds_before / steps_before) if known else float("nan")
+    return {"drift": value, "drift_low": low, "drift_high": high}
 
 
 def finished(timings: pd.DataFrame) -> pd.DataFrame:
     """The samples that count: those that did not fail."""
-    return timings[timings["failed"] == 0]
+    return timings[timings["failed"] == 0] if timings["failed"].any() else timings
 
 
-def _sums(timings: pd.DataFrame) -> pd.Series[float]:
-    """The sum of every column of numbers; 0 where there are no rows."""
-    return timings.drop(columns=[name for name in timings if name in TEXT_COLUMNS]).astype(float).sum()
+def _sums(timings: pd.DataFrame) -> dict[str, float]:
+    """The sums of the counts and seconds; 0 where there are no rows."""
+    return dict(zip(SUMMED, timings[SUMMED].to_numpy(float).sum(0).tolist(), strict=True))
 
 
-def rates_of(timings: pd.DataFrame) -> dict[str, float | None]:
-    """Tokens per second of these samples, decoding and end to end; None where there was nothing to time."""
-    sums = _sums(timings)
-    seconds = sums.prefill_seconds + sums.drafter_prefill_seconds + sums.decode_seconds
-    decoded = sums.output_tokens - sums.turns
+def _rates(sums: dict[str, float]) -> dict[str, float | None]:
+    """Tokens per second, decoding and end to end; None where there was nothing to time."""
+    seconds = sums["prefill_seconds"] + sums["drafter_prefill_seconds"] + sums["decode_seconds"]
+    decoded = sums["output_tokens"] - sums["turns"]
     return {
-        "decode": decoded / sums.decode_seconds if decoded and sums.decode_seconds else None,
-        "end_to_end": sums.output_tokens / seconds if seconds else None,
+        "decode": decoded / sums["decode_seconds"] if decoded and sums["decode_seconds"] else None,
+        "end_to_end": sums["output_tokens"] / seconds if seconds else None,
     }
-
-
-def acceptance(timings: pd.DataFrame, run: Run, drafts: bool) -> dict[str, object]:
-    """One row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
-    sums = _sums(finished(timings))
-    steps = int(sums.verification_steps)
-    drafted, accepted = int(sums.drafted_tokens), int(sums.accepted_tokens)
-    counts = {
-        "drafted_tokens": drafted,
-        "accepted_tokens": accepted,
-        "acceptance_rate": accepted / drafted if drafted else None,
-        "acceptance_length": (sums.output_tokens - sums.turns) / steps if steps else None,
-        "verification_steps": steps,
-        "drafted_per_step": drafted / steps if steps else None,
-    }
-    return {**run.names, **(counts if drafts else dict.fromkeys(counts))}
-
-
-def acceptance_by_position(run: Run) -> pd.DataFrame:
-    """Conditional acceptance at each position of the draft."""
-    offered: Counter[int] = Counter()
-    accepted: Counter[int] = Counter()
-    for sample in run.samples:
-        for turn in [] if sample.failed else sample.turns:
-            for _, seen, taken in turn.steps:
-                offered.update(range(1, seen + 1))
-                accepted.update(range(1, taken + 1))
-    return pd.DataFrame(
-        [
-            {
-                **run.names,
-                "position": position,
-                "offered": offered[position],
-                "accepted": accepted[position],
-                "acceptance_rate": accepted[position] / offered[position],
-            }
-            for position in sorted(offered)
-        ],
-        columns=POSITION_COLUMNS,
-    )

@@ -1,12 +1,15 @@
-"""The report: one HTML file with every table, three charts, the conditions and the machine.
+"""The report: one HTML file with the claims, every table, charts, samples to page through, conditions and machine.
 
-Contract: nothing is computed here that is not in a table; every text is escaped by the template engine; the
-file needs no network and no script; the same results give the same bytes. It does not know how results were
-made.
+Contract: nothing is computed here that is not in a table; every text is escaped by the template engine, or is JSON
+that cannot end its element; the page's own policy lets nothing load and no script run but the one in it; the same
+results give the same bytes. Long tables and many samples are shown in part, and the page says so. It does not know how
+results were made.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,23 +19,52 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import charts, runs, tables
+from longspec.analysis import browser, charts, runs, tables
+from longspec.locations import SCRIPT, STYLE
 
-TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "timings")
+TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves", "timings",
+          "repeats", "audit")  # fmt: skip
 COMMAND = "snakemake --cores 1 --resources gpu=1 --configfile experiment.yaml"
 """What makes the results again from the configuration that the report prints."""
-FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "speedup", "gap", "rounding", "p_value", "shift")
+FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "per_depth", "speedup", "gap", "rounding",
+             "p_value", "shift", "_low", "_high", "floor", "share", "drift", "spread", "least", "median")  # fmt: skip
 """How the names of columns end whose numbers are no counts."""
-EXAMPLES = 3
-"""Samples of each data set that are shown with their outputs."""
+MOST_ROWS = 300
+"""Rows of a table that are shown; the CSV has all."""
+MOST_CELLS = 12
+"""Models and data sets in a chart."""
 
 
-def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Path, style: Path) -> str:
+def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Path) -> str:
     """The page as text."""
     frames = {name: tables.read(results / f"{name}.csv") for name in TABLES}
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     facts = {(m, d, name): _facts(results, m, d, name) for m, d in runs.cells(grid) for name in grid["methods"]}
     conditions, by_cell = _split({key: run["conditions"] for key, run in facts.items()})
     machine, _ = _split({key: run["environment"] for key, run in facts.items()})
+    shown = {name: _some(frame) for name, frame in frames.items()}
+    return page(template).render(
+        summary=summary,
+        best=_best(summary["claims"]),
+        grid=grid,
+        frames=shown,
+        lengths={name: len(frame) for name, frame in frames.items()},
+        audit=_by_rule(frames["audit"]),
+        charts=_charts(frames, grid, facts),
+        training=_training(grid, results),
+        cells=list(browser.cells(grid, results, len(frames["timings"]))),
+        prompts=_prompts(grid, results),
+        conditions=conditions,
+        conditions_by_cell=by_cell[:MOST_ROWS],
+        machine=machine,
+        started=summary["started"],
+        config=yaml.safe_dump(_in_order(config, grid), sort_keys=False, allow_unicode=True, width=100),
+        command=COMMAND,
+    )
+
+
+def page(template: Path) -> jinja2.Template:
+    """A page of this project: escaped, with its style, its script, and a policy that lets nothing else in."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
@@ -41,26 +73,24 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Pat
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
-    return environment.get_template(template.name).render(
-        style=Markup(style.read_text(encoding="utf-8")),
-        baseline=grid["baseline"],
-        grid=grid,
-        frames=frames,
-        best=_best(frames["speedup"]),
-        charts=_charts(frames, grid),
-        prompts=_prompts(grid, results),
-        examples=_examples(grid, results),
-        conditions=conditions,
-        conditions_by_cell=by_cell,
-        machine=machine,
-        started=min(run["started"] for run in facts.values()),
-        config=yaml.safe_dump(_in_order(config, grid), sort_keys=False, allow_unicode=True, width=100),
-        command=COMMAND,
+    script = SCRIPT.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals.update(
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        script=Markup(script),
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
     )
+    return environment.get_template(template.name)
 
 
 def _facts(results: Path, model: str, dataset: str, method: str) -> dict[str, Any]:
     return runs.read_facts(results / model / dataset / method / "run.json")
+
+
+def _some(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without what only a program reads, and of a long one some rows at even distances."""
+    frame = frame.drop(columns=["line_sha256"], errors="ignore")
+    return frame.iloc[:: max(1, -(-len(frame) // MOST_ROWS))]
 
 
 def _in_order(config: dict[str, Any], grid: runs.Grid) -> dict[str, Any]:
@@ -70,26 +100,64 @@ def _in_order(config: dict[str, Any], grid: runs.Grid) -> dict[str, Any]:
     return {**config, "methods": {name: known[name] for name in [*names, *sorted(set(known) - set(names))]}}
 
 
-def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid) -> dict[str, Markup]:
-    """The charts that have something to show."""
+def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, dict[str, Any]]) -> dict[str, Markup]:
+    """The charts that have something to show; of very many cells, the first."""
     baseline = grid["baseline"]
-    methods = [name for name in grid["methods"] if name != baseline]
+    again = set(frames["speedup"].loc[frames["speedup"]["same_as_baseline"] == 1, "method"])
+    methods = [name for name in grid["methods"] if name != baseline and name not in again]
+    kept = pd.DataFrame(list(runs.cells(grid))[:MOST_CELLS], columns=["model", "dataset"])
+    few = {name: frame.merge(kept, on=["model", "dataset"]) for name, frame in frames.items() if name != "audit"}
     drawn = {}
-    if frames["speedup"]["speedup"].notna().any():
-        drawn["speedup"] = charts.speedup_bars(frames["speedup"], methods, baseline)
-        drawn["times"] = charts.time_scatter(frames["timings"], methods, baseline)
-    if not frames["acceptance_by_position"].empty:
-        drawn["positions"] = charts.position_lines(frames["acceptance_by_position"], methods)
+    if methods and few["speedup"]["speedup"].notna().any():
+        drawn["speedup"] = charts.speedup_bars(few["speedup"], methods, baseline)
+        drawn["times"] = charts.time_scatter(few["timings"], methods, baseline)
+    if not few["acceptance_by_position"].empty:
+        drawn["positions"] = charts.position_lines(few["acceptance_by_position"], methods)
+        for axis, across in (
+            ("output_position", "output tokens so far, at most"),
+            ("context_tokens", "tokens of context, at most"),
+        ):
+            drawn[axis] = charts.curve_lines(few["acceptance_curves"], methods, axis, across)
+        widths = {name: shape for name in methods if (shape := _shape(facts, name))}
+        if widths:
+            drawn["shapes"] = charts.draft_shapes(frames["acceptance_by_position"], widths)
     return drawn
 
 
-def _best(speedup: pd.DataFrame) -> list[dict[str, Any]]:
+def _shape(facts: dict[Any, dict[str, Any]], method: str) -> list[int]:
+    """Nodes at each depth, where the variant's configuration or its tuning says so and all cells agree."""
+    shapes = []
+    for run in (run for (_, _, name), run in facts.items() if name == method):
+        entry = {**run["spec"]["method"], **((run.get("tuning") or {}).get("options") or {})}
+        shape = entry.get("tree_shape", entry.get("gamma"))
+        shapes.append([1] * shape if isinstance(shape, int) else list(shape) if isinstance(shape, list) else [])
+    return shapes[0] if all(shape == shapes[0] for shape in shapes) else []
+
+
+def _best(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The fastest method of each cell, for the first lines of the page."""
-    known = speedup.dropna(subset=["speedup"])
-    if known.empty:
-        return []
-    rows = known.loc[known.groupby(["model", "dataset"], sort=False)["speedup"].idxmax()]
-    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim in claims:
+        key = (claim["model"], claim["dataset"])
+        if claim["speedup"] is not None and claim["speedup"] > best.get(key, {"speedup": 0})["speedup"]:
+            best[key] = claim
+    return list(best.values())[:MOST_CELLS]
+
+
+def _by_rule(audit: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a rule of the audit: how often it was checked and broken, and the first finding."""
+    rows = []
+    for rule, found in audit.groupby("rule", sort=False):
+        failed = found[found["verdict"] == "fail"]
+        first = failed["finding"].iloc[0] if len(failed) else None
+        rows.append({"rule": rule, "checked": len(found), "failed": len(failed), "first finding": first})
+    return rows
+
+
+def _training(grid: runs.Grid, results: Path) -> list[tuple[str, Markup]]:
+    """The drafter's training of each model that has a training.csv."""
+    files = {model: results / model / "training.csv" for model in grid["cells"]}
+    return [(model, charts.training_lines(tables.read(f), model)) for model, f in files.items() if f.is_file()]
 
 
 def _prompts(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:
@@ -99,17 +167,7 @@ def _prompts(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:
         path = results / model / dataset / "prompts_summary.json"
         if path.is_file():
             rows.append({"model": model, "dataset": dataset, **json.loads(path.read_text(encoding="utf-8"))})
-    return rows
-
-
-def _examples(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:
-    """The first samples of each cell, with the baseline's answer."""
-    rows = []
-    for model, dataset in runs.cells(grid):
-        run = runs.read(results, model, dataset, grid["baseline"])
-        for sample in run.samples[:EXAMPLES]:
-            rows.append({"model": model, "dataset": dataset, "sample_id": sample.sample_id, "texts": sample.texts})
-    return rows
+    return rows[:MOST_ROWS]
 
 
 def _split(mappings: dict[tuple[str, str, str], dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
@@ -124,7 +182,8 @@ def _split(mappings: dict[tuple[str, str, str], dict[str, Any]]) -> tuple[dict[s
     for (model, dataset, _), mapping in mappings.items():
         cell = cells.setdefault((model, dataset), {"model": model, "dataset": dataset})
         cell |= {key: _text(mapping.get(key)) for key in differ}
-    return {key: " | ".join(values) for key, values in merged.items()}, list(cells.values()) if differ else []
+    few = {key: values if len(values) <= MOST_CELLS else [f"{len(values)} values"] for key, values in merged.items()}
+    return {key: " | ".join(values) for key, values in few.items()}, list(cells.values()) if differ else []
 
 
 def _text(value: Any) -> str:
@@ -141,4 +200,4 @@ def _cell(value: Any, column: str = "") -> str:
         return f"{value / 2**20:,.0f} MiB"
     if not isinstance(value, int | float):
         return str(value)
-    return f"{value:,.3f}" if column.endswith(FRACTIONS) else f"{value:,.0f}"
+    return f"{value:,.3f}" if column.replace(" ", "_").endswith(FRACTIONS) else f"{value:,.0f}"

@@ -5,20 +5,33 @@ Contract: a run that is returned has the schema of this version and each of its 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pydantic
 from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
 from longspec.errors import UserError
-from longspec.records import SCHEMA_VERSION, Prompt, Sample, prompts_sha256, read_records
+from longspec.records import (
+    SCHEMA_VERSION,
+    Prompt,
+    Sample,
+    line_sha256,
+    parse_record,
+    prompts_sha256,
+    read_lines,
+    read_records,
+)
 
 Grid = dict[str, Any]
+_decoder = msgspec.json.Decoder(Sample)
+"""Five times as fast as json and dataclasses, which 10^6 samples need (benchmarks/analysis.py)."""
 
 
 class _Conditions(TypedDict):
@@ -51,7 +64,8 @@ _FACTS = pydantic.TypeAdapter(_Facts)
 
 @dataclass(frozen=True)
 class Run:
-    """One job: its names, run.json, samples in the order in which they ran, and its prompts by id."""
+    """One job: its names, run.json, samples in the order in which they ran, its prompts by id, and a hash of each
+    sample's line."""
 
     model: str
     dataset: str
@@ -59,6 +73,7 @@ class Run:
     facts: dict[str, Any]
     samples: list[Sample]
     prompts: dict[str, Prompt]
+    digests: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> dict[str, str]:
@@ -75,29 +90,67 @@ def cells(grid: Grid) -> Iterator[tuple[str, str]]:
 
 def read(results: Path, model: str, dataset: str, method: str) -> Run:
     """One job's files; UserError when they are damaged, incomplete or of another version."""
-    folder = results / model / dataset / method
-    facts = read_facts(folder / "run.json")
-    samples = read_records(folder / "samples.jsonl", Sample)
+    return next(read_cell(results, model, dataset, [method]))
+
+
+def read_cell(results: Path, model: str, dataset: str, methods: list[str]) -> Iterator[Run]:
+    """The jobs of one model and data set, one at a time, with the prompts read once."""
     prompts = read_records(results / model / dataset / "prompts.jsonl", Prompt)
-    _refuse_strangers(folder / "run.json", facts, (model, dataset, method), prompts)
-    expected = {(p.sample_id, repeat) for p in prompts for repeat in range(facts["conditions"]["repeats"])}
+    by_id, sha256 = {prompt.sample_id: prompt for prompt in prompts}, prompts_sha256(prompts)
+    for method in methods:
+        folder = results / model / dataset / method
+        facts = read_facts(folder / "run.json")
+        _refuse_strangers(folder / "run.json", facts, (model, dataset, method), sha256)
+        samples, digests = _samples(folder / "samples.jsonl")
+        _refuse_gaps(folder / "samples.jsonl", samples, by_id, facts["conditions"]["repeats"])
+        yield Run(model, dataset, method, facts, samples, by_id, digests)
+
+
+def first_samples(path: Path, count: int) -> list[Sample]:
+    """The first samples of a file, for showing; the rest is not read."""
+    lines = itertools.islice(read_lines(path), count)
+    return [parse_record(f"{path}, line {number}", line, Sample) for number, line in lines]
+
+
+def _samples(path: Path) -> tuple[list[Sample], list[str]]:
+    """Every sample, and a hash of its line."""
+    samples, digests = [], []
+    for number, line in read_lines(path):
+        samples.append(_sample(path, number, line))
+        digests.append(line_sha256(line))
+    return samples, digests
+
+
+def _sample(path: Path, number: int, line: str) -> Sample:
+    """One line, by the quick way, which checks types; what it refuses, the slow way explains, or takes."""
+    try:
+        sample = _decoder.decode(line)
+        if sample.schema_version == SCHEMA_VERSION:
+            return sample
+    except msgspec.MsgspecError:
+        pass
+    return parse_record(f"{path}, line {number}", line, Sample)
+
+
+def _refuse_gaps(path: Path, samples: list[Sample], prompts: dict[str, Prompt], repeats: int) -> None:
+    """UserError unless each prompt stands there exactly once a repeat."""
+    expected = {(sample_id, repeat) for sample_id in prompts for repeat in range(repeats)}
     found = Counter((sample.sample_id, sample.repeat) for sample in samples)
     wrong = [key for key in expected | set(found) if found[key] != (key in expected)]
     if wrong:
         sample_id, repeat = min(wrong)
         raise UserError(
-            f"{folder / 'samples.jsonl'}: sample {sample_id!r}, repeat {repeat} stands there "
+            f"{path}: sample {sample_id!r}, repeat {repeat} stands there "
             f"{found[min(wrong)]} times; expected {int(min(wrong) in expected)} by its prompts.jsonl"
         )
-    return Run(model, dataset, method, facts, samples, {prompt.sample_id: prompt for prompt in prompts})
 
 
-def _refuse_strangers(path: Path, facts: dict[str, Any], names: tuple[str, str, str], prompts: list[Prompt]) -> None:
+def _refuse_strangers(path: Path, facts: dict[str, Any], names: tuple[str, str, str], sha256: str) -> None:
     """UserError when run.json was written for another folder or for other prompts."""
     for key, name in zip(("model", "dataset", "method"), names, strict=True):
         if facts.get(key) != name:
             raise UserError(f"{path}: its {key} is {facts.get(key)!r}; expected {name!r}, by the folder it lies in")
-    if facts["conditions"]["prompts_sha256"] != prompts_sha256(prompts):
+    if facts["conditions"]["prompts_sha256"] != sha256:
         raise UserError(
             f"{path}: was made from other prompts than those in {path.parents[1] / 'prompts.jsonl'}; "
             "make these results again"

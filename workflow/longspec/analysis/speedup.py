@@ -1,76 +1,112 @@
 """Speedup: a method's throughput over vanilla's, on the same samples under the same conditions, or not at all.
 
-Contract: samples are paired by id and repeat; a ratio of sums, never a mean of ratios. Refused, with the
-differing key named, when prompts, sampling, dtype, attention, device, limits or warm-up differ.
+Contract: samples are paired by id and repeat; a ratio of sums, never a mean of ratios; its 95% interval is over
+samples, a sample's repeats taken together (intervals.py). Refused, with the differing key named, when prompts,
+sampling, dtype, attention, device, limits or warm-up differ. Beside the speedup over all pairs stand those over pairs
+of equal length and over looping and other outputs apart (repetition.py; a pair loops where either output does).
 """
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import Any
 
-from longspec.analysis.metrics import finished, rates_of
-from longspec.analysis.runs import Run
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from longspec.analysis import intervals
+from longspec.analysis.metrics import finished
+from longspec.analysis.repetition import LOOPING
 from longspec.errors import UserError
 
 KEY = ["sample_id", "repeat"]
+SIDES = ("", "_baseline")
 
 
-def refuse_unlike(run: Run, baseline: Run) -> None:
-    """UserError naming the first condition in which two runs differ."""
-    ours, theirs = run.facts["conditions"], baseline.facts["conditions"]
-    for key in sorted(set(ours) | set(theirs)):
-        if ours.get(key) != theirs.get(key):
-            raise UserError(
-                f"{run.model}/{run.dataset}: no speedup of {run.method} over {baseline.method}: {key} is "
-                f"{ours.get(key)!r} for {run.method} and {theirs.get(key)!r} for {baseline.method}; expected the same"
-            )
+def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
+    """UserError naming the first condition in which two runs' facts differ."""
+    for key, ours, theirs in unlike(facts["conditions"], baseline["conditions"]):
+        method, other = facts["method"], baseline["method"]
+        raise UserError(
+            f"{facts['model']}/{facts['dataset']}: no speedup of {method} over {other}: {key} is "
+            f"{ours!r} for {method} and {theirs!r} for {other}; expected the same"
+        )
 
 
-def compare(run: Run, timings: pd.DataFrame, baseline: Run, base_timings: pd.DataFrame) -> dict[str, object]:
-    """One row of speedup.csv."""
-    refuse_unlike(run, baseline)
-    timings, base_timings = map(finished, (timings, base_timings))
-    pairs = timings.merge(base_timings, on=KEY, suffixes=("", "_baseline"))
-    ours = rates_of(timings.merge(pairs[KEY], on=KEY))
-    theirs = rates_of(base_timings.merge(pairs[KEY], on=KEY))
-    same, first = _identical(run, baseline)
+def unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, our value, their value) of every condition that differs."""
+    keys = sorted(set(ours) | set(theirs))
+    return [(key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)]
+
+
+def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, object]:
+    """The figures of one row of speedup.csv, from the rows of timings.csv of a method and of its baseline."""
+    counted = finished(timings)
+    pairs = counted.merge(finished(base_timings), on=KEY, suffixes=SIDES)
+    all_pairs = timings.merge(base_timings[KEY], on=KEY)
+    equal = pairs[pairs["output_tokens"] == pairs["output_tokens_baseline"]]
+    loops = (pairs[["repeated_4gram_share", "repeated_4gram_share_baseline"]] >= LOOPING).any(axis=1)
+    looping, others = decode(pairs[loops]), decode(pairs[~loops])
     return {
-        **run.names,
         "samples_paired": len(pairs),
-        "speedup": _ratio(ours["decode"], theirs["decode"]),
-        "end_to_end_speedup": _ratio(ours["end_to_end"], theirs["end_to_end"]),
-        "identical_outputs": same,
-        "baseline": baseline.method,
-        "first_divergence_position": first,
+        **_named("speedup", decode(pairs)),
+        **_named("end_to_end_speedup", end_to_end(pairs)),
+        "identical_outputs": int(all_pairs["identical"].sum()),
+        "first_divergence_position": all_pairs["divergence_position"].min(),
+        "samples_missing": len(timings) - len(pairs),
         "samples_slower": int((pairs["decode_seconds"] > pairs["decode_seconds_baseline"]).sum()),
-        "samples_missing": len(run.samples) - len(pairs),
-        "machines": len(machines(run) | machines(baseline)),
+        "equal_length_pairs": len(equal),
+        **_named("equal_length_speedup", decode(equal)),
+        "looping_pairs": int(loops.sum()),
+        **_named("looping_speedup", looping),
+        **_named("other_speedup", others),
+        "prompts_paired": int(pairs["sample_id"].nunique()),
+        "looping_differs": int(looping[1] > others[2] or looping[2] < others[1]),
     }
 
 
-def machines(run: Run) -> set[tuple[str, str]]:
-    """(host, device) of every process that made samples of a run. More than one, and a ratio mixes machines."""
-    return {(piece["host"], piece["environment"]["device_name"]) for piece in run.facts["pieces"]}
+def machines(*facts: dict[str, Any]) -> int:
+    """How many (host, device) made the samples of these runs. More than one, and a ratio mixes machines."""
+    pieces = [piece for one in facts for piece in one["pieces"]]
+    return len({(piece["host"], piece["environment"]["device_name"]) for piece in pieces})
 
 
-def _ratio(ours: float | None, theirs: float | None) -> float | None:
-    return ours / theirs if ours and theirs else None
+Figure = tuple[float, float, float]
+"""A ratio and its interval; NaN where there is none."""
 
 
-def _identical(run: Run, baseline: Run) -> tuple[int, int | None]:
-    """How many pairs have the same ids in every turn, and the earliest position at which any other differs."""
-    outputs = {(s.sample_id, s.repeat): [turn.output_ids for turn in s.turns] for s in baseline.samples if not s.lost}
-    same, positions = 0, []
-    for sample in run.samples:
-        ours, theirs = [turn.output_ids for turn in sample.turns], outputs.get((sample.sample_id, sample.repeat))
-        if theirs is None or sample.lost:
-            continue
-        if ours == theirs:
-            same += 1
-            continue
-        flat_ours = [token for turn in ours for token in turn]
-        flat_theirs = [token for turn in theirs for token in turn]
-        pairs = zip(flat_ours, flat_theirs, strict=False)
-        shorter = min(len(flat_ours), len(flat_theirs))
-        positions.append(next((n for n, (a, b) in enumerate(pairs) if a != b), shorter))
-    return same, min(positions, default=None)
+def decode(pairs: pd.DataFrame) -> Figure:
+    """Ratio of decode throughputs."""
+    return _ratio(
+        pairs,
+        [(_of(pairs, s, "output_tokens") - _of(pairs, s, "turns"), _of(pairs, s, "decode_seconds")) for s in SIDES],
+    )
+
+
+def end_to_end(pairs: pd.DataFrame) -> Figure:
+    """Ratio of output tokens over all seconds."""
+    parts = ("prefill_seconds", "drafter_prefill_seconds", "decode_seconds")
+    return _ratio(pairs, [(_of(pairs, s, "output_tokens"), sum(_of(pairs, s, part) for part in parts)) for s in SIDES])
+
+
+def _ratio(pairs: pd.DataFrame, sides: list[tuple[Any, Any]]) -> Figure:
+    """(tokens, seconds) of ours and theirs to a figure; repeats of a sample are summed first."""
+    columns: NDArray[np.float64] = np.column_stack([column for side in sides for column in side])
+    if len(pairs) and pairs["repeat"].any():
+        codes, ids = pd.factorize(pairs["sample_id"])
+        summed = np.zeros((len(ids), 4))
+        np.add.at(summed, codes, columns)
+        columns = summed
+    ours, seconds, theirs, their_seconds = columns.sum(0)
+    known = min(ours, seconds, theirs, their_seconds) > 0
+    value = (ours / seconds) / (theirs / their_seconds) if known else float("nan")
+    return (float(value), *intervals.paired(columns))
+
+
+def _of(pairs: pd.DataFrame, side: str, column: str) -> NDArray[np.float64]:
+    return pairs[column + side].to_numpy(float)
+
+
+def _named(name: str, figure: Figure) -> dict[str, float]:
+    """`speedup`, `speedup_low`, `speedup_high`."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), figure, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,44 @@ from tabulate import tabulate
 from longspec.files import write_whole
 
 NAMES = ["model", "dataset", "method"]
-TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample"]
+TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256",
+                "rule", "finding", "axis"]  # fmt: skip
 """Columns that are never numbers, whatever they look like."""
+SHOWN = {
+    "speedup.csv": [*NAMES, "speedup", "speedup_low", "speedup_high", "end_to_end_speedup", "identical_outputs",
+                    "samples_paired", "verdict"],
+}  # fmt: skip
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """A CSV whose numbers read back as they were. Missing values are empty, never 0."""
-    write_whole({path: table.to_csv(index=False, lineterminator="\n")})
+    write_whole({path: text(table)})
 
 
-def read(path: Path) -> pd.DataFrame:
+def text(table: pd.DataFrame) -> str:
+    """What `write` writes."""
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def read(path: Path | io.StringIO) -> pd.DataFrame:
     """A table written by `write`; names stay text whatever they look like."""
     return _read(path)
 
 
-def _read(path: Path, **options: Any) -> pd.DataFrame:
+def _read(path: Path | io.StringIO, **options: Any) -> pd.DataFrame:
     table: pd.DataFrame = pd.read_csv(
-        path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""], **options
+        path,
+        dtype=dict.fromkeys(TEXT_COLUMNS, str),
+        keep_default_na=False,
+        na_values=[""],
+        **options,
     )
     return table
 
 
 def show(path: Path) -> str:
-    """A table for the terminal."""
+    """A table for the terminal; of a wide one, the columns in SHOWN."""
     table = _read(path, dtype_backend="numpy_nullable")  # counts stay whole numbers beside empty cells
+    table = table[SHOWN.get(path.name, list(table.columns))]
     rows = table.astype(object).where(table.notna(), "")
     return tabulate(rows.values.tolist(), headers=list(table.columns), floatfmt=".3f")

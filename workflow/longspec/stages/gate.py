@@ -18,7 +18,7 @@ from longspec import noise, prompting
 from longspec.errors import UserError
 from longspec.files import write_whole
 from longspec.noise import Draws, GumbelNoise
-from longspec.records import Comparison, Prompt, Sample, read_records, to_line
+from longspec.records import Comparison, Prompt, Sample, first_divergence, read_records, to_line
 from longspec.sampling import Settings, Text
 from longspec.stages import _target
 from longspec.stages._run import run
@@ -26,18 +26,6 @@ from longspec.token_tree import TokenTree
 
 SOME = (2, 8)
 """Tokens a step, beside the method's own most: kernels differ by shape, and each shape is a sample of rounding."""
-
-
-def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
-    """(turn, position) of the first output token that differs; None when all are equal."""
-    for number, (mine, other) in enumerate(zip(ours.turns, theirs.turns, strict=False)):
-        if mine.output_ids != other.output_ids:
-            pairs = zip(mine.output_ids, other.output_ids, strict=False)
-            shorter = min(len(mine.output_ids), len(other.output_ids))
-            return number, next((n for n, (a, b) in enumerate(pairs) if a != b), shorter)
-    if len(ours.turns) != len(theirs.turns):
-        return min(len(ours.turns), len(theirs.turns)), 0
-    return None
 
 
 class Meter:

@@ -18,15 +18,18 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
     """One row per model, data set and method but vanilla; UserError when a gate has not seen every sample."""
     rows = []
     for model, dataset in runs.cells(grid):
-        for method in grid["methods"]:
-            if method == grid["baseline"]:
-                continue
-            run = runs.read(results, model, dataset, method)
-            gate = results / model / dataset / method / "gate.jsonl"
+        methods = [method for method in grid["methods"] if method != grid["baseline"]]
+        for run in runs.read_cell(results, model, dataset, methods):
+            gate = results / model / dataset / run.method / "gate.jsonl"
             found = read_records(gate, Comparison)
             if [(c.sample_id, c.repeat) for c in found] != [(s.sample_id, s.repeat) for s in run.samples]:
                 raise UserError(f"{gate}: its samples are not those of samples.jsonl beside it; make it again")
             rows.append(lossless.row(run, found))
+    return table(rows)
+
+
+def table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """lossless.csv of its rows."""
     counts = ["first_divergence_position", "ties", "tokens_tested"]
     return pd.DataFrame(rows, columns=lossless.COLUMNS).astype(dict.fromkeys(counts, "Int64"))
 

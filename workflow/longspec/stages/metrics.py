@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import metrics, runs, tables
+from longspec.analysis import acceptance, metrics, runs, tables
 from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
 
+TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
+Visitor = Callable[[runs.Run, runs.Run | None], None]
+"""Called with each run and the baseline of its cell; None for the baseline itself."""
+COUNTS = ["drafted_tokens", "accepted_tokens", "verification_steps", "depth"]
 
-def build(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
-    """Table name to table, in the order of the grid."""
-    timings, throughput, acceptance, positions = [], [], [], []
+
+def build(grid: runs.Grid, results: Path, see: Visitor | None = None) -> dict[str, pd.DataFrame]:
+    """Table name to table, in the order of the grid. Every job's files are read once; `see` is shown each run."""
+    parts: dict[str, list[Any]] = {name: [] for name in TABLES}
     for model, dataset in runs.cells(grid):
-        for method in grid["methods"]:
-            run = runs.read(results, model, dataset, method)
-            drafts = method != grid["baseline"] and _has_drafter(run)
-            rows = metrics.timings(run)
-            timings.append(rows)
-            throughput.append(metrics.throughput(rows, run))
-            acceptance.append(metrics.acceptance(rows, run, drafts))
+        baseline = None
+        for run in runs.read_cell(results, model, dataset, grid["methods"]):
+            if see is not None:
+                see(run, baseline)
+            rows = metrics.timings(run, baseline)
+            steps = acceptance.Steps(run)
+            drafts = baseline is not None and _has_drafter(run)
+            parts["timings"].append(rows)
+            parts["repeats"].append(metrics.repeats(rows))
+            parts["throughput"].append(metrics.throughput(rows, run))
+            parts["acceptance"].append(acceptance.row(run, drafts, steps))
             if drafts:
-                positions.append(metrics.acceptance_by_position(run))
-    counts = ["drafted_tokens", "accepted_tokens", "verification_steps"]
+                parts["acceptance_by_position"].append(acceptance.by_position(run, steps))
+                parts["acceptance_curves"].append(acceptance.curves(run, steps))
+            baseline = baseline or run
     return {
-        "timings": pd.concat(timings, ignore_index=True),
-        "throughput": pd.DataFrame(throughput),
-        "acceptance": pd.DataFrame(acceptance).astype(dict.fromkeys(counts, "Int64")),
-        "acceptance_by_position": pd.concat(positions, ignore_index=True)
-        if positions
-        else pd.DataFrame(columns=metrics.POSITION_COLUMNS),
+        "timings": _joined(parts["timings"], metrics.TIMING_COLUMNS),
+        "repeats": _joined(parts["repeats"], metrics.REPEAT_COLUMNS),
+        "throughput": pd.DataFrame(parts["throughput"]),
+        "acceptance": pd.DataFrame(parts["acceptance"]).astype(dict.fromkeys(COUNTS, "Int64")),
+        "acceptance_by_position": _joined(parts["acceptance_by_position"], acceptance.POSITION_COLUMNS),
+        "acceptance_curves": _joined(parts["acceptance_curves"], acceptance.CURVE_COLUMNS),
     }
+
+
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """One table of those that have rows; with the columns alone where none has."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
 def _has_drafter(run: runs.Run) -> bool:

@@ -1,4 +1,4 @@
-"""Stage `report`: one HTML page from the tables and runs."""
+"""Stage `report`: the report and the page beside LongSpec's figures, from the tables and runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec.analysis import report
-from longspec.locations import STYLE, TEMPLATE
+from longspec.analysis import paper, report
+from longspec.files import write_whole
+from longspec.locations import PAPER, PUBLISHED, TEMPLATE
 from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
 
@@ -16,12 +17,15 @@ def main(argv: list[str] | None = None) -> None:
     """Parse arguments, render, write."""
     parser = arguments(__doc__)
     parser.add_argument("--config", type=json.loads, required=True, help="the configuration, as JSON")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--reports", type=Path, required=True, help="folder of the pages")
     args: Any = parser.parse_args(argv)
-    page = report.render(args.grid, args.config, args.results, TEMPLATE, STYLE)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(page, encoding="utf-8")
-    print(f"report: {args.output.resolve()}")
+    pages = {
+        args.reports / "index.html": report.render(args.grid, args.config, args.results, TEMPLATE),
+        args.reports / "paper.html": paper.render(args.grid, args.config, args.results, PAPER, PUBLISHED),
+    }
+    args.reports.mkdir(parents=True, exist_ok=True)
+    write_whole(pages)
+    print(f"report: {(args.reports / 'index.html').resolve()}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import metrics, runs, speedup, tables
+from longspec.analysis import claims, runs, speedup, tables
 from longspec.errors import UserError
 from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
@@ -24,23 +24,61 @@ COLUMNS = [
     "samples_slower",
     "samples_missing",
     "machines",
+    "speedup_low",
+    "speedup_high",
+    "end_to_end_speedup_low",
+    "end_to_end_speedup_high",
+    "equal_length_pairs",
+    "equal_length_speedup",
+    "equal_length_speedup_low",
+    "equal_length_speedup_high",
+    "looping_pairs",
+    "looping_speedup",
+    "looping_speedup_low",
+    "looping_speedup_high",
+    "other_speedup",
+    "other_speedup_low",
+    "other_speedup_high",
+    "looping_differs",
+    "prompts_paired",
+    "same_as_baseline",
+    "noise_floor",
 ]
 
 
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row per model, data set and method but vanilla."""
-    judged = tables.read(results / "lossless.csv").set_index(tables.NAMES)["verdict"]
-    rows = []
+    """One row per model, data set and method but vanilla, from timings.csv and lossless.csv."""
+    timings = tables.read(results / "timings.csv")
+    return compare(grid, results, timings, tables.read(results / "lossless.csv"))
+
+
+def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
+    """The same from tables in memory; UserError when two runs' conditions differ."""
+    judged = lossless.set_index(tables.NAMES)["verdict"]
+    jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
+    nothing = timings.iloc[:0]
+    rows: list[dict[str, Any]] = []
     for model, dataset in runs.cells(grid):
-        baseline = runs.read(results, model, dataset, grid["baseline"])
-        base_timings = metrics.timings(baseline)
+        base = grid["baseline"]
+        facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
+        cell = []
         for method in grid["methods"]:
-            if method != grid["baseline"]:
-                run = runs.read(results, model, dataset, method)
-                row = speedup.compare(run, metrics.timings(run), baseline, base_timings)
-                rows.append({**row, "verdict": judged[model, dataset, method]})
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.astype({"first_divergence_position": "Int64"})
+            if method != base:
+                names = dict(zip(tables.NAMES, (model, dataset, method), strict=True))
+                speedup.refuse_unlike(facts[method], facts[base])
+                mine, theirs = (jobs.get((model, dataset, name), nothing) for name in (method, base))
+                judgement = {"verdict": judged[model, dataset, method], "baseline": base}
+                again = int(_entry(facts[method]) == _entry(facts[base]))
+                made_on = {"same_as_baseline": again, "machines": speedup.machines(facts[method], facts[base])}
+                cell.append({**names, **speedup.compare(mine, theirs), **judgement, **made_on})
+        floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in cell if row["same_as_baseline"]]
+        rows += [{**row, "noise_floor": max(floors, default=float("nan"))} for row in cell]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})
+
+
+def _entry(facts: dict[str, Any]) -> dict[str, Any]:
+    """A variant's own configuration, but for its name."""
+    return {key: value for key, value in facts["spec"]["method"].items() if key != "name"}
 
 
 def refuse_lossy(table: pd.DataFrame) -> None:

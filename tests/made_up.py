@@ -1,0 +1,58 @@
+"""Made-up results, analysed as the workflow does it, for tests that change something and look who notices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import synthetic
+
+from longspec.stages import lossless, metrics, speedup, summary, symmetry
+
+CELLS = {"m": ["d", "e"]}
+GRID: dict[str, Any] = {"cells": CELLS, "methods": list(synthetic.METHODS), "baseline": "vanilla"}
+
+
+def make(place: Path) -> Path:
+    """Two data sets, five samples, two repeats; the tables made."""
+    synthetic.write(place, CELLS, 5, limit=24, repeats=2)
+    analyse(place)
+    return place
+
+
+def analyse(place: Path, grid: dict[str, Any] = GRID) -> None:
+    """The tables, as the workflow makes them."""
+    for stage in (metrics, lossless, speedup):
+        stage.main(["--grid", json.dumps(grid), "--results", str(place)])
+
+
+def failures(place: Path, grid: dict[str, Any] = GRID) -> pd.DataFrame:
+    """The broken rules of the symmetry audit."""
+    table = symmetry.build(grid, place)
+    return table[table["verdict"] == "fail"]
+
+
+def claims(place: Path, grid: dict[str, Any] = GRID) -> dict[tuple[str, str], dict[str, Any]]:
+    """The judged claims of finished tables, by data set and method."""
+    symmetry.main(["--grid", json.dumps(grid), "--results", str(place)])
+    return {(claim["dataset"], claim["method"]): claim for claim in summary.build(grid, place)["claims"]}
+
+
+def edit_samples(place: Path, method: str, change: Any, dataset: str = "d") -> Path:
+    """Change each row of a job's samples.jsonl; the file."""
+    file = place / "m" / dataset / method / "samples.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        change(row)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def edit_run(place: Path, method: str, change: Any, dataset: str = "d") -> None:
+    """Change a job's run.json."""
+    file = place / "m" / dataset / method / "run.json"
+    facts = json.loads(file.read_text())
+    change(facts)
+    file.write_text(json.dumps(facts))

@@ -1,0 +1,238 @@
+"""Each fault that published evaluations of speculative decoding had, planted in results, and the guard that sees it.
+
+The faults of sampling are planted in the rules themselves by tests/lossless/test_mutants.py and, at the end here,
+looked for by the gate in a run's results.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+
+import made_up
+import pytest
+import test_audit
+import test_mutants
+import tiny_folder
+from made_up import GRID, edit_run, edit_samples, failures
+from test_gate import samples as generated
+from test_gate import spec_for, texts, verdict
+
+from longspec import attention
+from longspec.drafters import causal_lm
+from longspec.errors import UserError
+from longspec.methods import sequential, tree
+from longspec.stages import _target, gate, speedup, symmetry
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return made_up.make(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def results(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "results")
+
+
+def edit_cell(place, name, column, change):
+    """Change one column of a table's rows, as a script that computes it wrongly would."""
+    with (place / name).open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row[column] = change(row)
+    with (place / name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def caught(place, rule, method="wide"):
+    """The rule is broken by this job alone, and nothing is claimed of it after the tables are made again."""
+    found = failures(place)
+    assert (rule, method) in set(zip(found["rule"], found["method"], strict=True))
+    made_up.analyse(place)
+    claim = made_up.claims(place)
+    assert claim["e", "chain"]["audit"] == "pass"
+    hit = claim["d", "chain" if method == "vanilla" else method]
+    assert hit["claim"] is None
+    assert rule in hit["reason"]
+    return hit
+
+
+def test_without_a_fault_there_are_claims(made):
+    assert {claim["kind"] for claim in made_up.claims(made).values()} == {"faster"}
+
+
+def test_the_root_counted_as_accepted_is_caught_by_the_accounting(results):
+    def phantom(row):
+        row["turns"][0]["steps"] = [[d + 1, o + 1, a + 1] for d, o, a in row["turns"][0]["steps"]]
+
+    edit_samples(results, "wide", phantom)
+    caught(results, "tokens are those of the steps")
+
+
+def test_a_phantom_token_in_a_table_is_caught_by_recomputing_it(results):
+    edit_cell(results, "acceptance.csv", "acceptance_length", lambda r: str(float(r["acceptance_length"] or 0) + 1))
+    assert any("acceptance.csv, line 2: acceptance_length" in finding for finding in failures(results)["finding"])
+
+
+def test_tokens_past_the_end_are_caught_by_the_end_rule(results):
+    def longer(row):
+        turn = row["turns"][0]
+        if turn["stop_reason"] == "eos":
+            turn["output_ids"] += [9, 9]
+            turn["steps"] += [[3, 2, 1]]
+            turn["stop_reason"] = "limit"
+
+    edit_samples(results, "wide", longer)
+    assert "goes on for 2 tokens after id 2" in caught(results, "same end of text")["reason"]
+
+
+@pytest.mark.parametrize("limit", [12, 48])
+def test_another_limit_is_refused(results, limit):
+    edit_run(results, "wide", lambda facts: facts["conditions"].update(max_new_tokens=limit))
+    with pytest.raises(UserError, match=f"max_new_tokens is {limit} for wide and 24 for vanilla"):
+        speedup.build(GRID, results)
+    assert "same limits" in set(failures(results)["rule"])
+
+
+def test_a_limit_that_is_only_said_to_be_the_same_is_caught_by_the_end_rule(results):
+    def shorter(row):
+        turn = row["turns"][0]
+        if turn["stop_reason"] == "limit":
+            turn["output_ids"], turn["steps"] = turn["output_ids"][:9], [[3, 2, 1]] * 4
+
+    edit_samples(results, "wide", shorter)
+    assert "ends by the limit after 9 tokens" in caught(results, "same end of text")["reason"]
+
+
+def test_a_warm_up_for_one_method_alone_is_caught(results):
+    edit_run(results, "vanilla", lambda facts: facts.update(warmup_samples=[]))
+    found = failures(results)
+    assert set(found[found["rule"] == "same warm-up"]["method"]) == {"vanilla", "vanilla-again", "chain", "wide"}
+    edit_run(results, "vanilla", lambda facts: facts["conditions"].update(warmup=0))
+    with pytest.raises(UserError, match="warmup is 1 for vanilla-again and 0 for vanilla"):
+        speedup.build(GRID, results)
+
+
+def test_the_prefills_token_counted_for_one_method_is_caught_by_recomputing(results):
+    def counted(row):
+        more = int(row["turns"]) if row["method"] == "wide" else 0
+        return str(int(row["output_tokens"]) + more)
+
+    edit_cell(results, "timings.csv", "output_tokens", counted)
+    assert any("timings.csv" in finding and "output_tokens" in finding for finding in failures(results)["finding"])
+
+
+def test_a_baseline_that_is_always_greedy_is_refused(results):
+    for method in ("vanilla-again", "chain", "wide"):
+        edit_run(results, method, lambda facts: facts["conditions"].update(sampling="temperature 1.0"))
+    with pytest.raises(UserError, match=r"sampling is 'temperature 1\.0' for vanilla-again and 'greedy' for vanilla"):
+        speedup.build(GRID, results)
+    assert "same sampling" in set(failures(results)["rule"])
+
+
+def test_one_sample_has_no_interval_and_no_claim(tmp_path):
+    made_up.synthetic.write(tmp_path, {"m": ["d"]}, 1)
+    grid = {**GRID, "cells": {"m": ["d"]}}
+    made_up.analyse(tmp_path, grid)
+    claim = made_up.claims(tmp_path, grid)["d", "wide"]
+    assert (claim["claim"], claim["kind"]) == (None, "withheld")
+    assert "too few samples" in claim["reason"]
+
+
+def test_another_seed_is_refused(results):
+    edit_run(results, "wide", lambda facts: facts["conditions"].update(seed=1))
+    with pytest.raises(UserError, match="seed is 1 for wide and 0 for vanilla"):
+        speedup.build(GRID, results)
+
+
+def test_an_end_that_comes_at_once_is_no_speedup(results):
+    """An id taken for the end that is not: every text of one method is one token long."""
+
+    def at_once(row):
+        row["turns"][0].update(output_ids=row["turns"][0]["output_ids"][:1], steps=[], stop_reason="eos")
+        row["turns"][0].update(decode_seconds=1e-6)
+
+    edit_samples(results, "wide", at_once)
+    assert symmetry.GATE in set(failures(results)["rule"])  # the gate saw other outputs
+    file = results / "m/d/wide/gate.jsonl"
+    seen = file.read_text().replace('"identical": true', '"identical": false, "turn": 0, "position": 1')
+    file.write_text(seen)  # as it writes them when it sees these
+    made_up.analyse(results)
+    assert set(failures(results)["rule"]) == set()
+    claim = made_up.claims(results)["d", "wide"]
+    assert (claim["claim"], claim["verdict"]) == (None, "not lossless")
+
+
+def test_tokens_counted_by_splitting_the_text_again_are_caught_by_recomputing(results):
+    def recounted(row):
+        return str(int(int(row["output_tokens"]) * 0.9)) if row["method"] == "vanilla" else row["output_tokens"]
+
+    edit_cell(results, "timings.csv", "output_tokens", recounted)
+    found = failures(results)
+    assert any("timings.csv, line 2: output_tokens" in finding for finding in found["finding"])
+
+
+def test_a_mean_of_per_sample_rates_is_caught_by_recomputing(results):
+    edit_cell(results, "speedup.csv", "speedup", lambda row: str(float(row["speedup"]) * 1.03))
+    assert any("speedup.csv, line 2: speedup is" in finding for finding in failures(results)["finding"])
+
+
+def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
+    before = speedup.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
+
+    def failing(row):
+        if row["sample_id"] == "s0":
+            row["turns"][0].update(stop_reason="nonfinite", decode_seconds=1e-9)
+
+    edit_samples(results, "wide", failing)
+    caught(results, "no output cut")
+    after = speedup.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
+    assert after["samples_paired"] == before["samples_paired"] - 2
+    assert after["speedup"] < 3
+
+
+def test_a_fixed_softmax_scale_is_caught_by_the_audit_of_tokens(tmp_path):
+    """Both sides have the fault, so they agree with each other; Hugging Face's model does not agree with them."""
+
+    def fixed(*tensors, **options):
+        return attention.hybrid_attention(*tensors, **{**options, "scaling": 128**-0.5})
+
+    attention.AttentionInterface.register(attention.NAME, fixed)
+    try:
+        place = test_audit.make(tmp_path / "results", tiny_folder.make(tmp_path / "model"), {})
+    finally:
+        attention.AttentionInterface.register(attention.NAME, attention.hybrid_attention)
+    with pytest.raises(SystemExit):
+        test_audit.run(place)
+
+
+SAMPLING = {
+    "probabilities_indexed_by_node_number": tree.Method([3, 2]),
+    "children_taken_by_top_k_but_tested_as_if_sampled": tree.Method([3, 2]),
+    "the_chain_resampled_from_p": sequential.Method(3),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("models")
+    return tiny_folder.make(place / "target"), tiny_folder.make(place / "drafter", seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [None, *SAMPLING])
+def test_a_sampling_fault_is_caught_by_the_gate(folders, name, monkeypatch):
+    spec, prompts = spec_for(folders[0], temperature=1.0, verification="residual"), texts(folders[0])
+    if name:
+        test_mutants.MUTANTS[name][0](monkeypatch)
+    method = SAMPLING.get(name, tree.Method([3, 2]))
+    drawn = []
+    for repeat in range(12):
+        noisy = {**spec, "seed": repeat}
+        drafter = causal_lm.make(_target.load(noisy), model={"path": str(folders[1])}, shared_noise=False)
+        drawn += generated(noisy, prompts, method, drafter, repeat)
+    row = verdict(gate.compare(spec, prompts, drawn, drawn, method.max_nodes), "residual")
+    assert row["verdict"] == ("not lossless" if name else "same distribution")

@@ -1,0 +1,149 @@
+"""What may be said of each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
+
+Contract: a sentence stands only where the output is the model's (lossless.csv), the symmetry audit found nothing in
+the job, its baseline or the tables (audit.csv), and the interval clears both 1 and the noise floor. The floor is the
+interval of the baseline against a variant with the same entry (vanilla against vanilla), taken as a factor both ways;
+where no such variant ran, the sentence says that it was not measured. Pure: tables and facts in, plain data out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from longspec.analysis.tables import NAMES
+
+SCHEMA_VERSION = 1
+"""Version of summary.json (workflow/schemas/summary.schema.json)."""
+DRIFT = 0.05
+"""A run's steps that become this much slower or faster are worth a word, if the interval excludes 1."""
+Row = dict[str, Any]
+
+
+def floor(low: float, high: float) -> float:
+    """The factor within which two equal sides differ, from the interval of their ratio; NaN where there is none."""
+    return max(high, 1 / low) if low > 0 else float("nan")
+
+
+def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Row) -> Row:
+    """One entry of summary.json's `claims`. `row` is one of speedup.csv, `drift` the methods' that drifted."""
+    broken = findings(row, audit)
+    low, high, limit = row["speedup_low"], row["speedup_high"], row["noise_floor"]
+    claim, reason = None, None
+    if row["verdict"] == "not lossless":
+        kind, reason = "withheld", "its output is not the model's (lossless.csv)"
+    elif broken:
+        kind, reason = "withheld", f"the symmetry audit failed: {broken[0]} (audit.csv)"
+    elif math.isnan(low):
+        kind, reason = "withheld", "too few samples with decoded tokens for an interval"
+    elif low <= 1 <= high:
+        kind, reason = "no difference shown", f"no difference shown: the interval {_range(low, high)} includes 1"
+    elif not math.isnan(limit) and (low <= limit if low > 1 else high >= 1 / limit):
+        kind = "no difference shown"
+        reason = f"no difference shown: the interval {_range(low, high)} does not clear the noise floor of {limit:.2f}×"
+    else:
+        kind = "faster" if low > 1 else "slower"
+        claim = sentence(row, drift, conditions)
+    facts = {key: _plain(row[key]) for key in KEPT}
+    return {**facts, "audit": "fail" if broken else "pass", "kind": kind, "claim": claim, "reason": reason}
+
+
+KEPT = (
+    *NAMES,
+    "baseline",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+    "end_to_end_speedup",
+    "end_to_end_speedup_low",
+    "end_to_end_speedup_high",
+    "equal_length_speedup",
+    "prompts_paired",
+    "samples_paired",
+    "identical_outputs",
+    "samples_slower",
+    "noise_floor",
+    "looping_pairs",
+    "looping_differs",
+    "verdict",
+)
+
+
+def findings(row: Row, audit: pd.DataFrame) -> list[str]:
+    """What the audit found in this job, in its baseline, or in a table."""
+    failed = audit[audit["verdict"] == "fail"]
+    here = (failed["model"] == row["model"]) & (failed["dataset"] == row["dataset"])
+    mine = here & failed["method"].isin([row["method"], row["baseline"]])
+    found = failed[mine | failed["method"].isna() | (failed["method"] == "")]
+    return [f"{rule}: {finding}" for rule, finding in zip(found["rule"], found["finding"], strict=True)]
+
+
+def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
+    """The claim."""
+    interval = _range(row["speedup_low"], row["speedup_high"])
+    parts = [
+        f"{row['method']} decodes {row['dataset']} with {row['model']} at {row['speedup']:.2f}× "
+        f"(95% interval {interval}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
+        f"{conditions['sampling']}, {conditions['dtype']}, batch 1, at most {conditions['max_new_tokens']} new tokens, "
+        f"on {conditions['device']} ({conditions['threads']} threads)",
+        f"end to end {row['end_to_end_speedup']:.2f}× "
+        f"({_range(row['end_to_end_speedup_low'], row['end_to_end_speedup_high'])})",
+        outputs(row),
+    ]
+    if row["looping_differs"]:
+        parts.append(
+            f"the {row['looping_pairs']} pairs with looping outputs {row['looping_speedup']:.2f}×, "
+            f"the others {row['other_speedup']:.2f}×"
+        )
+    parts += [
+        f"{name}'s steps took {value:.2f} times as long in the second half of its run" for name, value in drift.items()
+    ]
+    limit = row["noise_floor"]
+    parts.append("noise floor not measured" if math.isnan(limit) else f"noise floor {limit:.2f}×")
+    return "; ".join(parts) + "."
+
+
+def outputs(row: Row) -> str:
+    """What is said of the outputs."""
+    if row["verdict"] == "identical":
+        return "outputs identical"
+    if row["verdict"] == "ties only":
+        return (
+            f"outputs identical up to rounding ties ({row['identical_outputs']} of {row['samples_paired']} identical)"
+        )
+    return str(row["verdict"])
+
+
+def drifted(throughput: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Jobs whose steps changed their price on the way, from throughput.csv."""
+    moved = (throughput["drift"] - 1).abs() > DRIFT
+    sure = (throughput["drift_low"] > 1) | (throughput["drift_high"] < 1)
+    rows = throughput[moved & sure]
+    return {(str(r["model"]), str(r["dataset"]), str(r["method"])): float(r["drift"]) for r in rows.to_dict("records")}
+
+
+def verdict_line(claims: list[Row], audit: pd.DataFrame) -> dict[str, str]:
+    """Three short answers for the top of a report: lossless? audit? noise?"""
+    lossy = [claim for claim in claims if claim["verdict"] == "not lossless"]
+    failed = int((audit["verdict"] == "fail").sum())
+    limits = [claim["noise_floor"] for claim in claims if claim["noise_floor"] is not None]
+    kinds = sorted({claim["verdict"] for claim in claims})
+    widest = f"at most {max(limits):.2f}×" if limits else "not measured"
+    return {
+        "lossless": f"no: {len(lossy)} of {len(claims)} methods" if lossy else ", ".join(kinds) or "nothing to compare",
+        "audit": f"{failed} of {len(audit)} checks failed" if failed else f"all {len(audit)} checks passed",
+        "noise": widest,
+    }
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.2f} to {high:.2f}"
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own: no NaN, no numpy."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

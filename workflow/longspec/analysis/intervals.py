@@ -1,0 +1,69 @@
+"""95% intervals of ratios of sums.
+
+Contract: closed formulas, so the same numbers give the same interval; nothing is drawn. A row is one sample, repeats
+summed: samples vary, a sample's repeats are no further samples.
+
+The logarithm of the ratio is estimated with the jackknife's standard error (each sample left out once; Efron and
+Stein 1981) and Student's t at n' - 1 degrees of freedom, where n' = 1 / sum of squared weights (Kish 1965) and a
+sample's weight is its mean share of the sums: a few long samples carry less evidence than their number says. Coverage
+is 93 to 97% with 12, 30 and 100 heavy-tailed pairs, where a BCa bootstrap's is 85 to 93% (docs/decisions/0007).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+LEVEL = 0.95
+Interval = tuple[float, float]
+NONE: Interval = (float("nan"), float("nan"))
+
+
+def paired(pairs: NDArray[np.float64]) -> Interval:
+    """Interval of (sum a / sum b) / (sum c / sum d); `pairs` [n, 4] has one sample a row. NaN where there is none."""
+    pairs = pairs[pairs.any(axis=1)]
+    if len(pairs) < 2:
+        return NONE
+    sums = pairs.sum(0)
+    rest = sums - pairs
+    if (sums <= 0).any() or (rest <= 0).any():
+        return NONE
+    return _around(_log(sums), _variance(_log(rest)), _samples(pairs / sums) - 1)
+
+
+def apart(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Interval:
+    """Interval of (sum a / sum b) / (sum c / sum d) for samples that are not pairs; `ours` [n, 2], `theirs` [m, 2]."""
+    parts = [part for part in (ours, theirs) if len(part) >= 2]
+    sums = [part.sum(0) for part in parts]
+    rests = [total - part for part, total in zip(parts, sums, strict=True)]
+    if len(parts) < 2 or any((values <= 0).any() for values in (*sums, *rests)):
+        return NONE
+    logs = [float(np.log(total[0] / total[1])) for total in sums]
+    variances = [_variance(np.log(rest[:, 0] / rest[:, 1])) for rest in rests]
+    counts = [_samples(part / total) for part, total in zip(parts, sums, strict=True)]
+    # Welch's degrees of freedom.
+    total = sum(variances)
+    freedom = total**2 / sum(v**2 / max(n - 1, 1) for v, n in zip(variances, counts, strict=True)) if total else 1.0
+    return _around(logs[0] - logs[1], total, freedom)
+
+
+def _log(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the ratio of `sums` [..., 4]."""
+    result: NDArray[np.float64] = np.log(sums[..., 0] / sums[..., 1]) - np.log(sums[..., 2] / sums[..., 3])
+    return result
+
+
+def _variance(left_out: NDArray[np.float64]) -> float:
+    """The jackknife's, from the estimates with each sample left out."""
+    return float((len(left_out) - 1) * left_out.var())
+
+
+def _samples(shares: NDArray[np.float64]) -> float:
+    """How many samples of equal weight carry as much evidence; `shares` [n, k] sums to 1 in each column."""
+    return float(1 / (shares.mean(1) ** 2).sum())
+
+
+def _around(log: NDArray[np.float64] | float, variance: float, freedom: float) -> Interval:
+    half = float(special.stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2)) * variance**0.5
+    return float(np.exp(log - half)), float(np.exp(log + half))

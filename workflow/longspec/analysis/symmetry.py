@@ -1,0 +1,207 @@
+"""The symmetry audit: are two sides of a speedup the same in all but the method, and are the tables what was measured?
+
+Contract: each rule is a question to the files alone, answered by an empty text (it holds) or by a finding that names
+what breaks it. Nothing is asked of the code that made them, so that a fault there cannot hide itself. It does not know
+methods; `unlike` conditions are findings here, where the speedup stage refuses them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any
+
+from longspec.analysis.runs import Run
+from longspec.analysis.speedup import unlike
+from longspec.records import Comparison, Sample, Turn, first_divergence, ids_sha256
+
+COLUMNS = ["model", "dataset", "method", "rule", "verdict", "finding"]
+GROUPS = {
+    "same sampling": ("sampling", "verification", "seed"),
+    "same limits": ("max_new_tokens", "context_tokens"),
+    "same number format, attention and device": ("dtype", "attention", "engine", "device", "threads"),
+}
+"""Which conditions each rule compares; those in no rule belong to `same other conditions`."""
+OWN = ("prompts_sha256", "warmup")
+WHOLE_SHARE = 0.02
+"""By how much the parts of a time may miss the whole, where a whole is recorded."""
+
+
+def job(run: Run, baseline: Run) -> dict[str, str]:
+    """Rule to finding for one job; the baseline is audited beside itself."""
+    facts, base = run.facts, baseline.facts
+    differ = unlike(facts["conditions"], base["conditions"])
+    listed = {key for keys in GROUPS.values() for key in keys} | set(OWN)
+    stops = _stop_ids(run) | _stop_ids(baseline)
+    return {
+        "same prompts": _named(differ, ("prompts_sha256",)) or _prompts(run, baseline),
+        **{rule: _named(differ, keys) for rule, keys in GROUPS.items()},
+        "same other conditions": _named([d for d in differ if d[0] not in listed], None),
+        "same warm-up": _named(differ, ("warmup",)) or _warm_up(facts, base),
+        "same code, so the same clock and counting": _code(facts, base),
+        "same end of text": _first(run, lambda turn: _end(turn, facts["conditions"], stops)),
+        "no output cut": _cut(run),
+        "tokens are those of the steps": _first(run, _tokens),
+        "accepted ≤ offered ≤ drafted": _first(run, _order),
+        "times are whole": _first(run, _times),
+    }
+
+
+def _named(differ: list[tuple[str, Any, Any]], keys: tuple[str, ...] | None) -> str:
+    found = [
+        f"{key}: {ours!r}, the baseline's {theirs!r}" for key, ours, theirs in differ if keys is None or key in keys
+    ]
+    return "; ".join(found)
+
+
+def _first(run: Run, question: Callable[[Turn], str]) -> str:
+    """The first finding among the turns, with its place."""
+    for sample in run.samples:
+        for number, turn in enumerate(sample.turns):
+            if finding := question(turn):
+                return f"sample {sample.sample_id}, repeat {sample.repeat}, turn {number}: {finding}"
+    return ""
+
+
+def _prompts(run: Run, baseline: Run) -> str:
+    """First turns are those of prompts.jsonl; a later one is the baseline's where the answers before it are."""
+    expected = {key: (len(p.prompt_ids), ids_sha256(p.prompt_ids)) for key, p in run.prompts.items()}
+    theirs = {(s.sample_id, s.repeat): s.turns for s in baseline.samples}
+    for sample in run.samples:
+        where = f"sample {sample.sample_id}, repeat {sample.repeat}"
+        others = theirs.get((sample.sample_id, sample.repeat), [])
+        for number, turn in enumerate(sample.turns):
+            asked = (turn.prompt_tokens, turn.prompt_sha256)
+            if number == 0 and asked != expected[sample.sample_id]:
+                return f"{where}: its prompt is not the one in prompts.jsonl"
+            if (
+                number
+                and number < len(others)
+                and asked != (others[number].prompt_tokens, others[number].prompt_sha256)
+            ):
+                return f"{where}, turn {number}: after equal answers its prompt is not the baseline's"
+            if number >= len(others) or turn.output_ids != others[number].output_ids:
+                break
+    return ""
+
+
+def _warm_up(facts: dict[str, Any], base: dict[str, Any]) -> str:
+    ours, theirs = (
+        [(s["prompt_tokens"], s["output_tokens"]) for s in side.get("warmup_samples", [])] for side in (facts, base)
+    )
+    if ours == theirs and len(ours) == facts["conditions"]["warmup"]:
+        return ""
+    return f"(prompt, output) tokens of the warm-up: {ours}, the baseline's {theirs}"
+
+
+def _code(facts: dict[str, Any], base: dict[str, Any]) -> str:
+    """One loop times and counts for all methods; that holds if both runs were made by the same commit and libraries."""
+    keys = ("git_commit", "packages", "python")
+    found = [(key, facts["environment"].get(key), base["environment"].get(key)) for key in keys]
+    differ = [f"{key}: {ours!r}, the baseline's {theirs!r}" for key, ours, theirs in found if ours != theirs]
+    return "; ".join(differ) + ("; generate both again" if differ else "")
+
+
+def _stop_ids(run: Run) -> set[int]:
+    """The ids at which texts ended."""
+    return {t.output_ids[-1] for s in run.samples for t in s.turns if t.stop_reason == "eos" and t.output_ids}
+
+
+def _end(turn: Turn, conditions: dict[str, Any], stops: set[int]) -> str:
+    """A text goes on to a stop id, the limit or the end of the context, and not a token further."""
+    ids, limit, context = turn.output_ids, conditions["max_new_tokens"], conditions["context_tokens"]
+    if turn.failed:
+        return ""
+    if not ids:
+        return "no output"
+    early = next((n for n, token in enumerate(ids[:-1]) if token in stops), None)
+    if early is not None:
+        return f"goes on for {len(ids) - 1 - early} tokens after id {ids[early]}, at which other texts end"
+    if len(ids) > limit:
+        return f"{len(ids)} tokens, where {limit} are the limit"
+    if turn.stop_reason != "eos" and ids[-1] in stops:
+        return f"ends with id {ids[-1]}, at which other texts end, and calls that {turn.stop_reason!r}"
+    if turn.stop_reason == "limit" and len(ids) < limit:
+        return f"ends by the limit after {len(ids)} tokens; the limit is {limit}"
+    if turn.stop_reason == "context" and turn.prompt_tokens + len(ids) - 1 < context:
+        return f"ends by the context at {turn.prompt_tokens + len(ids) - 1} of {context} tokens"
+    return ""
+
+
+def _cut(run: Run) -> str:
+    """Failed samples and turns without an answer leave two sides with different work."""
+    for sample in run.samples:
+        if sample.failed:
+            return f"sample {sample.sample_id}, repeat {sample.repeat}: ended by {sample.turns[-1].stop_reason!r}"
+        missing = len(run.prompts[sample.sample_id].turns) - len(sample.turns)
+        if missing:
+            return f"sample {sample.sample_id}, repeat {sample.repeat}: {missing} turns without an answer"
+    return ""
+
+
+def _tokens(turn: Turn) -> str:
+    """1 + sum of (accepted + 1) over the steps; the last step has no bonus token behind a drafted end."""
+    if turn.failed:
+        return ""
+    counted = 1 + sum(step[2] + 1 for step in turn.steps)
+    ends_drafted = bool(turn.steps) and turn.steps[-1][2] > 0
+    if len(turn.output_ids) == counted or (ends_drafted and len(turn.output_ids) == counted - 1):
+        return ""
+    return f"{len(turn.output_ids)} tokens stored; the steps account for {counted}"
+
+
+def _order(turn: Turn) -> str:
+    for number, (drafted, offered, accepted) in enumerate(turn.steps):
+        if not 0 <= accepted <= offered <= drafted or offered > accepted + 1:
+            return f"step {number}: {drafted} drafted, {offered} offered, {accepted} accepted"
+    return ""
+
+
+def _times(turn: Turn) -> str:
+    """Seconds are numbers, none below zero; steps took time; the parts make the whole where one is recorded."""
+    parts = (turn.prefill_seconds, turn.drafter_prefill_seconds, turn.decode_seconds)
+    if not all(math.isfinite(part) and part >= 0 for part in parts):
+        return f"seconds are {parts}"
+    if turn.steps and not turn.decode_seconds and not turn.failed:
+        return f"{len(turn.steps)} steps in no time"
+    whole = getattr(turn, "total_seconds", None)
+    if whole is not None and abs(sum(parts) - whole) > WHOLE_SHARE * whole:
+        return f"the parts sum to {sum(parts)} s; the whole is {whole} s"
+    return ""
+
+
+def gate(comparisons: list[Comparison], samples: list[Sample], baseline: Run) -> str:
+    """Whether a gate compared these samples with the baseline's, as they stand now."""
+    theirs = {(s.sample_id, s.repeat): s for s in baseline.samples}
+    for found, sample in zip_longest(comparisons, samples):
+        other = sample and theirs.get((sample.sample_id, sample.repeat))
+        if found is None or other is None or (found.sample_id, found.repeat) != (sample.sample_id, sample.repeat):
+            return "its samples are not those of samples.jsonl"
+        said = None if found.identical else (found.turn, found.position)
+        parted = first_divergence(sample, other)
+        # Under the residual rule the gate does not say where outputs part.
+        if said != parted and not (found.quantiles and (said is None) == (parted is None)):
+            return f"sample {sample.sample_id}: parts from the baseline at {said}; samples.jsonl says {parted}"
+    return ""
+
+
+def table(name: str, stored: str, again: str, samples_of: Callable[[dict[str, str]], str]) -> str:
+    """The first difference between a table's text and the text that the raw files give now.
+
+    A row whose `line_sha256` differs was made from another line: then the samples changed, not the table."""
+    if stored == again:
+        return ""
+    rows = [list(csv.DictReader(io.StringIO(text))) for text in (stored, again)]
+    for number, (mine, other) in enumerate(zip_longest(*rows), start=2):
+        if mine == other:
+            continue
+        if mine is None or other is None:
+            return f"{name}, line {number}: one row {'missing' if mine is None else 'too many'}"
+        if mine.get("line_sha256") != other.get("line_sha256") and mine.get("sample_id") == other.get("sample_id"):
+            return f"{samples_of(other)}, sample {other['sample_id']}: is not what {name} was made from"
+        key = next((key for key in {**other, **mine} if mine.get(key) != other.get(key)), None)
+        return f"{name}, line {number}: {key} is {mine.get(key)!r}; the raw files give {other.get(key)!r}"
+    return f"{name}: its text is not what the raw files give"

@@ -1,0 +1,76 @@
+"""Stage `summary`: what may be claimed, as summary.json and as tables for papers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pandas as pd
+
+from longspec.analysis import claims, publish, runs, tables
+from longspec.files import write_whole
+from longspec.locations import SUMMARY_SCHEMA
+from longspec.stages._analysis import arguments
+from longspec.stages._run import run as run_stage
+
+
+def build(grid: runs.Grid, results: Path) -> dict[str, Any]:
+    """summary.json, checked against its schema."""
+    speedups = tables.read(results / "speedup.csv")
+    audit = tables.read(results / "audit.csv")
+    drifted = claims.drifted(tables.read(results / "throughput.csv"))
+    facts = {cell: runs.read_facts(results.joinpath(*cell, grid["baseline"], "run.json")) for cell in runs.cells(grid)}
+    judged = []
+    for row in speedups.to_dict("records"):
+        names = {str(key): value for key, value in row.items()}
+        if names["same_as_baseline"]:
+            continue
+        cell = (names["model"], names["dataset"])
+        drift = {m: drifted[*cell, m] for m in (names["method"], grid["baseline"]) if (*cell, m) in drifted}
+        judged.append(claims.judge(names, audit, drift, facts[cell]["conditions"]))
+    summary = {
+        "schema_version": claims.SCHEMA_VERSION,
+        "baseline": grid["baseline"],
+        "started": min(fact["started"] for fact in facts.values()),
+        "verdict": claims.verdict_line(judged, audit),
+        "noise": noise(speedups),
+        "claims": judged,
+    }
+    jsonschema.validate(summary, json.loads(SUMMARY_SCHEMA.read_text(encoding="utf-8")))
+    return summary
+
+
+def noise(speedups: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each variant that is the baseline over again, and what it measured."""
+    rows = speedups[speedups["same_as_baseline"] == 1]
+    columns = [*tables.NAMES, "speedup", "speedup_low", "speedup_high", "noise_floor"]
+    return [
+        {str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in rows[columns].to_dict("records")
+    ]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, judge, write, print the claims."""
+    parser = arguments(__doc__)
+    parser.add_argument("--tables", type=Path, required=True, help="folder of tables.md and tables.tex")
+    args: Any = parser.parse_args(argv)
+    summary = build(args.grid, args.results)
+    acceptance = tables.read(args.results / "acceptance.csv")
+    args.tables.mkdir(parents=True, exist_ok=True)
+    text = publish.markdown(summary, acceptance)
+    write_whole(
+        {
+            args.results / "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+            args.tables / "tables.md": text,
+            args.tables / "tables.tex": publish.latex(summary, acceptance),
+        }
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    run_stage(main)
