@@ -43,6 +43,7 @@ ARCHITECTURES = {
         "final_logit_softcapping": 20.0,
     },
     "phi3": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "gpt_neox": {"rotary_pct": 0.25},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 8},
 }

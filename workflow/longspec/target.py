@@ -7,6 +7,7 @@ its public interfaces. The same class serves as a drafter. It does not know meth
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class CausalLM:
         self._parents: list[int] = []
         self._slots: list[int] = []
         """Where in the tail each node's keys lie."""
+        self._rows: list[int] = []
+        """Which row of the last forward each of its nodes was."""
+        self._watched: list[int] = []
+        self._seen: dict[int, torch.Tensor] = {}
+        self._keep = 0
+        self._head: torch.Tensor | None = None
         self.engine = engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
@@ -160,6 +167,7 @@ class CausalLM:
         Returns the logits [n, vocab], or of the last `keep` nodes alone.
         """
         assert self._cache is not None, "reset() comes first"
+        self._keep = keep
         first = len(self._parents)
         order = None
         if self.numerics == "invariant" and first == 0 and not is_chain(parents):
@@ -168,6 +176,7 @@ class CausalLM:
             ids = [ids[node] for node in order]
             parents = [slots[parents[node]] if parents[node] >= 0 else -1 for node in order]
         self._slots += range(first, first + len(ids)) if order is None else slots
+        self._rows = list(range(len(ids))) if order is None else slots
         self._parents += parents
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
@@ -188,6 +197,63 @@ class CausalLM:
         assert self._cache is not None
         self._cache.commit([self._slots[node] for node in path])
         self._parents, self._slots = [], []
+
+    def watch(self, layers: list[int]) -> None:
+        """Keep the features of these decoder layers from now on. Who does not ask pays nothing."""
+        for layer in sorted(set(layers) - set(self._watched)):
+            self.model.get_decoder().layers[layer].register_forward_hook(self._keeper(layer))
+        self._watched = sorted({*layers, *self._watched})
+
+    def _keeper(self, layer: int) -> Any:
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            states = output[0] if isinstance(output, tuple) else output
+            # A copy of the last row, or a whole prompt's features would be held until the next forward.
+            self._seen[layer] = states[0, -self._keep :].clone() if self._keep else states[0]
+
+        return keep
+
+    def features(self, layers: list[int], node: int) -> torch.Tensor:
+        """What the watched `layers` put out for a node of the last `extend`, or (-1) the last token of the last
+        `append`: [len(layers), hidden]."""
+        row = -1 if node < 0 else self._rows[node]
+        return torch.stack([self._seen[layer][row] for layer in layers])
+
+    def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last layer's keys (after rotation) and values of the committed text: views [kv_heads, length, head_dim]."""
+        assert self._cache is not None, "reset() comes first"
+        layer = self._cache.stack[-1]
+        assert layer.keys is not None and layer.values is not None
+        return layer.keys[0, :, : layer.committed], layer.values[0, :, : layer.committed]
+
+    @torch.inference_mode()
+    def rotary(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin [positions, rotated] of the last layer's rotary embedding. UserError when it has none."""
+        decoder = self.model.get_decoder()
+        embedding = getattr(decoder, "rotary_emb", None)
+        if embedding is None:
+            raise UserError(f"{self.config.model_type}: has no rotary embedding; expected a model with one")
+        types = getattr(self.config, "layer_types", None)
+        by_type = "layer_type" in inspect.signature(embedding.forward).parameters and types
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        cos, sin = embedding(like, torch.arange(positions, device=self.device)[None], *([types[-1]] if by_type else []))
+        return cos[0], sin[0]
+
+    @torch.inference_mode()
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """The model's input embeddings [n, hidden] of ids [n]."""
+        embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
+        return embedded
+
+    @torch.inference_mode()
+    def head_rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """The output head's weights [n, hidden] of ids [n], as written, whatever the engine made of them."""
+        if self._head is None:
+            head = self.model.get_output_embeddings()
+            tied = getattr(self.config, "tie_word_embeddings", False)
+            packed = None if tied else getattr(head, "packed", None)
+            source = self.model.get_input_embeddings() if tied else head
+            self._head = source.weight if packed is None else packed.to_dense()
+        return self._head[ids]
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""
