@@ -30,6 +30,7 @@ wildcard_constraints:
     model="[^/]+",
     dataset="[^/]+",
     method="[^/]+",
+    drafter="[^/]+",
 
 
 def summarise(plan):

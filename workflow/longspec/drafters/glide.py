@@ -130,6 +130,7 @@ class GlideDrafter:
     def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
         """One pass for all `nodes`, which all see the same verified keys of the target."""
         if nodes == [0]:
+            self.ring.length = min(self.ring.length, len(self._text) - 1)  # asked again: the root is read again
             h = self._read(self._text[self.ring.length :])[:, -1:]
         else:
             h = self.target.embed(torch.tensor([[tree.tokens[node] for node in nodes]], device=self.target.device))

@@ -9,8 +9,10 @@ measured. An answer that turns into a loop is cut there. It does not know drafte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from longspec.errors import UserError
+from longspec.target import CausalLM
 from longspec.training.questions import OPEN
 
 NAME = "longspec_slots"
@@ -153,7 +157,7 @@ class Answering:
     """A batch of slots over one target."""
 
     def __init__(
-        self, target: Any, tokenizer: Any, layers: list[int], slots: int, answer_tokens: int, capacity: int, seed: int
+        self, target: CausalLM, tokenizer: Any, layers: list[int], slots: int, answer_tokens: int, capacity: int, seed: int
     ) -> None:
         """`target`: a CausalLM, whose model is used with another attention from here on; `layers`: whose features are kept."""
         self.target, self.tokenizer = target, tokenizer
@@ -268,7 +272,7 @@ class Answering:
         asking = [number for number, slot in enumerate(self.slots) if slot and slot.asking and not slot.forced]
         if not asking:
             return {}
-        values, ids = logits[asking].float().softmax(-1).topk(256)
+        values, ids = logits[asking].float().softmax(-1).topk(min(256, logits.shape[-1]))
         values[values.cumsum(-1) - values >= TOP_P] = 0
         picked = torch.multinomial(values, 1, generator=self.generator)
         return dict(zip(asking, ids.gather(1, picked)[:, 0].tolist(), strict=True))
@@ -322,3 +326,46 @@ class Answering:
             keys=rows(last.keys),
             values=rows(last.values),
         )
+
+
+def of_texts(target: CausalLM, tokenizer: Any, layers: list[int], file: Path, longest: int) -> Iterator[Answer]:
+    """The same for texts as they are, in pieces of `longest` tokens: the first token of each is its question."""
+    target.watch(layers)
+    for text in texts(file):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for start in range(0, len(ids) - 1, longest):
+            piece = ids[start : start + longest + 1]
+            if len(piece) > 2:
+                yield _run_text(target, layers, piece)
+
+
+def texts(file: Path) -> Iterator[str]:
+    """The field `text` of each row. UserError names the line that has none."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); expected JSON Lines with a text") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            yield str(json.loads(line)["text"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{file}, line {number}: has no text; expected an object with the field text") from None
+
+
+@torch.inference_mode()
+def _run_text(target: CausalLM, layers: list[int], ids: list[int]) -> Answer:
+    n = len(ids) - 1
+    target.reset(n)
+    logits = target.extend(ids[:-1], list(range(-1, n - 1)))
+    target.commit(list(range(n)))
+    best = logits.topk(TOP)
+    keys, values = (states.transpose(0, 1).clone() for states in target.last_layer())
+    return Answer(
+        ids=torch.tensor(ids, dtype=torch.int32),
+        prompt=1,
+        top_ids=best.indices.int(),
+        top_log_p=(best.values.float() - logits.float().logsumexp(-1, keepdim=True)).half(),
+        features=torch.stack([target.features(layers, node) for node in range(n)]),
+        keys=keys,
+        values=values,
+    )
