@@ -175,10 +175,16 @@ def run_both(folder, seeds, place, **changed):
         return list(csv.DictReader(stream))
 
 
-def test_the_stages_train_a_drafter_that_is_better_at_the_end(folder, seeds, tmp_path):
-    rows = run_both(folder, seeds, tmp_path / "d", train_tokens=3000)
+@pytest.mark.slow
+def test_a_repeated_document_is_learnt_by_heart(folder, seeds, tmp_path):
+    """Positive control: what the target says after each of its tokens, held-out copies included."""
+    file = tmp_path / "texts.jsonl"
+    text = json.dumps({"text": "the quick brown fox jumps over the lazy dog."})
+    file.write_text(f"{text}\n" * 60)
+    given = {"questions": None, "texts": str(file), "answer_tokens": 64, "epochs": 40, "draft_vocabulary": None}
+    rows = run_both(folder, seeds, tmp_path / "d", **given)
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
-    assert float(rows[-1]["agreement_lag_1"]) > 0.5
+    assert float(rows[-1]["agreement_lag_1"]) > 0.95
     assert json.loads((tmp_path / "d" / "config.json").read_text())["tokens"] == int(float(rows[-1]["tokens"]))
 
 

@@ -68,14 +68,14 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def hits(self, sequences: list[Sequence], lag: int, move: Callable[[Batch], Batch]) -> list[torch.Tensor]:
-        """For each sequence, at which of its queries the best draft with this lag is the text's next token."""
+        """For each sequence, at which of its queries the best draft with this lag is the target's own best token."""
         found = []
         for start in range(0, len(sequences), 8):
             part = sequences[start : start + 8]
             batch = move(collate(part, [torch.full((s.queries,), lag) for s in part]))
             best = self.draft_ids[self.logits(batch).argmax(-1)].cpu()
             for sequence, drafted in zip(part, best.split([s.queries for s in part]), strict=True):
-                found.append(drafted == sequence.ids[sequence.prompt + 1 :])
+                found.append(drafted == sequence.top_ids[sequence.prompt :, 0])
         return found
 
 
