@@ -22,8 +22,9 @@ class Ring:
     ) -> None:
         """A token sees itself and the `window` tokens before it."""
         self.window, self.size, self.nodes = window, window + 1, nodes
-        self.keys = torch.zeros(1, kv_heads, nodes + self.size, head_dim, dtype=dtype, device=device)
-        self.values = torch.zeros_like(self.keys)
+        # As attention's first product reads them, like the target's: see kv_cache.py.
+        self.keys = torch.zeros(1, kv_heads, head_dim, nodes + self.size, dtype=dtype, device=device).transpose(2, 3)
+        self.values = torch.zeros(1, kv_heads, nodes + self.size, head_dim, dtype=dtype, device=device)
         self.reset()
 
     def reset(self) -> None:

@@ -54,7 +54,7 @@ class Head:
         self._main[0].weight = nn.Parameter(rows, requires_grad=False)
         self._main.to(target.device)
         if target.engine == "packed":
-            engine.pack(self._main)
+            engine.pack(self._main, lambda: None)
         self._own = rows.new_zeros(2 * OWN_IDS, rows.shape[1])
         self._ids = torch.cat([draft_ids, draft_ids.new_zeros(2 * OWN_IDS)])
         self._base, self._seen = len(draft_ids), set[int]()
@@ -106,7 +106,7 @@ class GlideDrafter:
         self.layers = feature_layers or []
         target.watch(self.layers)
         if target.engine == "packed":
-            engine.pack(self.model)
+            engine.pack(self.model, lambda: None)
         sizes = model.sizes
         self.ring = Ring(sizes.kv_heads, sizes.head_dim, window, target.dtype, target.device)
         self.head = Head(target, None if draft_ids is None else draft_ids.to(target.device))
