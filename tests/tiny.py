@@ -64,7 +64,7 @@ def ours(architecture: str, seed: int = 0, engine: str = "auto", numerics: str =
 
 
 def glide(target: CausalLM, hybrid: bool, seed: int = 3) -> GlideDrafter:
-    """A drafter of random weights for a tiny target: a window that texts outgrow, half of the ids and the text's own."""
+    """A drafter of random weights: a window that texts outgrow, half of the ids and the text's own."""
     torch.manual_seed(seed)
     layers = [0, 2] if hybrid else []
     model = Glide(Sizes.of(target.config), bias=not hybrid, norm=hybrid, feature_layers=len(layers))

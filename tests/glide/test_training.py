@@ -13,14 +13,15 @@ import pytest
 import torch
 from tiny_folder import make
 
+from longspec import model_files
 from longspec.decoding import Limits, generate
 from longspec.errors import UserError
+from longspec.glide_model import rotate
 from longspec.methods import vanilla
-from longspec import model_files
 from longspec.stages import answer, train
 from longspec.target import CausalLM
 from longspec.training import answers, questions, shards
-from longspec.glide_model import rotate
+from longspec.training import texts as plain_texts
 from longspec.training.batches import collate
 
 SEEDS = """
@@ -227,9 +228,9 @@ def test_texts_as_they_are(folder, tmp_path):
     assert rows
     file.write_text('{"text": "a"}\n{"txt": "b"}\n')
     with pytest.raises(UserError, match="line 2"):
-        list(answers.texts(file))
+        list(plain_texts.read(file))
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_the_start(folder, seeds, tmp_path):
-    with pytest.raises(UserError, match="train_tokens.*more; expected at most"):
+    with pytest.raises(UserError, match=r"train_tokens.*more; expected at most"):
         run_both(folder, seeds, tmp_path, train_tokens=10**15)

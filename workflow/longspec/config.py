@@ -134,7 +134,9 @@ def answers_spec(config: Config, drafter: str) -> dict[str, Any]:
 def trained_spec(config: Config, drafter: str) -> dict[str, Any]:
     """All that decides a trained drafter beside its answers."""
     entry = config["drafters"][drafter]
-    keys = [key for key in entry if key not in ("model", "questions", "texts", "train_tokens", "answer_tokens", "slots")]
+    keys = [
+        key for key in entry if key not in ("model", "questions", "texts", "train_tokens", "answer_tokens", "slots")
+    ]
     machine = {key: config[key] for key in ("device", "threads")}
     return {**{key: entry[key] for key in keys}, "model": model_spec(config, entry["model"]), **machine}
 

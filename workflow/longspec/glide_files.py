@@ -26,7 +26,10 @@ from longspec.errors import UserError, first_line
 from longspec.glide_model import Glide, Sizes
 from longspec.target import CausalLM
 
-JOINED = {"self_attn.kv_proj": ("self_attn.k_proj", "self_attn.v_proj"), "mlp.gate_up_proj": ("mlp.gate_proj", "mlp.up_proj")}
+JOINED = {
+    "self_attn.kv_proj": ("self_attn.k_proj", "self_attn.v_proj"),
+    "mlp.gate_up_proj": ("mlp.gate_proj", "mlp.up_proj"),
+}
 """Layers that run as one and are stored as two."""
 UNUSED = {f"cross_attn.{part}_proj.{kind}" for part in "kv" for kind in ("weight", "bias")}
 FACTS = {"feature_layers", "draft_ids", "target_probe"}
@@ -85,7 +88,7 @@ def write(folder: Path, checkpoint: Checkpoint, target_embedding: torch.Tensor, 
 
 def stored(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A layer's state under the published names."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         layer, _, kind = name.rpartition(".")
         if layer in JOINED:
@@ -115,16 +118,17 @@ def _check(folder: Path, found: dict[str, torch.Tensor], expected: dict[str, tor
             raise UserError(f"{folder}: {what} {', '.join(names[:3])}{more}; expected a GLIDE drafter's tensors")
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
-            raise UserError(
-                f"{folder}: {name} is {list(found[name].shape)}; expected {list(tensor.shape)}: another target's drafter?"
-            )
+            shape = list(found[name].shape)
+            raise UserError(f"{folder}: {name} is {shape}; expected {list(tensor.shape)}: another target's drafter?")
 
 
 def _check_target(folder: Path, facts: dict[str, torch.Tensor], target: CausalLM) -> None:
     ids, probe = facts.get("draft_ids"), facts.get("target_probe")
     layers = target.config.num_hidden_layers
     if "feature_layers" in facts and int(facts["feature_layers"].max()) >= layers:
-        raise UserError(f"{folder}: reads layer {int(facts['feature_layers'].max())}; expected one of the target's {layers}")
+        raise UserError(
+            f"{folder}: reads layer {int(facts['feature_layers'].max())}; expected one of the target's {layers}"
+        )
     if ids is not None and int(ids.max()) >= target.vocab_size:
         raise UserError(f"{folder}: drafts id {int(ids.max())}; expected less than the target's {target.vocab_size}")
     if probe is None:

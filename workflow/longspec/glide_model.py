@@ -7,7 +7,7 @@ One decoder layer of the target's sizes (LongSpec, arXiv 2502.17421; GLIDE with 
     h = h + self_attn(input_layernorm(h))                       its keys and values are made of input_layernorm(embed)
     h = h + cross_attn(post_self_attention_layernorm(h))        keys and values: the target's last layer's
     h = h + mlp(post_cross_attention_layernorm(h))              SwiGLU
-    logits = lm_head(norm(h))                                   the target's own head; published checkpoints have no norm
+    logits = lm_head(norm(h))                                   the target's own head; published ones have no norm
 
 `features` are those of some layers at the last verified position, `lag` positions before the token whose successor
 is drafted (as in EAGLE-3, arXiv 2503.01840). The self-attention's keys depend on the token and its position alone,

@@ -114,7 +114,9 @@ class Plan:
         if "drafter" in entry:
             used.append(("drafters", entry["drafter"]))
         own_models = {
-            option: self._drafter_model(entry[option]) for option in config.own_models(entry) if entry[option] is not None
+            option: self._drafter_model(entry[option])
+            for option in config.own_models(entry)
+            if entry[option] is not None
         }
         return canonical(
             {

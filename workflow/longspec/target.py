@@ -53,7 +53,7 @@ class CausalLM:
         self._watched: list[int] = []
         self._seen: dict[int, torch.Tensor] = {}
         self._keep = 0
-        self._head: torch.Tensor | None = None
+        self._head: Any = None
         self.engine = engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
@@ -219,7 +219,7 @@ class CausalLM:
         return torch.stack([self._seen[layer][row] for layer in layers])
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last layer's keys (after rotation) and values of the committed text: views [kv_heads, length, head_dim]."""
+        """The last layer's keys (rotated) and values of the committed text: views [kv_heads, length, head_dim]."""
         assert self._cache is not None, "reset() comes first"
         layer = self._cache.stack[-1]
         assert layer.keys is not None and layer.values is not None
@@ -253,7 +253,8 @@ class CausalLM:
             packed = None if tied else getattr(head, "packed", None)
             source = self.model.get_input_embeddings() if tied else head
             self._head = source.weight if packed is None else packed.to_dense()
-        return self._head[ids]
+        rows: torch.Tensor = self._head[ids]
+        return rows
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""

@@ -40,7 +40,7 @@ OWN_IDS = 1024
 
 
 class Head:
-    """The target's output head for the draft vocabulary and for the text's own ids; for all ids without a vocabulary."""
+    """The target's output head for the draft vocabulary and the text's own ids; without a vocabulary, for all."""
 
     def __init__(self, target: CausalLM, draft_ids: torch.Tensor | None) -> None:
         self.target = target
@@ -166,7 +166,7 @@ class GlideDrafter:
     def _fuse(self, node: int) -> None:
         """What a hybrid adds at each depth below the text's last token: [LAGS, hidden]."""
         if self.model.fusion is not None:
-            self._fused = self.model.fusion(self.target.features(self.layers, node)) + self.model.lag_embedding
+            self._fused = self.model.fusion(self.target.features(self.layers, node)[None]) + self.model.lag_embedding
 
     def _rotary_at(self, positions: list[int] | range) -> tuple[torch.Tensor, torch.Tensor]:
         cos, sin = self._rotary

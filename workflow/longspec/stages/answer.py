@@ -20,8 +20,8 @@ from longspec import prompting
 from longspec.errors import UserError
 from longspec.stages import _target
 from longspec.stages._run import run
-from longspec.training import questions, shards
-from longspec.training.answers import QUESTION_TOKENS, Answer, Answering, of_texts
+from longspec.training import questions, shards, texts
+from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 
 ASKED_TOKENS = 128
 """Room for a question's own tokens, its chat template included."""
@@ -50,7 +50,7 @@ def produced(spec: dict[str, Any], seed: int) -> Iterator[Answer]:
     tokenizer = prompting.tokenizer(spec["model"])
     layers = feature_layers(target.config.num_hidden_layers)
     if spec["texts"]:
-        yield from of_texts(target, tokenizer, layers, Path(spec["texts"]), spec["answer_tokens"])
+        yield from texts.run(target, tokenizer, layers, Path(spec["texts"]), spec["answer_tokens"])
     if spec["questions"]:
         capacity = ASKED_TOKENS + 2 * QUESTION_TOKENS + spec["answer_tokens"]
         answering = Answering(target, tokenizer, layers, spec["slots"], spec["answer_tokens"], capacity, seed)

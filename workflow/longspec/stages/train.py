@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from longspec import glide_files, machine, model_files
 from longspec.errors import UserError
 from longspec.glide_files import Checkpoint
@@ -48,7 +49,7 @@ def read(listed: Path) -> tuple[list[Sequence], list[Sequence]]:
 
 
 def draft_ids(sequences: list[Sequence], vocab_size: int, wanted: int | None) -> torch.Tensor:
-    """The most frequent ids of the answers, ascending; among the unseen the lowest, which byte-pair merges made first."""
+    """The most frequent ids of the answers, ascending; of those unseen the lowest, which merges made first."""
     if wanted is None or wanted >= vocab_size:
         return torch.arange(vocab_size)
     counts = torch.zeros(vocab_size)
@@ -129,7 +130,11 @@ def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> No
     objective.train()
     fit.run(spec["report_steps"], report)
     if first:
-        facts = {"model_type": "longspec_glide", "tokens": fit.tokens, "made_of": {**spec, "version": json.loads(version)}}
+        facts = {
+            "model_type": "longspec_glide",
+            "tokens": fit.tokens,
+            "made_of": {**spec, "version": json.loads(version)},
+        }
         full = len(objective.draft_ids) == target.vocab_size
         checkpoint = Checkpoint(objective.model, layers, None if full else objective.draft_ids.cpu())
         probe = target.model.get_input_embeddings().weight

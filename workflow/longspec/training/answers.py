@@ -2,121 +2,28 @@
 
 Contract: every finished answer comes with its token ids and, for each position that the target ran, the best ids of
 its next-token distribution, the features of some layers, and the last layer's keys and values (after rotation): they
-are kept as they fall out of decoding, at no cost. Slots decode side by side; a slot that is done takes the next question.
+are kept as they fall out of decoding, at no cost. Slots decode side by side; one that is done takes the next question.
 Questions that were left open are continued by sampling (temperature 1, top-p); answers are greedy, as they are
 measured. An answer that turns into a loop is cut there. It does not know drafters or files.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
-from transformers.cache_utils import Cache, CacheLayerMixin
 
-from longspec.errors import UserError
 from longspec.target import CausalLM
+from longspec.training import slots
 from longspec.training.questions import OPEN
 
-NAME = "longspec_slots"
 TOP = 16
 """Ids of each next-token distribution that are kept: they hold 0.97 of SmolLM2's probability and more."""
 TOP_P = 0.95
 QUESTION_TOKENS = 64
 LONGEST_PERIOD = 32
-
-
-class SlotLayer(CacheLayerMixin):
-    """Keys and values of all slots, each [slots, kv_heads, capacity, head_dim]; every slot has a length of its own."""
-
-    is_sliding = False
-
-    def __init__(self, view: SlotCache) -> None:
-        super().__init__()
-        self.view = view
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        def storage(states: torch.Tensor) -> torch.Tensor:
-            return states.new_zeros(self.view.slots, states.shape[1], self.view.capacity, states.shape[3])
-
-        self.keys, self.values = storage(key_states), storage(value_states)
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        n = key_states.shape[2]
-        if self.view.filling is not None:
-            self.keys[self.view.filling, :, :n] = key_states
-            self.values[self.view.filling, :, :n] = value_states
-            return key_states, value_states
-        rows, at = self.view.rows, self.view.lengths
-        self.keys[rows, :, at] = key_states[:, :, 0]
-        self.values[rows, :, at] = value_states[:, :, 0]
-        longest = self.view.longest
-        return self.keys[:, :, :longest], self.values[:, :, :longest]
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return self.view.capacity
-
-    def get_max_cache_shape(self) -> int:
-        return self.view.capacity
-
-    def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
-        return int(query_length), 0
-
-
-class SlotCache(Cache):
-    """What all layers share: the slots' lengths, and which of them are being filled with prompts."""
-
-    def __init__(self, layers: int, slots: int, capacity: int, device: torch.device) -> None:
-        self.slots, self.capacity = slots, capacity
-        self.rows = torch.arange(slots, device=device)
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
-        self.longest = 1
-        self.filling: torch.Tensor | None = None
-        super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
-
-
-def slot_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None = None,
-    scaling: float | None = None,
-    hidden: torch.Tensor | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface. query [slots, heads, n, d]; n > 1 is a batch of prompts.
-
-    `hidden` [slots, 1, 1, keys] is added to the scores when every slot decodes one token.
-    """
-    slots, heads, n, d = query.shape
-    kv_heads = key.shape[1]
-    if hidden is None:
-        mixed = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=heads > kv_heads
-        )
-        return mixed.transpose(1, 2), None
-    rows = query.reshape(slots, kv_heads, heads // kv_heads, d)
-    mixed = scaled_dot_product_attention(rows, key, value, attn_mask=hidden, scale=scaling)
-    return mixed.reshape(slots, 1, heads, d), None
-
-
-AttentionInterface.register(NAME, slot_attention)
 
 
 @dataclass
@@ -157,20 +64,28 @@ class Answering:
     """A batch of slots over one target."""
 
     def __init__(
-        self, target: CausalLM, tokenizer: Any, layers: list[int], slots: int, answer_tokens: int, capacity: int, seed: int
+        self,
+        target: CausalLM,
+        tokenizer: Any,
+        layers: list[int],
+        count: int,
+        answer_tokens: int,
+        capacity: int,
+        seed: int,
     ) -> None:
-        """`target`: a CausalLM, whose model is used with another attention from here on; `layers`: whose features are kept."""
+        """`target`: its model is used with another attention from here on; `layers`: whose features are kept;
+        `count`: how many questions side by side."""
         self.target, self.tokenizer = target, tokenizer
         self.model = target.model
-        self.model.set_attn_implementation(NAME)
-        self.answer_tokens, self.capacity, self.count = answer_tokens, capacity, slots
+        self.model.set_attn_implementation(slots.NAME)
+        self.answer_tokens, self.capacity, self.count = answer_tokens, capacity, count
         device, hidden = target.device, target.config.hidden_size
-        self.cache = SlotCache(target.config.num_hidden_layers, slots, capacity, device)
+        self.cache = slots.SlotCache(target.config.num_hidden_layers, count, capacity, device)
         self.generator = torch.Generator(device=device).manual_seed(seed)
-        self.features = torch.zeros(slots, capacity, len(layers), hidden, dtype=target.dtype, device=device)
-        self.top_ids = torch.zeros(slots, capacity, TOP, dtype=torch.int32, device=device)
-        self.top_log_p = torch.zeros(slots, capacity, TOP, dtype=torch.float16, device=device)
-        self.slots: list[Slot | None] = [None] * slots
+        self.features = torch.zeros(count, capacity, len(layers), hidden, dtype=target.dtype, device=device)
+        self.top_ids = torch.zeros(count, capacity, TOP, dtype=torch.int32, device=device)
+        self.top_log_p = torch.zeros(count, capacity, TOP, dtype=torch.float16, device=device)
+        self.slots: list[Slot | None] = [None] * count
         self.dropped = 0
         self._seen: dict[int, torch.Tensor] = {}
         decoder = self.model.get_decoder()
@@ -326,46 +241,3 @@ class Answering:
             keys=rows(last.keys),
             values=rows(last.values),
         )
-
-
-def of_texts(target: CausalLM, tokenizer: Any, layers: list[int], file: Path, longest: int) -> Iterator[Answer]:
-    """The same for texts as they are, in pieces of `longest` tokens: the first token of each is its question."""
-    target.watch(layers)
-    for text in texts(file):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        for start in range(0, len(ids) - 1, longest):
-            piece = ids[start : start + longest + 1]
-            if len(piece) > 2:
-                yield _run_text(target, layers, piece)
-
-
-def texts(file: Path) -> Iterator[str]:
-    """The field `text` of each row. UserError names the line that has none."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); expected JSON Lines with a text") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            yield str(json.loads(line)["text"])
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{file}, line {number}: has no text; expected an object with the field text") from None
-
-
-@torch.inference_mode()
-def _run_text(target: CausalLM, layers: list[int], ids: list[int]) -> Answer:
-    n = len(ids) - 1
-    target.reset(n)
-    logits = target.extend(ids[:-1], list(range(-1, n - 1)))
-    target.commit(list(range(n)))
-    best = logits.topk(TOP)
-    keys, values = (states.transpose(0, 1).clone() for states in target.last_layer())
-    return Answer(
-        ids=torch.tensor(ids, dtype=torch.int32),
-        prompt=1,
-        top_ids=best.indices.int(),
-        top_log_p=(best.values.float() - logits.float().logsumexp(-1, keepdim=True)).half(),
-        features=torch.stack([target.features(layers, node) for node in range(n)]),
-        keys=keys,
-        values=values,
-    )

@@ -28,7 +28,8 @@ class Batch:
     """b sequences, padded to l positions and to q queries of each, of which `real` [b, q] are some.
 
     `ids` [b, l] (-1 is padding) at `positions` [b, l]; `at` [b, q]: the queries' indices; `lags` [b, q];
-    `features` [b, q, layers, hidden]; `keys`, `values` [b, kv_heads, l, d]; `top_ids`, `top_p` [b, q, TOP] of the next token.
+    `features` [b, q, layers, hidden]; `keys`, `values` [b, kv_heads, l, d]; `top_ids`, `top_p` [b, q, TOP]: of the
+    next token.
     """
 
     ids: torch.Tensor
@@ -72,7 +73,9 @@ def collate(
         at=pad(ats, batch_first=True),
         real=pad([torch.ones(len(at), dtype=torch.bool) for at in ats], batch_first=True),
         lags=pad(lags, True, 1),
-        features=pad([s.features[at - lag - s.features_from] for s, at, lag in zip(sequences, ats, lags, strict=True)], True),
+        features=pad(
+            [s.features[at - lag - s.features_from] for s, at, lag in zip(sequences, ats, lags, strict=True)], True
+        ),
         keys=keys,
         values=pad([s.values for s in sequences], batch_first=True).transpose(1, 2),
         top_ids=pad([s.top_ids[at].long() for s, at in zip(sequences, ats, strict=True)], True),

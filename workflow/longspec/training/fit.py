@@ -25,7 +25,7 @@ BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.1, 1.0
 
 
 def rate(step: int, steps: int) -> float:
-    """The learning rate's share at a step: warm-up, constant, linear fall. More steps later go on from the constant part."""
+    """The learning rate's share at a step: warm-up, constant, linear fall."""
     return min(1.0, (step + 1) / WARMUP_STEPS, (steps - step) / max(1.0, FALL * steps))
 
 

@@ -24,7 +24,13 @@ class Objective(nn.Module):
     """A drafter with what it borrows from the target."""
 
     def __init__(
-        self, model: Glide, embedding: nn.Module, head: torch.Tensor, draft_ids: torch.Tensor, rotary: Rotary, window: int
+        self,
+        model: Glide,
+        embedding: nn.Module,
+        head: torch.Tensor,
+        draft_ids: torch.Tensor,
+        rotary: Rotary,
+        window: int,
     ) -> None:
         """`head` [vocab, hidden]; `draft_ids` [n]: the rows that are drafted; `rotary(positions)`: cos and sin."""
         super().__init__()
@@ -79,7 +85,9 @@ class Objective(nn.Module):
         return found
 
 
-def agreement(objective: Objective, sequences: list[Sequence], move: Callable[[Batch], Batch]) -> tuple[list[float], float]:
+def agreement(
+    objective: Objective, sequences: list[Sequence], move: Callable[[Batch], Batch]
+) -> tuple[list[float], float]:
     """Share of next tokens that are drafted right at each lag, and tokens per step of greedy chains of WIDTH drafts.
 
     The chains are exact but for rounding: with drafts accepted so far, the drafter has seen the text itself.

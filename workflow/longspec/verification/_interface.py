@@ -56,7 +56,7 @@ class Rule(Protocol):
     ) -> list[Candidates]:
         """At most `width` children for each of `nodes` from a drafter's `logits` [len(nodes), vocab or less].
 
-        `ids` [columns]: the tokens that the columns stand for, each once; without, they are the first of the vocabulary.
+        `ids` [columns]: the tokens that the columns stand for, each once; without, the first of the vocabulary.
         `informed`: the drafter may use the noise that the target's choice will use, if the rule has such."""
         ...
 
