@@ -156,7 +156,7 @@ def specs(folder, seeds, **changed):
     machine = {"device": "cpu", "threads": 1}
     answers_spec = {
         "questions": str(seeds), "texts": None, "train_tokens": 1500, "answer_tokens": 24, "slots": 8, "seed": 0,
-        "model": model, "dtype": "float32", "engine": "auto", **machine,
+        "model": model, "dtype": "float32", "engine": "auto", "numerics": "fast", **machine,
     }  # fmt: skip
     trained = {
         "name": "d", "kind": "hybrid", "epochs": 3, "batch_tokens": 64, "learning_rate": 0.01, "shifted": 0.2,

@@ -127,7 +127,7 @@ def answers_spec(config: Config, drafter: str) -> dict[str, Any]:
     """All that decides what a drafter is trained on, but for the content of files."""
     entry = config["drafters"][drafter]
     keys = ("questions", "texts", "train_tokens", "answer_tokens", "slots", "seed")
-    machine = {key: config[key] for key in ("dtype", "device", "engine", "threads")}
+    machine = {key: config[key] for key in ("dtype", "device", "engine", "threads")} | {"numerics": "fast"}
     return {**{key: entry[key] for key in keys}, "model": model_spec(config, entry["model"]), **machine}
 
 

@@ -248,13 +248,13 @@ class CausalLM:
     def head_rows(self, ids: torch.Tensor) -> torch.Tensor:
         """The output head's weights [n, hidden] of ids [n], as written, whatever the engine made of them."""
         if self._head is None:
-            head = self.model.get_output_embeddings()
+            output = self.model.get_output_embeddings()
             tied = getattr(self.config, "tie_word_embeddings", False)
-            packed = None if tied else getattr(head, "packed", None)
-            source = self.model.get_input_embeddings() if tied else head
+            packed = None if tied else getattr(output, "packed", None)
+            source = self.model.get_input_embeddings() if tied else output
             self._head = source.weight if packed is None else packed.to_dense()
-        rows: torch.Tensor = self._head[ids]
-        return rows
+        head: torch.Tensor = self._head
+        return head[ids]
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""
