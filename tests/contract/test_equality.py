@@ -44,7 +44,6 @@ def drafters(architecture, engine="auto"):
         "ngram": NGramDrafter(3, 1),
         "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine), VOCAB),
         "the target itself": CausalLMDrafter(ours(architecture, engine=engine), VOCAB),
-        "glide": glide(target, hybrid=False),
         "hybrid": glide(target, hybrid=True),
     }, target
 

@@ -1,4 +1,4 @@
-"""Training as a part of the workflow: it runs before what needs it, and again only when data, target or settings change."""
+"""Training as a part of the workflow: before what needs it, and again only when data, target or settings change."""
 
 from __future__ import annotations
 

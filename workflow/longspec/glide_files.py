@@ -83,6 +83,7 @@ def write(folder: Path, checkpoint: Checkpoint, target_embedding: torch.Tensor, 
         tensors["feature_layers"] = torch.tensor(checkpoint.feature_layers, dtype=torch.int32)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors gives it to its maker alone
     (folder / "config.json").write_text(config, encoding="utf-8")
 
 
