@@ -14,6 +14,7 @@ from tiny import CONTEXT, VOCAB, ours
 from longspec import glide_files
 from longspec.drafters.glide import GlideDrafter
 from longspec.glide_model import Glide, Sizes
+from longspec.lending import Lending
 from longspec.sampling import GREEDY
 from longspec.token_tree import TokenTree
 from longspec.verification import keyed
@@ -33,6 +34,7 @@ class Paper:
     """h = embed; + self-attention in a window; + cross-attention to the target's last layer; + SwiGLU; head."""
 
     def __init__(self, target, tensors, window):
+        self.lending = Lending(target)
         self.target, self.w, self.window = target, {k: v.double() for k, v in tensors.items()}, window
         self.sizes = Sizes.of(target.config)
 
@@ -45,7 +47,7 @@ class Paper:
 
     def rope(self, x, position):
         """x [heads, d]: pairs (i, i + r/2) turned by position * theta^(-2i/r)."""
-        cos, sin = (table[position].double() for table in self.target.rotary(position + 1))
+        cos, sin = (table[position].double() for table in self.lending.rotary(position + 1))
         r = len(cos)
         out = x.clone()
         for i in range(r // 2):
@@ -70,7 +72,7 @@ class Paper:
         return self.rope(key, position), value
 
     def embed(self, token):
-        return self.target.embed(torch.tensor([token]))[0].double()
+        return self.lending.embed(torch.tensor([token]))[0].double()
 
     def logits(self, text, verified, features=None):
         """After the last token of `text`, with the target's keys and values of `verified` first positions."""
@@ -94,7 +96,7 @@ class Paper:
         h = h + self.project(gate * torch.sigmoid(gate) * up, "mlp.down_proj")
         if "norm.weight" in self.w:
             h = self.norm(h, "norm.weight")
-        return self.target.head_rows(torch.arange(VOCAB)).double() @ h
+        return self.lending.head_rows(torch.arange(VOCAB)).double() @ h
 
 
 class Recorder(keyed.Rule):

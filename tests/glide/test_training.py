@@ -17,6 +17,7 @@ from longspec import model_files
 from longspec.decoding import Limits, generate
 from longspec.errors import UserError
 from longspec.glide_model import rotate
+from longspec.lending import Lending
 from longspec.methods import vanilla
 from longspec.stages import answer, train
 from longspec.target import CausalLM
@@ -136,7 +137,7 @@ def test_a_batch_shows_each_query_what_drafting_at_its_lag_sees(tmp_path, answer
 
 def test_moving_a_sequence_along_changes_no_distance_but_those_to_the_anchors(folder, tmp_path, answered):
     target = load(folder)
-    cos, sin = (table.clone() for table in target.rotary(250))
+    cos, sin = (table.clone() for table in Lending(target).rotary(250))
     shards.write(tmp_path / "0.safetensors", answered)
     (sequence, *_) = shards.read(tmp_path / "0.safetensors")
     lags = [torch.ones(sequence.queries, dtype=torch.long)]

@@ -16,7 +16,7 @@ FLOORS = {
     "token_tree": 1, "sampling": 1, "noise": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
     "topology": 1, "prediction": 1, "glide_model": 1, "ring": 1,
     "tree_attention": 1, "tree_kernel": 1, "static_cache": 1, "cuda_graphs": 1,
-    "target": 2, "verification": 2, "glide_files": 2,
+    "target": 2, "verification": 2, "glide_files": 2, "lending": 2,
     "drafters": 3, "methods": 3,
     "decoding": 4, "tuning": 4, "training": 4,
     "stages": 5,

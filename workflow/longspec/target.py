@@ -7,7 +7,6 @@ its public interfaces. The same class serves as a drafter. It does not know meth
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,6 @@ class CausalLM:
         self._watched: list[int] = []
         self._seen: dict[int, torch.Tensor] = {}
         self._keep = 0
-        self._head: Any = None
         self.engine = engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
@@ -200,6 +198,9 @@ class CausalLM:
 
     def watch(self, layers: list[int]) -> None:
         """Keep the features of these decoder layers from now on. Who does not ask pays nothing."""
+        if layers and self._steps is not None:
+            self._steps, self._cache, self.engine = None, None, "eager"
+            self.engine_note = "the drafter reads features, which replayed graphs do not give"
         for layer in sorted(set(layers) - set(self._watched)):
             self.model.get_decoder().layers[layer].register_forward_hook(self._keeper(layer))
         self._watched = sorted({*layers, *self._watched})
@@ -224,37 +225,6 @@ class CausalLM:
         layer = self._cache.stack[-1]
         assert layer.keys is not None and layer.values is not None
         return layer.keys[0, :, : layer.committed], layer.values[0, :, : layer.committed]
-
-    @torch.inference_mode()
-    def rotary(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin [positions, rotated] of the last layer's rotary embedding. UserError when it has none."""
-        decoder = self.model.get_decoder()
-        embedding = getattr(decoder, "rotary_emb", None)
-        if embedding is None:
-            raise UserError(f"{self.config.model_type}: has no rotary embedding; expected a model with one")
-        types = getattr(self.config, "layer_types", None)
-        by_type = "layer_type" in inspect.signature(embedding.forward).parameters and types
-        like = torch.empty(0, dtype=self.dtype, device=self.device)
-        cos, sin = embedding(like, torch.arange(positions, device=self.device)[None], *([types[-1]] if by_type else []))
-        return cos[0], sin[0]
-
-    @torch.inference_mode()
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """The model's input embeddings [n, hidden] of ids [n]."""
-        embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
-        return embedded
-
-    @torch.inference_mode()
-    def head_rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """The output head's weights [n, hidden] of ids [n], as written, whatever the engine made of them."""
-        if self._head is None:
-            output = self.model.get_output_embeddings()
-            tied = getattr(self.config, "tie_word_embeddings", False)
-            packed = None if tied else getattr(output, "packed", None)
-            source = self.model.get_input_embeddings() if tied else output
-            self._head = source.weight if packed is None else packed.to_dense()
-        head: torch.Tensor = self._head
-        return head[ids]
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""

@@ -16,6 +16,7 @@ from torch import nn
 from longspec import engine, glide_files
 from longspec.errors import UserError
 from longspec.glide_model import LAGS, Glide
+from longspec.lending import Lending
 from longspec.ring import Ring
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
@@ -42,14 +43,14 @@ OWN_IDS = 1024
 class Head:
     """The target's output head for the draft vocabulary and the text's own ids; without a vocabulary, for all."""
 
-    def __init__(self, target: CausalLM, draft_ids: torch.Tensor | None) -> None:
-        self.target = target
+    def __init__(self, target: CausalLM, lending: Lending, draft_ids: torch.Tensor | None) -> None:
+        self._lending = lending
         self.ids: torch.Tensor | None = None
         self._full: Any = target.model.get_output_embeddings()
         if draft_ids is None:
             return
         self._known = frozenset(draft_ids.tolist())
-        rows = target.head_rows(draft_ids)
+        rows = lending.head_rows(draft_ids)
         self._main = nn.Sequential(nn.Linear(rows.shape[1], rows.shape[0], bias=False, dtype=rows.dtype))
         self._main[0].weight = nn.Parameter(rows, requires_grad=False)
         self._main.to(target.device)
@@ -75,7 +76,7 @@ class Head:
         end = first + len(new)
         if new:
             ids = torch.tensor(new, device=self._ids.device)
-            self._own[first:end] = self.target.head_rows(ids)
+            self._own[first:end] = self._lending.head_rows(ids)
             self._ids[self._base + first : self._base + end] = ids
             self._seen.update(new)
         self.ids = self._ids[: self._base + end]
@@ -109,16 +110,17 @@ class GlideDrafter:
             engine.pack(self.model, lambda: None)
         sizes = model.sizes
         self.ring = Ring(sizes.kv_heads, sizes.head_dim, window, target.dtype, target.device)
-        self.head = Head(target, None if draft_ids is None else draft_ids.to(target.device))
+        self.lending = Lending(target)
+        self.head = Head(target, self.lending, None if draft_ids is None else draft_ids.to(target.device))
         self._text: list[int] = []
-        self._rotary: tuple[torch.Tensor, torch.Tensor] = target.rotary(1)
+        self._rotary: tuple[torch.Tensor, torch.Tensor] = self.lending.rotary(1)
         self._fused: torch.Tensor | None = None
 
     @torch.inference_mode()
     def prefill(self, ids: list[int], capacity: int) -> None:
         """The window's keys of all but the last token; a hybrid takes the features of the prompt's last token."""
         if len(self._rotary[0]) < capacity + 1:
-            self._rotary = self.target.rotary(capacity + 1)
+            self._rotary = self.lending.rotary(capacity + 1)
         self._text = list(ids)
         self.ring.reset()
         self.ring.length = max(0, len(ids) - 1 - self.ring.size)
@@ -133,7 +135,7 @@ class GlideDrafter:
             self.ring.length = min(self.ring.length, len(self._text) - 1)  # asked again: the root is read again
             h = self._read(self._text[self.ring.length :])[:, -1:]
         else:
-            h = self.target.embed(torch.tensor([[tree.tokens[node] for node in nodes]], device=self.target.device))
+            h = self.lending.embed(torch.tensor([[tree.tokens[node] for node in nodes]], device=self.target.device))
         depths = [tree.depths[node] for node in nodes]
         rotary = self._rotary_at([len(self._text) - 1 + depth for depth in depths])
         if nodes != [0]:
@@ -156,7 +158,7 @@ class GlideDrafter:
 
     def _read(self, ids: list[int]) -> torch.Tensor:
         """Put the text's next tokens into the ring; returns their embeddings [1, n, hidden]."""
-        embedded = self.target.embed(torch.tensor([ids], dtype=torch.long, device=self.target.device))
+        embedded = self.lending.embed(torch.tensor([ids], dtype=torch.long, device=self.target.device))
         if ids:
             first = self.ring.length
             rotary = self._rotary_at(range(first, first + len(ids)))

@@ -21,6 +21,7 @@ import torch
 from longspec import glide_files, machine, model_files
 from longspec.errors import UserError
 from longspec.glide_files import Checkpoint
+from longspec.lending import Lending
 from longspec.stages._run import run
 from longspec.stages.answer import feature_layers
 from longspec.target import CausalLM
@@ -71,13 +72,14 @@ def prepared(spec: dict[str, Any], target: CausalLM, sequences: list[Sequence]) 
         ids = ids if started.draft_ids is None else started.draft_ids.long()
     else:
         model = begin.untrained(target, len(layers), norm=True)
+    lending = Lending(target)
     longest = max(len(sequence.ids) for sequence in sequences)
     far = max(longest + 1, min(FARTHEST, (target.context_tokens or FARTHEST) - 1))
     # Plain tensors: what inference mode made cannot be trained through.
-    cos, sin = (table.clone().to(target.device) for table in target.rotary(far + 1))
+    cos, sin = (table.clone().to(target.device) for table in lending.rotary(far + 1))
     every = torch.arange(target.vocab_size, device=target.device)
     embedding = target.model.get_input_embeddings()
-    head = target.head_rows(every).clone()
+    head = lending.head_rows(every).clone()
     rotary = lambda positions: (cos[positions], sin[positions])  # noqa: E731
     objective = Objective(model, embedding, head, ids, rotary, spec["window"]).to(target.device)
     return objective, layers, far
