@@ -58,10 +58,11 @@ class TableTarget:
 
 
 class TableDrafter:
-    """A drafter with a distribution of its own; `informed` as in the rule's `draft`."""
+    """A drafter with a distribution of its own; `informed` and `ids` as in the rule's `draft`."""
 
-    def __init__(self, table: Table, informed: bool = True) -> None:
+    def __init__(self, table: Table, informed: bool = True, ids: list[int] | None = None) -> None:
         self.table, self.informed = table, informed
+        self.ids = None if ids is None else torch.tensor(ids)
 
     def prefill(self, ids: list[int], capacity: int) -> None:
         self.text = list(ids)
@@ -69,7 +70,9 @@ class TableDrafter:
     def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
         texts = [self.text + [tree.tokens[step] for step in tree.path(node)[1:]] for node in nodes]
         logits = torch.stack([self.table.logits(text) for text in texts])
-        return rule.draft(logits, tree, nodes, width, self.informed)
+        if self.ids is not None:
+            logits = logits[:, self.ids]
+        return rule.draft(logits, tree, nodes, width, self.informed, self.ids)
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
         self.text += emitted

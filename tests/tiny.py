@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from longspec.drafters.glide import GlideDrafter
+from longspec.glide_model import Glide, Sizes
 from longspec.target import CausalLM
 
 VOCAB = 24
@@ -43,6 +45,7 @@ ARCHITECTURES = {
         "final_logit_softcapping": 20.0,
     },
     "phi3": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "gpt_neox": {"rotary_pct": 0.25},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 8},
 }
@@ -58,3 +61,13 @@ def hf_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Mo
 def ours(architecture: str, seed: int = 0, engine: str = "auto", numerics: str = "auto", **changes: object) -> CausalLM:
     """The same model behind our loop."""
     return CausalLM(hf_model(architecture, seed, **changes), engine=engine, numerics=numerics)
+
+
+def glide(target: CausalLM, hybrid: bool, seed: int = 3) -> GlideDrafter:
+    """A drafter of random weights: a window that texts outgrow, half of the ids and the text's own."""
+    torch.manual_seed(seed)
+    layers = [0, 2] if hybrid else []
+    model = Glide(Sizes.of(target.config), bias=not hybrid, norm=hybrid, feature_layers=len(layers))
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    return GlideDrafter(target, model, 8, torch.arange(0, target.vocab_size, 2), layers)

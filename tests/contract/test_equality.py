@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from tiny import ARCHITECTURES, CONTEXT, VOCAB, hf_model, ours
+from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, hf_model, ours
 
 from longspec import attention, engine
 from longspec.decoding import Limits, generate
@@ -44,6 +44,7 @@ def drafters(architecture, engine="auto"):
         "ngram": NGramDrafter(3, 1),
         "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine), VOCAB),
         "the target itself": CausalLMDrafter(ours(architecture, engine=engine), VOCAB),
+        "hybrid": glide(target, hybrid=True),
     }, target
 
 

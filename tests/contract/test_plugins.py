@@ -12,10 +12,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 from tiny import CONTEXT, VOCAB, ours
 
 from longspec import plugins
 from longspec.decoding import Limits, generate
+from longspec.locations import SCHEMA
 from longspec.methods import sequential, vanilla
 
 EVERY = [(kind, name) for kind in plugins.KINDS for name in plugins.names(kind)]
@@ -25,6 +27,8 @@ INTERFACE = {
     "sources": {"fingerprint", "read"},
 }
 """What a file of each kind defines at module level, beside OPTIONS."""
+
+DEFINITIONS = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 
 every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=lambda value: str(value))
 
@@ -55,7 +59,7 @@ def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
 def test_each_default_is_valid(kind: str, name: str) -> None:
     for option, schema in plugins.options(kind, name).items():
         if "default" in schema:
-            jsonschema.validate(schema["default"], schema)
+            jsonschema.validate(schema["default"], {"$defs": DEFINITIONS, **schema})
         assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, option
 
 

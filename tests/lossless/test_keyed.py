@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import CPU, Shape, Table, TableDrafter, TableTarget
-from tiny import ARCHITECTURES, CONTEXT, VOCAB, ours
+from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, ours
 
 from longspec import noise
 from longspec.decoding import Limits, generate
@@ -44,6 +44,7 @@ def assert_all_methods_give_vanillas_ids(architecture: str = "llama", warps: lis
         "ngram": NGramDrafter(3, 1),
         "another model": CausalLMDrafter(ours(architecture, seed=1), VOCAB),
         "the target itself": CausalLMDrafter(ours(architecture), VOCAB),
+        "hybrid": glide(target, hybrid=True),
         "uninformed": CausalLMDrafter(ours(architecture), VOCAB, shared_noise=False),
     }
     accepted = rejected = 0

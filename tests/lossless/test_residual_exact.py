@@ -57,6 +57,7 @@ DRAFTERS = {
     "sharp": (TARGET, lambda: TableDrafter(Table(3, seed=3, spread=6))),
     "partly disjoint": (TARGET, lambda: TableDrafter(Cut(3, seed=4, banned={1}))),
     "disjoint": (disjoint_target(), lambda: TableDrafter(Cut(3, seed=5, banned={0, 1}))),
+    "a few ids, in an order of its own": (TARGET, lambda: TableDrafter(Table(3, seed=2), ids=[2, 0])),
     "points": (TARGET, Points),
 }
 

@@ -54,6 +54,13 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
             _one_of(dataset, config["datasets"], f"models.{name}.datasets")
         if "datasets" in entry:
             entry["datasets"] = sorted(entry["datasets"])  # its order means nothing, so it must change nothing
+    for name, entry in config["drafters"].items():
+        _complete(entry, _schema()["$defs"]["trained"], f"drafters.{name}")
+        _one_of(entry["model"], config["models"], f"drafters.{name}.model")
+        if not entry["questions"] and not entry["texts"]:
+            raise UserError(f"drafters.{name}.questions: none, and no texts; expected one of them to train on")
+        if entry["answers"] is not None:
+            _one_of(entry["answers"], config["drafters"], f"drafters.{name}.answers")
     for key in ("results", "reports"):
         _inside(config[key], key)
     named = config["prompt_templates"]
@@ -84,8 +91,9 @@ def grid(config: Config) -> dict[str, Any]:
 
 
 def model_spec(config: Config, model: str) -> dict[str, Any]:
-    """What identifies a model and its limits; not which data sets it runs on, nor where."""
-    entry = {key: value for key, value in config["models"][model].items() if key not in ("datasets", "resources")}
+    """What identifies a model and its limits; not which data sets it runs on, nor where, nor what drafts for it."""
+    beside = ("datasets", "resources", "drafter")
+    entry = {key: value for key, value in config["models"][model].items() if key not in beside}
     return {"name": model, **entry}
 
 
@@ -99,9 +107,41 @@ def generate_spec(config: Config, model: str, dataset: str, method: str) -> dict
     return {
         "model": model_spec(config, model),
         "dataset": {"name": dataset, "max_new_tokens": config["datasets"][dataset]["max_new_tokens"]},
-        "method": {"name": method, **config["methods"][method]},
+        "method": {"name": method, **method_entry(config, model, method)},
         **{key: config[key] for key in RUN_KEYS},
     }
+
+
+def method_entry(config: Config, model: str, method: str) -> dict[str, Any]:
+    """A variant as one model runs it: where it may name a drafter model and does not, the model's own is put in."""
+    entry = dict(config["methods"][method])
+    for option in own_models(entry):
+        entry[option] = entry[option] or config["models"][model].get("drafter")
+    return entry
+
+
+def own_models(entry: dict[str, Any]) -> list[str]:
+    """The options of a variant that hold a model."""
+    named = [("methods", entry["method"]), *([("drafters", entry["drafter"])] if "drafter" in entry else [])]
+    return [option for kind, name in named for option in plugins.models(kind, name)]
+
+
+def answers_spec(config: Config, drafter: str) -> dict[str, Any]:
+    """All that decides what a drafter is trained on, but for the content of files."""
+    entry = config["drafters"][drafter]
+    keys = ("questions", "texts", "train_tokens", "answer_tokens", "slots", "seed")
+    machine = {key: config[key] for key in ("dtype", "device", "engine", "threads")} | {"numerics": "fast"}
+    return {**{key: entry[key] for key in keys}, "model": model_spec(config, entry["model"]), **machine}
+
+
+def trained_spec(config: Config, drafter: str) -> dict[str, Any]:
+    """All that decides a trained drafter beside its answers."""
+    entry = config["drafters"][drafter]
+    keys = [
+        key for key in entry if key not in ("model", "questions", "texts", "train_tokens", "answer_tokens", "slots")
+    ]
+    machine = {key: config[key] for key in ("device", "threads")}
+    return {**{key: entry[key] for key in keys}, "model": model_spec(config, entry["model"]), **machine}
 
 
 @functools.cache

@@ -32,6 +32,8 @@ PLANNED_FILES = (
     "chat_template.jinja",
 )
 """What, beside the weights, decides a local model's ids."""
+SMALL = 64 * 2**20
+"""Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -81,7 +83,9 @@ def _files_fingerprint(model: dict[str, Any]) -> str:
             digest.update(name.encode() + (place / name).read_bytes())
     for weights in sorted(place.glob("*.safetensors")):
         status = weights.stat()
-        digest.update(f"{weights.name} {status.st_size} {status.st_mtime_ns}".encode())
+        small = status.st_size <= SMALL
+        known = _content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
+        digest.update(f"{weights.name} {known}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -15,8 +15,6 @@ from typing import Any
 from longspec import code_version, config, model_files, plugins
 from longspec.locations import REPORT_FILES, SUMMARY_SCHEMA
 
-MODEL = "#/$defs/model"
-"""The schema of an option whose value is a model, as under `models:`."""
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 
 
@@ -53,7 +51,8 @@ class Plan:
         deleted one again while the files made from it exist."""
         made = [*self.tables(), self.lossless, self.speedup, *self.choices(), self.symmetry, *self.summary()]
         prompts = [*self.prompts(), *self.prompts("prompts_tuning.jsonl"), *self.vocabularies()]
-        return [*prompts, *self.runs(), *self.gates(), *made, *self.pages()]
+        drafters = [file for name in self.config["drafters"] for file in self.drafter_files(name)]
+        return [*prompts, *drafters, *self.runs(), *self.gates(), *made, *self.pages()]
 
     def summary(self) -> list[str]:
         """What may be claimed: for programs and for papers."""
@@ -131,15 +130,14 @@ class Plan:
 
     def _generate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
-        entry = self.config["methods"][method]
+        entry = config.method_entry(self.config, model, method)
         used = [("methods", entry["method"])]
         if "drafter" in entry:
             used.append(("drafters", entry["drafter"]))
         own_models = {
-            option: _model(canonical(entry[option]))
-            for kind, name in used
-            for option, described in plugins.options(kind, name).items()
-            if described.get("$ref") == MODEL and option in entry
+            option: self._drafter_model(entry[option])
+            for option in config.own_models(entry)
+            if entry[option] is not None
         }
         return canonical(
             {
@@ -153,6 +151,59 @@ class Plan:
                 **({"own_models": own_models} if own_models else {}),
             }
         )
+
+    def _drafter_model(self, entry: dict[str, Any]) -> str:
+        """What identifies the drafter model of a variant: how it is trained, if this workflow does that."""
+        trained = self._trained(entry)
+        return _model(canonical(entry)) if trained is None else self.train_version(trained)
+
+    def _trained(self, entry: dict[str, Any] | None) -> str | None:
+        """The drafter that the workflow trains into the folder that a variant's entry names."""
+        path = (entry or {}).get("path")
+        return next((name for name in self.config["drafters"] if path == self.drafter_folder(name)), None)
+
+    def drafter_folder(self, drafter: str) -> str:
+        """Where a trained drafter ends up; a variant's `weights: {path: ...}` or a model's `drafter:` names it."""
+        return f"{self.results}/drafters/{drafter}"
+
+    def drafter_files(self, drafter: str) -> list[str]:
+        """What training makes: the answers' list and the checkpoint with its log."""
+        files = ("model.safetensors", "config.json", "training.csv")
+        return [self.answers_file(drafter), *(f"{self.drafter_folder(drafter)}/{file}" for file in files)]
+
+    def answers_file(self, drafter: str) -> str:
+        """The list of what a drafter is trained on."""
+        return f"{self.drafter_folder(self.config['drafters'][drafter]['answers'] or drafter)}/answers.json"
+
+    def trained_weights(self, model: str, method: str) -> list[str]:
+        """The checkpoints of this workflow that a job needs."""
+        entry = config.method_entry(self.config, model, method)
+        trained = [self._trained(entry[option]) for option in config.own_models(entry)]
+        return [f"{self.drafter_folder(name)}/model.safetensors" for name in trained if name]
+
+    def answers_spec(self, drafter: str) -> str:
+        """For answer: --spec."""
+        return canonical(config.answers_spec(self.config, drafter))
+
+    def trained_spec(self, drafter: str) -> str:
+        """For train: --spec."""
+        return canonical(config.trained_spec(self.config, drafter))
+
+    def answers_version(self, drafter: str) -> str:
+        """Code of the stage, content of the questions and texts, the target."""
+        entry = self.config["drafters"][drafter]
+        files = tuple(entry[key] for key in ("questions", "texts") if entry[key])
+        model = _model(canonical(self.config["models"][entry["model"]]))
+        return canonical({"code": _code("stages.answer"), "files": [_content(f) for f in files], "model": model})
+
+    def train_version(self, drafter: str) -> str:
+        """Code of training, the answers' version, what training starts from."""
+        start = self.config["drafters"][drafter].get("start")
+        started = {"start": self._drafter_model(start)} if start else {}
+        source = self.config["drafters"][drafter]["answers"] or drafter
+        answers = [self.answers_version(source), self.answers_spec(source)]
+        versions = {"answers": answers, "spec": self.trained_spec(drafter), **started}
+        return canonical({"code": _code("stages.train"), **versions})
 
     def gate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""

@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
+MODEL = "#/$defs/model"
+"""The schema of an option whose value is a model."""
 KINDS = ("methods", "drafters", "sources")
 """With options of their own; `verification` holds plug-ins without any."""
 
@@ -40,6 +42,16 @@ def literal(kind: str, name: str, variable: str) -> Any:
 def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
     """Option name to JSON schema, from the file's OPTIONS literal."""
     return dict(literal(kind, name, "OPTIONS"))
+
+
+def models(kind: str, name: str) -> list[str]:
+    """Options whose value is a model, as under `models:`, or may be one."""
+    described = options(kind, name).items()
+    return [option for option, schema in described if {"$ref": MODEL} in (*schema.get("anyOf", ()), _reference(schema))]
+
+
+def _reference(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: schema[key] for key in ("$ref",) if key in schema}
 
 
 def drafts(method: str) -> bool:

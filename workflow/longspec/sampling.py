@@ -83,14 +83,18 @@ class Text:
         if self._seen is not None:
             self._seen[emitted] = True
 
-    def scores(self, logits: torch.Tensor, tree: TokenTree, nodes: list[int]) -> torch.Tensor:
+    def scores(
+        self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Warped scores [n, vocab] of what may follow each of `nodes`, of which `logits` [n, vocab] speak.
 
-        At temperature 0 the scores are the logits themselves, penalised.
+        At temperature 0 the scores are the logits themselves, penalised. `ids` [vocab]: what the columns stand for,
+        where that is not the vocabulary in its order.
         """
         if self._seen is not None:
-            seen = self._seen[: logits.shape[-1]].repeat(len(nodes), 1)
+            seen = self._seen.repeat(len(nodes), 1)
             for row, node in enumerate(nodes):
                 seen[row, [tree.tokens[step] for step in tree.path(node)]] = True
+            seen = seen[:, : logits.shape[-1]] if ids is None else seen[:, ids]
             logits = penalise(logits.float(), seen, self.settings.repetition_penalty)
         return warp(logits, self.settings) if self.settings.temperature > 0 else logits

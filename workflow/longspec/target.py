@@ -47,6 +47,11 @@ class CausalLM:
         self._parents: list[int] = []
         self._slots: list[int] = []
         """Where in the tail each node's keys lie."""
+        self._rows: list[int] = []
+        """Which row of the last forward each of its nodes was."""
+        self._watched: list[int] = []
+        self._seen: dict[int, torch.Tensor] = {}
+        self._keep = 0
         self.engine = engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
@@ -167,6 +172,7 @@ class CausalLM:
         Returns the logits [n, vocab], or of the last `keep` nodes alone.
         """
         assert self._cache is not None, "reset() comes first"
+        self._keep = keep
         first = len(self._parents)
         order = None
         if self.numerics == "invariant" and first == 0 and not is_chain(parents):
@@ -175,6 +181,7 @@ class CausalLM:
             ids = [ids[node] for node in order]
             parents = [slots[parents[node]] if parents[node] >= 0 else -1 for node in order]
         self._slots += range(first, first + len(ids)) if order is None else slots
+        self._rows = list(range(len(ids))) if order is None else slots
         self._parents += parents
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
@@ -195,6 +202,36 @@ class CausalLM:
         assert self._cache is not None
         self._cache.commit([self._slots[node] for node in path])
         self._parents, self._slots = [], []
+
+    def watch(self, layers: list[int]) -> None:
+        """Keep the features of these decoder layers from now on. Who does not ask pays nothing."""
+        if layers and self._steps is not None:
+            self._steps, self._cache, self.engine = None, None, "eager"
+            self.engine_note = "the drafter reads features, which replayed graphs do not give"
+        for layer in sorted(set(layers) - set(self._watched)):
+            self.model.get_decoder().layers[layer].register_forward_hook(self._keeper(layer))
+        self._watched = sorted({*layers, *self._watched})
+
+    def _keeper(self, layer: int) -> Any:
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            states = output[0] if isinstance(output, tuple) else output
+            # A copy of the last row, or a whole prompt's features would be held until the next forward.
+            self._seen[layer] = states[0, -self._keep :].clone() if self._keep else states[0]
+
+        return keep
+
+    def features(self, layers: list[int], node: int) -> torch.Tensor:
+        """What the watched `layers` put out for a node of the last `extend`, or (-1) the last token of the last
+        `append`: [len(layers), hidden]."""
+        row = -1 if node < 0 else self._rows[node]
+        return torch.stack([self._seen[layer][row] for layer in layers])
+
+    def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last layer's keys (rotated) and values of the committed text: views [kv_heads, length, head_dim]."""
+        assert self._cache is not None, "reset() comes first"
+        layer = self._cache.stack[-1]
+        assert layer.keys is not None and layer.values is not None
+        return layer.keys[0, :, : layer.committed], layer.values[0, :, : layer.committed]
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""

@@ -36,6 +36,7 @@ wildcard_constraints:
     model="[^/]+",
     dataset="[^/]+",
     method="[^/]+",
+    drafter="[^/]+",
 
 
 def begin(plan):

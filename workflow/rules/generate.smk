@@ -1,4 +1,4 @@
-# in:  prompts
+# in:  prompts, and the drafters that are trained here
 # out: what one method did on them: raw samples, and the run's spec, conditions and machine
 #
 # A timed job has the machine to itself: it claims every core that snakemake may use, and one GPU.
@@ -8,6 +8,7 @@ rule generate:
     input:
         prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
         tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
+        weights=lambda wildcards: plan.trained_weights(wildcards.model, wildcards.method),
     output:
         samples=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/samples.jsonl",
         run=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/run.json",

@@ -46,10 +46,17 @@ class Rule(Protocol):
         ...
 
     def draft(
-        self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], width: int, informed: bool = True
+        self,
+        logits: torch.Tensor,
+        tree: TokenTree,
+        nodes: list[int],
+        width: int,
+        informed: bool = True,
+        ids: torch.Tensor | None = None,
     ) -> list[Candidates]:
         """At most `width` children for each of `nodes` from a drafter's `logits` [len(nodes), vocab or less].
 
+        `ids` [columns]: the tokens that the columns stand for, each once; without, the first of the vocabulary.
         `informed`: the drafter may use the noise that the target's choice will use, if the rule has such."""
         ...
 

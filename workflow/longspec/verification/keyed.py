@@ -35,14 +35,21 @@ class Rule:
         return [width] * len(scores)
 
     def draft(
-        self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], width: int, informed: bool = True
+        self,
+        logits: torch.Tensor,
+        tree: TokenTree,
+        nodes: list[int],
+        width: int,
+        informed: bool = True,
+        ids: torch.Tensor | None = None,
     ) -> list[Candidates]:
         """The ids with the best chance: of being the target's choice under its noise if `informed`, else by q."""
-        scores = self._text.scores(logits, tree, nodes).float()
+        scores = self._text.scores(logits, tree, nodes, ids).float()
         if informed:
-            scores = self._noised(scores, tree, nodes)
+            scores = self._noised(scores, tree, nodes, ids)
         best = scores.log_softmax(-1).topk(min(width, scores.shape[-1]))
-        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        tokens = best.indices if ids is None else ids[best.indices]
+        rows = zip(tokens.tolist(), best.values.tolist(), strict=True)
         return [[(t, s) for t, s in zip(*row, strict=True) if s > float("-inf")] for row in rows]
 
     def verify(self, tree: TokenTree, logits: torch.Tensor, stop_ids: Collection[int], room: int) -> Acceptance:
@@ -54,12 +61,14 @@ class Rule:
             self._noise.forget(self._text.position)
         return acceptance
 
-    def _noised(self, scores: torch.Tensor, tree: TokenTree, nodes: list[int]) -> torch.Tensor:
+    def _noised(
+        self, scores: torch.Tensor, tree: TokenTree, nodes: list[int], ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Scores [n, vocab or less] plus the noise of the position after each node."""
         if self._noise is None:
             return scores
         rows = self._noise.rows([self._text.position + tree.depths[node] for node in nodes])
-        return scores + rows[:, : scores.shape[-1]]
+        return scores + (rows[:, : scores.shape[-1]] if ids is None else rows[:, ids])
 
 
 def choices(scores: torch.Tensor) -> tuple[list[int], list[bool]]:

@@ -44,11 +44,19 @@ class Rule:
         return [int(count) for count in counts.tolist()]
 
     def draft(
-        self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], width: int, informed: bool = True
+        self,
+        logits: torch.Tensor,
+        tree: TokenTree,
+        nodes: list[int],
+        width: int,
+        informed: bool = True,
+        ids: torch.Tensor | None = None,
     ) -> list[Candidates]:
         """Ids drawn from the drafter's q, warped as the target's p is; the same q is used to verify them."""
-        q = self._text.scores(logits, tree, nodes).double().softmax(-1)
-        q = torch.nn.functional.pad(q, (0, self._vocab_size - q.shape[-1]))  # ids that the drafter lacks
+        q = self._text.scores(logits, tree, nodes, ids).double().softmax(-1)
+        columns = slice(q.shape[-1]) if ids is None else ids
+        q, drafted = q.new_zeros(len(nodes), self._vocab_size), q  # ids that the drafter lacks have no probability
+        q[:, columns] = drafted
         drawn: list[Candidates] = []
         for node, row in zip(nodes, q, strict=True):
             tokens = self.draws.subset(row, width)

@@ -1,0 +1,96 @@
+"""A checkpoint is taken whole or refused: each tensor is one that the layer has, of its shape, made for this target."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import VOCAB, ours
+
+from longspec import glide_files
+from longspec.drafters import glide
+from longspec.errors import UserError
+from longspec.glide_files import Checkpoint
+from longspec.glide_model import Glide, Sizes
+
+
+@pytest.fixture
+def target():
+    return ours("llama")
+
+
+def published(target, folder, **changed):
+    """As LongSpec's: biases, no final norm, and a cross-attention's k_proj and v_proj that nothing uses."""
+    model = Glide(Sizes.of(target.config), bias=True, norm=False)
+    tensors = {name: tensor.clone() for name, tensor in glide_files.stored(model.state_dict()).items()}
+    for part in "kv":
+        for kind in ("weight", "bias"):
+            tensors[f"cross_attn.{part}_proj.{kind}"] = tensors[f"self_attn.{part}_proj.{kind}"].clone()
+    tensors |= changed
+    folder.mkdir(exist_ok=True)
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    return tensors
+
+
+def test_every_published_tensor_ends_up_in_its_place(target, tmp_path):
+    tensors = published(target, tmp_path)
+    model = glide_files.read(tmp_path, target).model
+    kept = glide_files.stored(model.state_dict())
+    assert set(kept) == {name for name in tensors if not name.startswith(("cross_attn.k", "cross_attn.v"))}
+    assert all(torch.equal(kept[name], tensors[name]) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"mlp.up_proj.weight": None}, "lacks mlp.up_proj.weight"),
+        ({"self_attn.q_norm.weight": torch.ones(8)}, "unknown self_attn.q_norm.weight"),
+        ({"mlp.down_proj.weight": torch.ones(32, 47)}, r"mlp.down_proj.weight is \[32, 47\]; expected \[32, 48\]"),
+        ({"draft_ids": torch.tensor([3, VOCAB])}, f"drafts id {VOCAB}"),
+        ({"target_probe": torch.ones(8, 8)}, "another target"),
+        ({"feature_layers": torch.tensor([1])}, "lacks fusion"),
+    ],
+)
+def test_what_does_not_fit_is_named(target, tmp_path, changed, message):
+    published(target, tmp_path, **changed)
+    with pytest.raises(UserError, match=message):
+        glide_files.read(tmp_path, target)
+
+
+def test_a_layer_that_the_target_lacks_is_refused(target, tmp_path):
+    model = Glide(Sizes.of(target.config), feature_layers=1)
+    glide_files.write(tmp_path, Checkpoint(model, [3], None), target.model.get_input_embeddings().weight, "{}")
+    with pytest.raises(UserError, match="reads layer 3"):
+        glide_files.read(tmp_path, target)
+
+
+def test_another_targets_drafter_is_refused_even_if_it_has_the_same_sizes(target, tmp_path):
+    model = Glide(Sizes.of(target.config))
+    probe = target.model.get_input_embeddings().weight
+    glide_files.write(tmp_path, Checkpoint(model, [], torch.arange(9)), probe, "{}")
+    assert torch.equal(glide_files.read(tmp_path, target).draft_ids, torch.arange(9, dtype=torch.int32))
+    with pytest.raises(UserError, match="another target"):
+        glide_files.read(tmp_path, ours("llama", seed=1))
+
+
+def test_weights_that_are_no_safetensors_are_refused(target, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"no")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="expected safetensors"):
+        glide.make(target, weights={"path": str(tmp_path)}, window=8)
+
+
+def test_no_weights_at_all_says_where_to_put_them(target):
+    with pytest.raises(UserError, match="`drafter:` on the model"):
+        glide.make(target, weights=None, window=8)
+
+
+def test_a_checkpoint_that_was_written_is_read_again_in_bfloat16(target, tmp_path):
+    model = Glide(Sizes.of(target.config), feature_layers=2)
+    glide_files.write(tmp_path, Checkpoint(model, [0, 2], None), target.model.get_input_embeddings().weight, "{}")
+    again = glide_files.read(tmp_path, target)
+    assert again.feature_layers == [0, 2]
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], tensor.bfloat16().float())
+    assert all(t.dtype != torch.float32 for t in load_file(tmp_path / "model.safetensors").values())

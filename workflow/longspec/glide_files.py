@@ -1,0 +1,139 @@
+"""A GLIDE drafter's checkpoint: safetensors with the names that LongSpec publishes, and a few of our own.
+
+Contract: `load` gives a layer whose every tensor came from the file and belongs to this target, or a UserError;
+which parts the layer has follows from the tensors there are. Published checkpoints also carry the cross-attention's
+k_proj and v_proj, which nothing uses. Of our own:
+
+    norm.weight                         a norm before the target's head
+    fusion.*, lag_embedding             the hybrid's
+    feature_layers [layers]             the decoder layers whose features it reads
+    draft_ids [n]                       the ids that it drafts, ascending; without it, all
+    target_probe [8, 8]                 a corner of the target's embedding, to know the target again
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from longspec import model_files
+from longspec.errors import UserError, first_line
+from longspec.glide_model import Glide, Sizes
+from longspec.target import CausalLM
+
+JOINED = {
+    "self_attn.kv_proj": ("self_attn.k_proj", "self_attn.v_proj"),
+    "mlp.gate_up_proj": ("mlp.gate_proj", "mlp.up_proj"),
+}
+"""Layers that run as one and are stored as two."""
+UNUSED = {f"cross_attn.{part}_proj.{kind}" for part in "kv" for kind in ("weight", "bias")}
+FACTS = {"feature_layers", "draft_ids", "target_probe"}
+"""Tensors that are not weights."""
+PROBE = 8
+
+
+@dataclass
+class Checkpoint:
+    """A layer and what its file says about it."""
+
+    model: Glide
+    feature_layers: list[int]
+    draft_ids: torch.Tensor | None
+
+
+def load(weights: dict[str, Any], target: CausalLM) -> Checkpoint:
+    """The checkpoint of a config entry (hub or path), checked against the target."""
+    return read(model_files.folder(weights), target)
+
+
+def read(folder: Path, target: CausalLM) -> Checkpoint:
+    """The checkpoint in a folder. UserError names the first tensors that are missing, unknown, or of another shape."""
+    tensors: dict[str, torch.Tensor] = {}
+    try:
+        for file in sorted(folder.glob("*.safetensors")):
+            tensors |= load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: {first_line(error)}; expected safetensors") from None
+    facts = {name: tensors.pop(name) for name in FACTS if name in tensors}
+    layers = facts["feature_layers"].tolist() if "feature_layers" in facts else []
+    model = Glide(
+        Sizes.of(target.config),
+        bias="self_attn.q_proj.bias" in tensors,
+        norm="norm.weight" in tensors,
+        feature_layers=len(layers),
+    )
+    _check(folder, tensors, stored(model.state_dict()))
+    _check_target(folder, facts, target)
+    model.load_state_dict(joined(tensors))
+    return Checkpoint(model, layers, facts.get("draft_ids"))
+
+
+def write(folder: Path, checkpoint: Checkpoint, target_embedding: torch.Tensor, config: str) -> None:
+    """The same in bfloat16, with the text of a config.json beside it."""
+    tensors = {name: t.to(torch.bfloat16).contiguous() for name, t in stored(checkpoint.model.state_dict()).items()}
+    tensors["target_probe"] = target_embedding[:PROBE, :PROBE].to(torch.bfloat16).contiguous()
+    if checkpoint.draft_ids is not None:
+        tensors["draft_ids"] = checkpoint.draft_ids.to(torch.int32)
+    if checkpoint.feature_layers:
+        tensors["feature_layers"] = torch.tensor(checkpoint.feature_layers, dtype=torch.int32)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors gives it to its maker alone
+    (folder / "config.json").write_text(config, encoding="utf-8")
+
+
+def stored(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A layer's state under the published names."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        layer, _, kind = name.rpartition(".")
+        if layer in JOINED:
+            tensors |= {f"{n}.{kind}": part for n, part in zip(JOINED[layer], tensor.chunk(2), strict=True)}
+        else:
+            tensors[name] = tensor
+    return tensors
+
+
+def joined(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The other way round, in float32."""
+    state = {name: tensor.float() for name, tensor in tensors.items() if name not in UNUSED}
+    for layer, parts in JOINED.items():
+        for kind in ("weight", "bias"):
+            names = [f"{part}.{kind}" for part in parts]
+            if names[0] in state:
+                state[f"{layer}.{kind}"] = torch.cat([state.pop(name) for name in names])
+    return state
+
+
+def _check(folder: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    missing = sorted(expected.keys() - found.keys())
+    unknown = sorted(found.keys() - expected.keys() - UNUSED)
+    for what, names in (("lacks", missing), ("has the unknown", unknown)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise UserError(f"{folder}: {what} {', '.join(names[:3])}{more}; expected a GLIDE drafter's tensors")
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            shape = list(found[name].shape)
+            raise UserError(f"{folder}: {name} is {shape}; expected {list(tensor.shape)}: another target's drafter?")
+
+
+def _check_target(folder: Path, facts: dict[str, torch.Tensor], target: CausalLM) -> None:
+    ids, probe = facts.get("draft_ids"), facts.get("target_probe")
+    layers = target.config.num_hidden_layers
+    if "feature_layers" in facts and int(facts["feature_layers"].max()) >= layers:
+        raise UserError(
+            f"{folder}: reads layer {int(facts['feature_layers'].max())}; expected one of the target's {layers}"
+        )
+    if ids is not None and int(ids.max()) >= target.vocab_size:
+        raise UserError(f"{folder}: drafts id {int(ids.max())}; expected less than the target's {target.vocab_size}")
+    if probe is None:
+        return
+    ours = target.model.get_input_embeddings().weight[:PROBE, :PROBE].float().cpu()
+    if ours.shape != probe.shape or not torch.allclose(ours, probe.float(), rtol=0.02, atol=1e-6):
+        raise UserError(f"{folder}: was made for another target; expected a drafter trained for this model")

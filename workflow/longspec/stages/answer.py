@@ -1,0 +1,116 @@
+"""Stage `answer`: the target answers questions, and what training a drafter needs of that is kept on disk.
+
+Contract: answers.json lists the shards in the folder `answers` beside it. An interrupted run goes on: shards of the
+same version are kept, each run of questions beginning with a seed of its own. The size is announced and checked against
+the disk before it starts. It does not know drafters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longspec import prompting
+from longspec.errors import UserError
+from longspec.stages import _target
+from longspec.stages._run import run
+from longspec.training import questions, shards, texts
+from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
+
+ASKED_TOKENS = 128
+"""Room for a question's own tokens, its chat template included."""
+log = logging.getLogger("longspec.answer")
+
+
+def feature_layers(layers: int) -> list[int]:
+    """Decoder layers whose features are kept: one and two thirds of the way up, and the last (as EAGLE-3)."""
+    return sorted({layers // 3, 2 * layers // 3, layers - 1})
+
+
+def announce(folder: Path, spec: dict[str, Any], per_token: float, have: int) -> None:
+    """Say what the shards will take; UserError when the disk cannot hold it."""
+    need, free = per_token * max(0, spec["train_tokens"] - have), shutil.disk_usage(folder).free
+    log.info("%d answer tokens, of which %d are there: %.2f GB more on disk", spec["train_tokens"], have, need / 1e9)
+    if need > 0.95 * free:
+        raise UserError(
+            f"train_tokens: {spec['train_tokens']} would take {need / 1e9:.1f} GB more; expected at most what "
+            f"{folder} has free, {free / 1e9:.1f} GB"
+        )
+
+
+def produced(spec: dict[str, Any], seed: int) -> Iterator[Answer]:
+    """Answers to questions, or texts as they are."""
+    target = _target.load(spec)
+    tokenizer = prompting.tokenizer(spec["model"])
+    layers = feature_layers(target.config.num_hidden_layers)
+    if spec["texts"]:
+        yield from texts.run(target, tokenizer, layers, Path(spec["texts"]), spec["answer_tokens"])
+    if spec["questions"]:
+        capacity = ASKED_TOKENS + 2 * QUESTION_TOKENS + spec["answer_tokens"]
+        answering = Answering(target, tokenizer, layers, spec["slots"], spec["answer_tokens"], capacity, seed)
+        yield from answering.run(questions.draw(Path(spec["questions"]), seed))
+
+
+def fill(folder: Path, spec: dict[str, Any], have: int) -> None:
+    """Write shards until there are enough tokens, or nothing more to answer."""
+    number = len(list(folder.glob("*.safetensors")))
+    waiting: list[Answer] = []
+    started, new = time.monotonic(), 0
+    for answer in produced(spec, spec["seed"] + number):
+        waiting.append(answer)
+        new += len(answer.ids) - answer.prompt
+        full = have + new >= spec["train_tokens"]
+        if full or len(waiting) == shards.PER_SHARD:
+            shards.write(folder / f"{number:05d}.safetensors", waiting)
+            number, waiting = number + 1, []
+            rate = new / (time.monotonic() - started)
+            log.info("%d of %d answer tokens, %.0f a second", have + new, spec["train_tokens"], rate)
+        if full:
+            return
+    if waiting:
+        shards.write(folder / f"{number:05d}.safetensors", waiting)
+
+
+def counted(folder: Path) -> int:
+    """Answer tokens in a folder's shards."""
+    return sum(s.queries + 1 for file in folder.glob("*.safetensors") for s in shards.read(file))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, go on from what is there, write the list."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True)
+    parser.add_argument("--version", required=True, help="what the shards depend on beside the spec")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder, stamp = args.output.parent / "answers", args.output.parent / "answers" / "made_of.json"
+    made_of = {"version": args.version, **{k: v for k, v in args.spec.items() if k not in ("train_tokens", "slots")}}
+    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made_of:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        stamp.write_text(json.dumps(made_of), encoding="utf-8")
+    from transformers import AutoConfig
+
+    from longspec import model_files
+
+    config = AutoConfig.from_pretrained(model_files.folder(args.spec["model"])).get_text_config()
+    have = counted(folder)
+    announce(folder, args.spec, shards.bytes_per_token(config, len(feature_layers(config.num_hidden_layers))), have)
+    if have < args.spec["train_tokens"]:
+        fill(folder, args.spec, have)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError("texts, questions: gave nothing to train on; expected texts or tasks")
+    listed = {"shards": [f"answers/{file.name}" for file in files], "answer_tokens": counted(folder)}
+    args.output.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

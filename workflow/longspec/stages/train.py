@@ -1,0 +1,162 @@
+"""Stage `train`: a drafter for one target from its answers; a checkpoint, and training.csv of how it went.
+
+Contract: interrupted, it goes on from the last report (training.pt beside the output) if nothing that it depends on
+has changed. Several processes: `accelerate launch -m longspec.stages.train …`; the first writes. It does not know
+methods, prompts that are measured, or speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longspec import glide_files, machine, model_files
+from longspec.errors import UserError
+from longspec.glide_files import Checkpoint
+from longspec.lending import Lending
+from longspec.stages._run import run
+from longspec.stages.answer import feature_layers
+from longspec.target import CausalLM
+from longspec.training import begin, shards
+from longspec.training.fit import Fit
+from longspec.training.objective import WIDTH, Objective, agreement
+from longspec.training.shards import Sequence
+
+HELD_OUT = 2
+"""Sequences of each shard that are not trained on."""
+EVALUATED = 128
+COLUMNS = ["step", "tokens", "loss", *(f"agreement_lag_{n}" for n in range(1, WIDTH + 1)), "acceptance_length"]
+FARTHEST = 30_000
+"""Position that shifted sequences reach at most, as LongSpec's."""
+log = logging.getLogger("longspec.train")
+
+
+def read(listed: Path) -> tuple[list[Sequence], list[Sequence]]:
+    """Sequences to train on, and those held out."""
+    files = json.loads(listed.read_text(encoding="utf-8"))["shards"]
+    parts = [shards.read(listed.parent / file) for file in files]
+    kept = [sequence for part in parts for sequence in part[HELD_OUT:]]
+    if not kept:
+        raise UserError(f"{listed}: too few answers to train on; expected a larger train_tokens")
+    return kept, [sequence for part in parts for sequence in part[:HELD_OUT]][:EVALUATED]
+
+
+def draft_ids(sequences: list[Sequence], vocab_size: int, wanted: int | None) -> torch.Tensor:
+    """The most frequent ids of the answers, ascending; of those unseen the lowest, which merges made first."""
+    if wanted is None or wanted >= vocab_size:
+        return torch.arange(vocab_size)
+    counts = torch.zeros(vocab_size)
+    for sequence in sequences:
+        counts += torch.bincount(sequence.ids[sequence.prompt :].long(), minlength=vocab_size)
+    counts += 1 / (1 + torch.arange(vocab_size) / 1000)
+    return counts.argsort(descending=True)[:wanted].sort().values
+
+
+def prepared(spec: dict[str, Any], target: CausalLM, sequences: list[Sequence]) -> tuple[Objective, list[int], int]:
+    """The objective, the feature layers of a hybrid, and how far positions may go."""
+    layers = feature_layers(target.config.num_hidden_layers) if spec["kind"] == "hybrid" else []
+    ids = draft_ids(sequences, target.vocab_size, spec["draft_vocabulary"])
+    if spec.get("start"):
+        started = glide_files.load(spec["start"], target)
+        if started.feature_layers != layers:
+            raise UserError(f"start: reads layers {started.feature_layers}; expected {layers} for kind {spec['kind']}")
+        model = started.model
+        ids = ids if started.draft_ids is None else started.draft_ids.long()
+    else:
+        model = begin.untrained(target, len(layers), norm=True)
+    lending = Lending(target)
+    longest = max(len(sequence.ids) for sequence in sequences)
+    far = max(longest + 1, min(FARTHEST, (target.context_tokens or FARTHEST) - 1))
+    # Plain tensors: what inference mode made cannot be trained through.
+    cos, sin = (table.clone().to(target.device) for table in lending.rotary(far + 1))
+    every = torch.arange(target.vocab_size, device=target.device)
+    embedding = target.model.get_input_embeddings()
+    head = lending.head_rows(every).clone()
+    rotary = lambda positions: (cos[positions], sin[positions])  # noqa: E731
+    objective = Objective(model, embedding, head, ids, rotary, spec["window"]).to(target.device)
+    return objective, layers, far
+
+
+class Table:
+    """training.csv: one line per report. A resumed training goes on below its own lines."""
+
+    def __init__(self, file: Path, step: int) -> None:
+        self.file = file
+        lines = file.read_text(encoding="utf-8").splitlines()[1:] if file.is_file() and step else []
+        self.rows = [line.split(",") for line in lines if int(line.split(",")[0]) <= step]
+
+    def add(self, *values: float) -> None:
+        self.rows.append([f"{value:.6g}" for value in values])
+        with self.file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow([*COLUMNS, "learning_rate"])
+            writer.writerows(self.rows)
+
+
+def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> None:
+    """The whole job."""
+    device = machine.resolve_device(spec["device"])
+    target = CausalLM.from_folder(model_files.folder(spec["model"]), device, torch.float32, "eager")
+    target.model.requires_grad_(False)
+    kept, held_out = read(listed)
+    objective, layers, far = prepared(spec, target, kept)
+    fit = Fit(spec, objective, kept, far)
+    place, first = weights.parent, fit.accelerator.is_main_process
+    state = place / "training.pt"
+    if state.is_file() and (saved := torch.load(state, weights_only=True))["version"] == version:
+        fit.restore(saved)
+    table = Table(place / "training.unfinished.csv", fit.step)
+    log.info("%d steps, of which %d are done; %d answers", fit.steps, fit.step, len(kept))
+    started, before = time.monotonic(), fit.tokens
+
+    def report(loss: float, learning_rate: float) -> None:
+        objective.eval()
+        by_lag, length = agreement(objective, held_out, fit.move)
+        objective.train()
+        speed = (fit.tokens - before) / (time.monotonic() - started)
+        log.info("step %d, loss %.4f, agreement %.3f, %.0f tokens/s", fit.step, loss, by_lag[0], speed)
+        if first:
+            table.add(fit.step, fit.tokens, loss, *by_lag, length, learning_rate)
+            partial = state.with_suffix(".partial")
+            torch.save({**fit.state(), "version": version}, partial)
+            os.replace(partial, state)
+
+    objective.train()
+    fit.run(spec["report_steps"], report)
+    if first:
+        facts = {
+            "model_type": "longspec_glide",
+            "tokens": fit.tokens,
+            "made_of": {**spec, "version": json.loads(version)},
+        }
+        full = len(objective.draft_ids) == target.vocab_size
+        checkpoint = Checkpoint(objective.model, layers, None if full else objective.draft_ids.cpu())
+        probe = target.model.get_input_embeddings().weight
+        glide_files.write(place, checkpoint, probe, json.dumps(facts, indent=1) + "\n")
+        os.replace(table.file, place / "training.csv")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, train, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True)
+    parser.add_argument("--version", required=True, help="all that the result depends on")
+    parser.add_argument("--answers", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.manual_seed(args.spec["seed"])
+    torch.set_num_threads(machine.resolve_threads(args.spec["threads"]))
+    train(args.spec, args.version, args.answers, args.weights)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,53 @@
+"""Questions for a target to answer, drawn from a file of tasks and topics: what a drafter is trained on.
+
+Contract: the same seed file and seed give the same questions, none twice. A question that ends in "…" is an opening,
+which the target itself is to go on with. It does not know models, nor what is measured later.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longspec.errors import UserError
+
+SLOT = re.compile(r"\{(\w+)\}")
+OPEN = "…"
+TRIES = 1000
+"""Repeats in a row after which the file is taken to have no further question."""
+
+
+def read(file: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Tasks, and what their slots may hold. UserError when a task names what the file does not list."""
+    try:
+        content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tasks = list(content["tasks"])
+        fillings = {k: [str(v) for v in vs] for part in ("topics", "values") for k, vs in content.get(part, {}).items()}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: {error}; expected a YAML file with tasks, topics and values") from None
+    for task in tasks:
+        for slot in SLOT.findall(task):
+            if not fillings.get(slot):
+                raise UserError(f"{file}: task {task!r} names {slot!r}; expected one of {', '.join(sorted(fillings))}")
+    return tasks, fillings
+
+
+def draw(file: Path, seed: int) -> Iterator[str]:
+    """Questions without end, or until new ones are hard to find. Openings that the target varies may come again."""
+    tasks, fillings = read(file)
+    choose = random.Random(seed)
+    seen: set[str] = set()
+    repeats = 0
+    while repeats < TRIES:
+        question = SLOT.sub(lambda slot: choose.choice(fillings[slot[1]]), choose.choice(tasks))
+        if question in seen and not question.endswith(OPEN):
+            repeats += 1
+            continue
+        repeats = 0
+        seen.add(question)
+        yield question

@@ -1,0 +1,60 @@
+"""Texts as they are, instead of answers: what a drafter of the published recipe is trained on.
+
+It does not know drafters, nor where the texts are kept in the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longspec.errors import UserError
+from longspec.target import CausalLM
+from longspec.training.answers import TOP, Answer
+
+
+def run(target: CausalLM, tokenizer: Any, layers: list[int], file: Path, longest: int) -> Iterator[Answer]:
+    """As `answers` gives them, for texts in pieces of `longest` tokens: the first token of each is its question."""
+    target.watch(layers)
+    for text in read(file):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for start in range(0, len(ids) - 1, longest):
+            piece = ids[start : start + longest + 1]
+            if len(piece) > 2:
+                yield _run_text(target, layers, piece)
+
+
+def read(file: Path) -> Iterator[str]:
+    """The field `text` of each row. UserError names the line that has none."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); expected JSON Lines with a text") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            yield str(json.loads(line)["text"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{file}, line {number}: has no text; expected an object with the field text") from None
+
+
+@torch.inference_mode()
+def _run_text(target: CausalLM, layers: list[int], ids: list[int]) -> Answer:
+    n = len(ids) - 1
+    target.reset(n)
+    logits = target.extend(ids[:-1], list(range(-1, n - 1)))
+    target.commit(list(range(n)))
+    best = logits.topk(TOP)
+    keys, values = (states.transpose(0, 1).clone() for states in target.last_layer())
+    return Answer(
+        ids=torch.tensor(ids, dtype=torch.int32),
+        prompt=1,
+        top_ids=best.indices.int(),
+        top_log_p=(best.values.float() - logits.float().logsumexp(-1, keepdim=True)).half(),
+        features=torch.stack([target.features(layers, node) for node in range(n)]),
+        keys=keys,
+        values=values,
+    )
