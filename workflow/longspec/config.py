@@ -18,7 +18,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from longspec import plugins, templates
+from longspec import plain_yaml, plugins, templates
 from longspec.errors import UserError
 from longspec.locations import SCHEMA
 
@@ -37,7 +37,7 @@ _Validator = jsonschema.validators.extend(
 def load(raw: Config, files: Iterable[Path] = ()) -> Config:
     """Check `raw` and fill in defaults. `files` are where it was read from: they are searched for duplicates."""
     for file in files:
-        _refuse_duplicate_keys(Path(file))
+        plain_yaml.check(Path(file))
     config: Config = copy.deepcopy(dict(raw))
     _complete(config, _schema(), "")
     _complete(config["sampling"], _schema()["$defs"]["sampling"], "sampling")
@@ -267,37 +267,3 @@ def _inside(folder: str, key: str) -> None:
     # Braces would be wildcards to Snakemake, and "~" a folder of that name.
     if folder.startswith("~") or not folder.isprintable() or set(folder) & set("{}"):
         raise UserError(f"{key}: {folder!r}; expected a plain path, without braces, line breaks or a leading ~")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a mapping with the same key twice."""
-
-
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue  # `<<: *anchor` is no key; what it brings may be overridden
-        mark = key_node.start_mark
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"{mark.name}, line {mark.line + 1}: a list or mapping as a key; expected a name")
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise UserError(f"{mark.name}, line {mark.line + 1}: {key!r} stands twice; expected each name once")
-        seen.add(key)
-    return loader.construct_mapping(node)
-
-
-_UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def _refuse_duplicate_keys(file: Path) -> None:
-    try:
-        with file.open(encoding="utf-8") as stream:
-            content = yaml.load(stream, _UniqueKeys)
-        if isinstance(content, dict) and "__use_yte__" in content:
-            raise UserError(f"{file}: __use_yte__ has Snakemake run expressions in it; expected plain YAML")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not YAML ({str(error).replace(chr(10), ' ')})") from None

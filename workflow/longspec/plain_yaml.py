@@ -1,0 +1,48 @@
+"""Refuses configuration files that YAML's usual loaders would read otherwise than their author meant. No torch.
+
+Snakemake has read the file already when it is checked here. This module does not know what the keys mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longspec.errors import UserError
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a mapping with the same key twice."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue  # `<<: *anchor` is no key; what it brings may be overridden
+        mark = key_node.start_mark
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"{mark.name}, line {mark.line + 1}: a list or mapping as a key; expected a name")
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise UserError(f"{mark.name}, line {mark.line + 1}: {key!r} stands twice; expected each name once")
+        seen.add(key)
+    return loader.construct_mapping(node)
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def check(file: Path) -> None:
+    """UserError naming file and line when this is not YAML, has a key twice, or asks for expressions to be run."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            content = yaml.load(stream, _UniqueKeys)
+        if isinstance(content, dict) and "__use_yte__" in content:
+            raise UserError(f"{file}: __use_yte__ has Snakemake run expressions in it; expected plain YAML")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not YAML ({str(error).replace(chr(10), ' ')})") from None
