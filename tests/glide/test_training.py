@@ -95,8 +95,8 @@ def test_what_is_kept_is_what_the_target_computes_for_that_text(folder, answered
     target.watch(LAYERS)
     for one in answered[:6]:
         n = len(one.ids) - 1
-        target.reset(n)
         with torch.inference_mode():
+            target.reset(n)
             logits = target.extend(one.ids[:-1].tolist(), list(range(-1, n - 1)))
             target.commit(list(range(n)))
         keys, values = target.last_layer()
