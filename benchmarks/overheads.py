@@ -42,7 +42,8 @@ def appends(place: Path) -> dict[str, float]:
     """Median and largest seconds of one append, and of the two messages with which a sample is announced."""
     jobs = journals.jobs([Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1)
     journal = journals.Journal(place / "samples.jsonl", place / "run.json", "k", jobs)
-    journal.begin({}, {"started": "", "host": "", "load_seconds": 0, "warmup_samples": [], "environment": {}})
+    piece = {"started": "", "host": "", "load_seconds": 0, "warmup_samples": [], "environment": {}, "engine_note": None}
+    journal.begin({}, piece)
     seconds = []
     for repeat, prompt in jobs:
         turn = Turn(1000, "h" * 64, list(range(TOKENS)), [(16, 3, 2)] * (TOKENS // 2), 0.1, 0.0, 1.0, "limit")

@@ -113,6 +113,9 @@ def _turn(
     }
 
 
+ENVIRONMENT = {"device_name": "a made-up CPU", "git_commit": "0123abc", "packages": {"torch": "2.14.1"}}
+
+
 def _facts(model: str, dataset: str, method: str, sha256: str, limit: int, repeats: int) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
@@ -122,7 +125,9 @@ def _facts(model: str, dataset: str, method: str, sha256: str, limit: int, repea
         "spec": {"method": {"name": method, **METHODS[method]}, "dataset": {"name": dataset}},
         "conditions": {**CONDITIONS, "prompts_sha256": sha256, "max_new_tokens": limit, "repeats": repeats},
         "warmup_samples": [{"prompt_tokens": 21, "output_tokens": 32, "seconds": 1.0}],
-        "environment": {"device_name": "a made-up CPU", "git_commit": "0123abc", "packages": {"torch": "2.14.1"}},
+        "environment": ENVIRONMENT,
+        "pieces": [{"host": "here", "first_sample": 0, "environment": ENVIRONMENT}],
+        "failures": [],
         "peak_memory_bytes": 2**29,
         "load_seconds": 1.0,
         "started": "2026-01-01T10:00:00+00:00",

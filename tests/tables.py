@@ -38,6 +38,9 @@ class TableTarget:
     def __init__(self, table: Table) -> None:
         self.table, self.vocab_size, self.device = table, table.vocab, CPU
 
+    def reserve(self, capacity: int, nodes: int | None = None) -> None:
+        pass
+
     def reset(self, capacity: int) -> None:
         self.text: list[int] = []
         self.tail: list[list[int]] = []

@@ -22,8 +22,7 @@ from longspec.methods._interface import Tunable
 from longspec.prediction import Costs, Step, acceptance_by_rank, predict, recorded
 from longspec.records import Prompt, Turn
 from longspec.sampling import Settings
-from longspec.stages import generate as generate_stage
-from longspec.stages import metrics, speedup
+from longspec.stages import _runner, metrics, speedup
 from longspec.stages import tuning as tuning_stage
 from longspec.token_tree import TokenTree
 from longspec.topology import BestTrees
@@ -235,7 +234,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.mark.parametrize("spare", [[], [prompt("s", [5, 6, 7, 5, 6])]], ids=["none spare", "one spare"])
 def test_a_job_tunes_before_it_measures_and_on_other_texts(job, spare) -> None:
     measured = [prompt(f"p{n}", [3 + n, 4, 5, 6 + n]) for n in range(3)]
-    runner = generate_stage.Runner(job)
+    runner = _runner.Runner(job)
     ran: list[list[int]] = []
     append = runner.target.append
     runner.target.append = lambda ids: (ran.append(list(ids)), append(ids))[1]
