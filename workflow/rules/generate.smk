@@ -23,10 +23,13 @@ rule generate:
         mem_mb=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["mem_mb"],
         runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["runtime"],
         slurm_partition=lambda wildcards: plan.resources(wildcards.model)["partition"],
+        # What is done about a failure stands here, since to change a resource reruns nothing.
+        sample_timeout=str(plan.config["timeout"]),
+        on_error=plan.config["on_error"],
     params:
         spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
         version=lambda wildcards: plan.generate_versions[wildcards.model, wildcards.dataset, wildcards.method],
-    shell:  # what is done about a failure is no parameter: to change it reruns nothing
+    shell:
         "python -m longspec.stages.generate --spec {params.spec:q} --version {params.version:q}"
         " --prompts {input.prompts:q} --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"
-        " --timeout {plan.config[timeout]} --on-error {plan.config[on_error]}"
+        " --timeout {resources.sample_timeout:q} --on-error {resources.on_error:q}"
