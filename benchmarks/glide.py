@@ -9,6 +9,7 @@ new tokens, vanilla and each shape of draft in turn: tokens per verification ste
 
 from __future__ import annotations
 
+import os
 import json
 import statistics
 import time
@@ -110,7 +111,7 @@ def main() -> None:
         for name, turns in rows.items():
             tokens, steps, seconds = (sum(column) for column in zip(*turns, strict=True))
             print(f"{name}: tau {tokens / steps:.3f}, {tokens / seconds:.1f} tokens/s, {base * tokens / seconds:.3f}x")
-    setup.keep(args.output, target, weights=args.weights, costs=costs, runs=rows)
+    setup.keep(args.output, target, weights=os.path.relpath(args.weights, setup.ROOT), costs=costs, runs=rows)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,6 @@ def run_both(folder, seeds, place, **changed):
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.slow
 def test_a_repeated_document_is_learnt_by_heart(folder, seeds, tmp_path):
     """Positive control: what the target says after each of its tokens, held-out copies included."""
     file = tmp_path / "texts.jsonl"
