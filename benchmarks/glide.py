@@ -9,8 +9,8 @@ new tokens, vanilla and each shape of draft in turn: tokens per verification ste
 
 from __future__ import annotations
 
-import os
 import json
+import os
 import statistics
 import time
 
