@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,12 @@ def test_rules_use_neither_script_nor_run() -> None:
     for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         assert not [line for line in lines if line.startswith(("script:", "run:", "notebook:"))], path
+
+
+def test_a_stage_that_fails_before_a_pipe_has_failed() -> None:
+    """Snakemake sets pipefail only where no prefix is set, and every rule's output goes through tee."""
+    common = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8")
+    assert re.search(r'shell\.prefix\(\s*f"set -euo pipefail; ', common)
 
 
 def test_the_measures_see_what_they_measure() -> None:

@@ -21,8 +21,9 @@ from longspec.journal import claim
 from longspec.planning import Plan
 
 # Every job runs the python that runs snakemake, with this package, and ends when snakemake does (longspec/lifeline.py).
+# A prefix replaces Snakemake's own, without which a stage that fails before `| tee` would count as done.
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     " LONGSPEC_PARENT=$PPID; "
 )
 
