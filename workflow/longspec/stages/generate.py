@@ -22,6 +22,7 @@ from pathlib import Path
 from longspec import journal as journals
 from longspec.errors import UserError, redacted
 from longspec.journal import Job, Journal
+from longspec.locations import WORKFLOW
 from longspec.records import LOST, Prompt, prompts_sha256, read_records
 from longspec.stages._run import REFUSED, explained, run
 
@@ -46,7 +47,9 @@ class Outcome:
 def watch(command: list[str], timeout: float) -> Outcome:
     """Run a worker to its end, and end it when one sample takes longer than `timeout` seconds, if that is not 0."""
     ours, theirs = os.pipe()
-    process = subprocess.Popen([*command, f"--worker={theirs}"], pass_fds=[theirs])
+    paths = [str(WORKFLOW), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}  # whoever found this package, the worker will
+    process = subprocess.Popen([*command, f"--worker={theirs}"], pass_fds=[theirs], env=environment)
     os.close(theirs)
     outcome = Outcome()
     try:
