@@ -70,8 +70,8 @@ def the_root_counted_as_accepted(monkeypatch):
 def children_taken_by_top_k_but_tested_as_if_sampled(monkeypatch):
     real = residual.Rule.draft
 
-    def draft(self, logits, tree, nodes, width, informed=True):
-        real(self, logits, tree, nodes, width, informed)
+    def draft(self, logits, tree, nodes, width, informed=True, ids=None):
+        real(self, logits, tree, nodes, width, informed, ids)
         for node, row in zip(nodes, logits, strict=True):
             self._drawn[node] = (row.topk(min(width, 3)).indices.tolist(), self._drawn[node][1])
         return [[(token, 0.0) for token in self._drawn[node][0]] for node in nodes]
@@ -102,8 +102,8 @@ def p_and_q_swapped(monkeypatch):
 def q_reported_before_it_was_cut(monkeypatch):
     real = residual.Rule.draft
 
-    def draft(self, logits, tree, nodes, width, informed=True):
-        drawn = real(self, logits, tree, nodes, width, informed)
+    def draft(self, logits, tree, nodes, width, informed=True, ids=None):
+        drawn = real(self, logits, tree, nodes, width, informed, ids)
         for node, row in zip(nodes, logits, strict=True):
             self._drawn[node] = (self._drawn[node][0], (row / 0.7).double().softmax(-1))
         return drawn

@@ -7,6 +7,7 @@ looked for by the gate in a run's results.
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 
 import made_up
@@ -22,7 +23,7 @@ from longspec import attention
 from longspec.drafters import causal_lm
 from longspec.errors import UserError
 from longspec.methods import sequential, tree
-from longspec.stages import _target, gate, speedup, symmetry
+from longspec.stages import _target, gate, generate, speedup, symmetry
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +195,17 @@ def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
     assert after["speedup"] < 3
 
 
-def test_a_fixed_softmax_scale_is_caught_by_the_audit_of_tokens(tmp_path):
+def work_here(command, timeout):
+    """A job's worker in this process, where a fault was planted."""
+    ours, theirs = os.pipe()
+    generate.main([*command[3:], f"--worker={theirs}"])
+    os.close(ours)
+    return generate.Outcome()
+
+
+def test_a_fixed_softmax_scale_is_caught_by_the_audit_of_tokens(tmp_path, monkeypatch):
     """Both sides have the fault, so they agree with each other; Hugging Face's model does not agree with them."""
+    monkeypatch.setattr(generate, "watch", work_here)
 
     def fixed(*tensors, **options):
         return attention.hybrid_attention(*tensors, **{**options, "scaling": 128**-0.5})
