@@ -80,6 +80,7 @@ def test_what_a_broken_text_left_in_the_cache_reaches_no_other():
     target.reset(40)
     expected = target.append([3, 9, 4])
     for layer in target._cache.stack:
+        layer.keys.fill_(float("nan"))
         layer.values.fill_(float("nan"))
     target.reset(40)
     assert torch.equal(target.append([3, 9, 4]), expected)

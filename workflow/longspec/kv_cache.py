@@ -90,10 +90,11 @@ class PreallocatedLayer(CacheLayerMixin):
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Forget everything; the storage stays. Values are cleared: a NaN would reach later texts (0 * NaN is NaN)."""
+        """Forget everything; the storage stays, and is cleared: a hidden NaN would spread to all."""
         self.rewind(0)
-        if self.values is not None:
-            self.values.zero_()
+        for states in (self.keys, self.values):
+            if states is not None:
+                states.zero_()
 
 
 class KVCache(Cache):
