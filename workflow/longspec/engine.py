@@ -22,6 +22,7 @@ from longspec.tree_attention import HAS_TRITON
 INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)
 """Numbers of rows that are compared, most first."""
 PROBE_ROWS = 165
+"""Rows of noise that a layer is tried on: enough that a difference in one of 5,000 results shows."""
 INVARIANT_AT_MOST = 4
 """More rows than these are not computed for the sake of one."""
 ROWS = 16

@@ -90,10 +90,11 @@ class PreallocatedLayer(CacheLayerMixin):
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Forget everything; the storage stays, and is cleared: a hidden NaN would spread to all."""
+        """Forget everything; the storage stays. It is cleared where views go beyond what is written: a hidden NaN would
+        spread to all."""
         self.rewind(0)
-        for states in (self.keys, self.values):
-            if states is not None:
+        if self._grain > 1:
+            for states in (self.keys, self.values):
                 states.zero_()
 
 
