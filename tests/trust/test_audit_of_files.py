@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 
-import made_up
 import pytest
 from made_up import GRID, failures
 
 from longspec.stages import metrics, symmetry
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return made_up.make(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture
-def results(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "results")
 
 
 def test_consistent_results_pass_every_rule(made):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 
 import made_up
 import pytest
@@ -24,16 +23,6 @@ from longspec.drafters import causal_lm
 from longspec.errors import UserError
 from longspec.methods import sequential, tree
 from longspec.stages import _target, gate, generate, speedup, symmetry
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return made_up.make(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture
-def results(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "results")
 
 
 def edit_cell(place, name, column, change):
