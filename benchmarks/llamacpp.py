@@ -18,16 +18,13 @@ from pathlib import Path
 import gguf
 import setup  # before longspec: it finds the package
 import torch
-import yaml
 from llama_cpp import Llama
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
-from longspec import config, model_files
+from longspec import model_files
 from longspec.decoding import Limits, generate
-from longspec.stages._runner import build
-from longspec.stages.prepare import Preparer
+from longspec.methods import vanilla
 
-EXPERIMENT = setup.ROOT / "config" / "config.yaml"
 DATASET = "stdlib_code"
 BF16 = gguf.GGMLQuantizationType.BF16
 
@@ -72,18 +69,18 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=6)
     parser.add_argument("--new-tokens", type=int, default=64)
     args = parser.parse_args()
-    complete = config.load(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")))
-    (name,) = complete["models"]
-    entry = {**config.dataset_spec(complete, DATASET), "samples": args.samples, "max_new_tokens": args.new_tokens}
-    prompts = Preparer(config.model_spec(complete, name), entry).prompts()
+    complete = setup.experiment()
+    prompts = setup.prompts(complete, DATASET, args.samples)
     target, raw = setup.target(args.dtype), []
-    methods = {key: build(method, target) for key, method in complete["methods"].items()}
+    methods = {"vanilla": (vanilla.Method(), None), **setup.ngram_variants(complete, target)}
     with tempfile.TemporaryDirectory() as folder:
         file = widened(model_files.packaged_gguf(setup.MODEL["package"]), Path(folder) / "bf16.gguf")
+        # With a draft model llama-cpp-python keeps every row's logits, and has room for them only if told so.
+        lookup = {"logits_all": True, "draft_model": LlamaPromptLookupDecoding(num_pred_tokens=8)}
         options = {"model_path": str(file), "n_ctx": 2048, "n_threads": torch.get_num_threads(), "verbose": False}
         peers = {
             "llama.cpp": Llama(**options),
-            "llama.cpp lookup": Llama(**options, draft_model=LlamaPromptLookupDecoding(num_pred_tokens=8)),
+            "llama.cpp lookup": Llama(**options, **lookup),
         }
         for prompt in prompts:
             row: dict[str, object] = {"sample": prompt.sample_id}

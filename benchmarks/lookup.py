@@ -12,16 +12,12 @@ import time
 
 import setup  # before longspec: it finds the package
 import torch
-import yaml
 from transformers import AutoModelForCausalLM
 
-from longspec import config
 from longspec.decoding import Limits, generate
-from longspec.stages._runner import build
-from longspec.stages.prepare import Preparer
+from longspec.methods import vanilla
 from longspec.target import CausalLM
 
-EXPERIMENT = setup.ROOT / "config" / "config.yaml"
 PEERS = {"hf_generate": {}, "hf_prompt_lookup": {"prompt_lookup_num_tokens": 8}}
 """Options of Hugging Face `generate`."""
 
@@ -69,21 +65,20 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=6)
     parser.add_argument("--new-tokens", type=int, default=64)
     args = parser.parse_args()
-    complete = config.load(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")))
-    (name,) = complete["models"]
+    complete = setup.experiment()
     target = setup.target(args.dtype)
     reference = AutoModelForCausalLM.from_pretrained(target.folder, dtype=target.dtype).eval()
-    variants = {method: build(entry, target) for method, entry in complete["methods"].items()}
+    drafting = setup.ngram_variants(complete, target)
+    variants = {"vanilla": (vanilla.Method(), None), **drafting}
     raw: list[dict] = []
     for dataset in complete["datasets"]:
-        spec = {**config.dataset_spec(complete, dataset), "samples": args.samples}
-        prompts = Preparer(config.model_spec(complete, name), spec).prompts()
+        prompts = setup.prompts(complete, dataset, args.samples)
         one_prompt(target, reference, variants, prompts[0].prompt_ids, args.new_tokens)  # warms up
         rows = []
         for prompt in prompts:
             for row in one_prompt(target, reference, variants, prompt.prompt_ids, args.new_tokens):
                 rows.append({"dataset": dataset, "sample": prompt.sample_id, **row})
-        report(dataset, rows, list(variants)[1:])
+        report(dataset, rows, list(drafting))
         raw += rows
     setup.keep(args.output, target, rows=raw)
 

@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from longspec import machine, model_files
+from longspec import config, machine, model_files
+from longspec.drafters._interface import Drafter
+from longspec.methods._interface import Method
+from longspec.records import Prompt
+from longspec.stages._sides import build
+from longspec.stages.prepare import Preparer
 from longspec.target import CausalLM
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +39,24 @@ def target(dtype: str, engine: str = "auto", numerics: str = "auto") -> CausalLM
     torch.set_num_threads(machine.resolve_threads("auto"))
     folder, resolved = model_files.folder(MODEL), machine.resolve_dtype(dtype, device)
     return CausalLM.from_folder(folder, device, resolved, engine, numerics)
+
+
+def experiment() -> config.Config:
+    """The default experiment, complete."""
+    return config.load(yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8")))
+
+
+def prompts(complete: config.Config, dataset: str, samples: int) -> list[Prompt]:
+    """The first prompts of one of its data sets."""
+    (model,) = complete["models"]
+    entry = {**config.dataset_spec(complete, dataset), "samples": samples}
+    return Preparer(config.model_spec(complete, model), entry).prompts()
+
+
+def ngram_variants(complete: config.Config, target: CausalLM) -> dict[str, tuple[Method, Drafter | None]]:
+    """Its n-gram variants by name."""
+    methods = complete["methods"].items()
+    return {name: build(entry, target) for name, entry in methods if entry.get("drafter") == "ngram"}
 
 
 def text_ids(file: str, repeated: int) -> list[int]:

@@ -9,6 +9,7 @@ needs neither torch nor a model. Nothing of it says anything about a method.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -23,20 +24,22 @@ METHODS: dict[str, dict[str, Any]] = {
     "vanilla": {"method": "vanilla"},
     "vanilla-again": {"method": "vanilla"},
     "chain": {"method": "sequential", "drafter": "ngram", "gamma": 4},
+    "hf-generate": {"method": "hf_generate"},
     "wide": {"method": "tree", "drafter": "ngram", "tree_shape": [3, 2, 1]},
 }
 WORDS = [" the", " a", "\n", " of", " and", " to", "é", " in", "<b>", "</script>", " 人", ".", " is", "&amp;", " for"]
 STOP, FIRST_WORD = 2, 3
 CONDITIONS: dict[str, Any] = {
-    "sampling": "greedy", "verification": "keyed", "seed": 0, "dtype": "float32", "attention": "tree",
-    "engine": "packed", "device": "a made-up CPU", "threads": 2, "context_tokens": 4096, "warmup": 1,
+    "sampling": "greedy", "loop": "longspec", "verification": "keyed", "seed": 0, "dtype": "float32",
+    "attention": "tree", "engine": "packed", "stop_ids": [STOP], "device": "a made-up CPU", "threads": 2,
+    "context_tokens": 4096, "warmup": 1,
 }  # fmt: skip
 
 
 def grid(models: int, datasets: int) -> dict[str, Any]:
     """What the analysis stages are given."""
     cells = {f"model-{m}": [f"data-{d}" for d in range(datasets)] for m in range(models)}
-    return {"cells": cells, "methods": list(METHODS), "baseline": "vanilla"}
+    return {"cells": cells, "methods": list(METHODS), "baseline": "vanilla", "reference": "hf-generate"}
 
 
 def write(results: Path, cells: dict[str, list[str]], samples: int, limit: int = 48, repeats: int = 1) -> None:
@@ -68,9 +71,17 @@ def _cell(folder: Path, model: str, dataset: str, samples: int, limit: int, repe
                 for prompt, prompt_hash, output in zip(prompts, hashes, outputs, strict=True):
                     turn = _turn(len(prompt.prompt_ids), prompt_hash, output, limit, entry, rng)
                     text = "".join(WORDS[(i - FIRST_WORD) % len(WORDS)] for i in output if i != STOP)
-                    row = {"sample_id": prompt.sample_id, "repeat": repeat, "turns": [turn], "texts": [text]}
+                    row = {
+                        "sample_id": prompt.sample_id,
+                        "repeat": repeat,
+                        "turns": [turn],
+                        "texts": [text],
+                        "surroundings": QUIET,
+                    }
                     out.write(json.dumps({**row, "schema_version": SCHEMA_VERSION}, ensure_ascii=False) + "\n")
-        (job / "run.json").write_text(json.dumps(_facts(model, dataset, method, sha256, limit, repeats)))
+        facts = _facts(model, dataset, method, sha256, limit, repeats)
+        facts["samples_sha256"] = hashlib.sha256((job / "samples.jsonl").read_bytes()).hexdigest()
+        (job / "run.json").write_text(json.dumps(facts))
         if method != "vanilla":
             rows = ({"sample_id": p.sample_id, "repeat": r, "identical": True} for r in range(repeats) for p in prompts)
             lines = [json.dumps({**row, "schema_version": SCHEMA_VERSION}) + "\n" for row in rows]
@@ -100,7 +111,7 @@ def _turn(
             accepted += 1
         steps.append((sum(shape[:depth]), min(accepted + 1, depth), accepted))
         done += accepted + 1
-    step = 0.03 * (1 + 0.02 * sum(shape)) * rng.lognormvariate(0, 0.05)
+    step = (0.06 if entry["method"].startswith("hf_") else 0.03) * (1 + 0.02 * sum(shape)) * rng.lognormvariate(0, 0.05)
     return {
         "prompt_tokens": prompt_tokens,
         "prompt_sha256": prompt_hash,
@@ -110,10 +121,22 @@ def _turn(
         "drafter_prefill_seconds": 0.001 if shape else 0.0,
         "decode_seconds": step * len(steps),
         "stop_reason": "eos" if ids[-1] == STOP else "limit",
+        "prefill_tokens": 1,
+        "total_seconds": 0.1 + (0.001 if shape else 0.0) + step * len(steps),
     }
 
 
+QUIET = {"other_cores": 0.01, "stolen_cores": 0.0, "swapped_bytes": 0, "load": 2.0, "frequency_mhz": 3000}
 ENVIRONMENT = {"device_name": "a made-up CPU", "git_commit": "0123abc", "packages": {"torch": "2.14.1"}}
+
+
+PROFILE = {"steps": 10, "drafted_tokens": 20, "draft_seconds": 0.02, "forward_seconds": 0.3, "verify_seconds": 0.01,
+           "commit_seconds": 0.01, "other_seconds": 0.01}  # fmt: skip
+
+
+def _loop(method: str) -> dict[str, str]:
+    """A peer's loop is another."""
+    return {"loop": "transformers 5 generate", "attention": "sdpa"} if "hf_" in METHODS[method]["method"] else {}
 
 
 def _facts(model: str, dataset: str, method: str, sha256: str, limit: int, repeats: int) -> dict[str, Any]:
@@ -123,11 +146,19 @@ def _facts(model: str, dataset: str, method: str, sha256: str, limit: int, repea
         "dataset": dataset,
         "method": method,
         "spec": {"method": {"name": method, **METHODS[method]}, "dataset": {"name": dataset}},
-        "conditions": {**CONDITIONS, "prompts_sha256": sha256, "max_new_tokens": limit, "repeats": repeats},
+        "conditions": {
+            **CONDITIONS,
+            **_loop(method),
+            "prompts_sha256": sha256,
+            "max_new_tokens": limit,
+            "repeats": repeats,
+        },
         "warmup_samples": [{"prompt_tokens": 21, "output_tokens": 32, "seconds": 1.0}],
         "environment": ENVIRONMENT,
         "pieces": [{"host": "here", "first_sample": 0, "environment": ENVIRONMENT}],
         "failures": [],
+        "profile": None if METHODS[method]["method"].startswith("hf_") else [PROFILE],
+        "memory": None,
         "peak_memory_bytes": 2**29,
         "load_seconds": 1.0,
         "started": "2026-01-01T10:00:00+00:00",

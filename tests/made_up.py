@@ -9,10 +9,15 @@ from typing import Any
 import pandas as pd
 import synthetic
 
-from longspec.stages import lossless, metrics, speedup, summary, symmetry
+from longspec.stages import costs, lossless, metrics, speedup, summary, symmetry
 
 CELLS = {"m": ["d", "e"]}
-GRID: dict[str, Any] = {"cells": CELLS, "methods": list(synthetic.METHODS), "baseline": "vanilla"}
+GRID: dict[str, Any] = {
+    "cells": CELLS,
+    "methods": list(synthetic.METHODS),
+    "baseline": "vanilla",
+    "reference": "hf-generate",
+}
 
 
 def make(place: Path) -> Path:
@@ -24,7 +29,7 @@ def make(place: Path) -> Path:
 
 def analyse(place: Path, grid: dict[str, Any] = GRID) -> None:
     """The tables, as the workflow makes them."""
-    for stage in (metrics, lossless, speedup):
+    for stage in (metrics, lossless, speedup, costs):
         stage.main(["--grid", json.dumps(grid), "--results", str(place)])
 
 

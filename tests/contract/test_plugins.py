@@ -23,6 +23,7 @@ from longspec.methods import sequential, vanilla
 EVERY = [(kind, name) for kind in plugins.KINDS for name in plugins.names(kind)]
 INTERFACE = {
     "methods": {"Method"},
+    "peers": {"make"},
     "drafters": {"make"},
     "sources": {"fingerprint", "read"},
 }

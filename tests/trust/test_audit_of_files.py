@@ -14,8 +14,8 @@ from longspec.stages import metrics, symmetry
 def test_consistent_results_pass_every_rule(made):
     table = symmetry.build(GRID, made)
     assert set(table["verdict"]) == {"pass"}
-    assert len(table[table["method"] == "wide"]["rule"].unique()) == 13
-    assert len(table[table["method"] == ""]) == len(metrics.TABLES) + 3
+    assert len(table[table["method"] == "wide"]["rule"].unique()) == 14
+    assert len(table[table["method"] == ""]) == len(metrics.TABLES) + 4
 
 
 def test_as_an_outsider_runs_it(results, capsys):

@@ -15,11 +15,11 @@ FLOORS = {
     "journal": 0, "lifeline": 0, "untrusted": 0,
     "prompting": 0, "templates": 0, "plain_yaml": 0, "config": 0, "planning": 0, "sources": 0, "analysis": 0,
     "token_tree": 1, "sampling": 1, "noise": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
-    "topology": 1, "prediction": 1, "glide_model": 1, "ring": 1,
+    "memory": 1, "surroundings": 1, "topology": 1, "prediction": 1, "glide_model": 1, "ring": 1,
     "tree_attention": 1, "tree_kernel": 1, "static_cache": 1, "cuda_graphs": 1,
     "target": 2, "verification": 2, "glide_files": 2, "lending": 2,
     "drafters": 3, "methods": 3,
-    "decoding": 4, "tuning": 4, "training": 4,
+    "decoding": 4, "tuning": 4, "training": 4, "profiling": 4, "peers": 4,
     "stages": 5,
 }  # fmt: skip
 """Module or subpackage to floor. A new module needs a line here: choose it knowingly."""

@@ -73,7 +73,7 @@ def test_a_line_torn_anywhere_is_dropped_and_no_other(tmp_path):
         (lambda lines: [b"", *lines], "line 1: not JSON"),
         (lambda lines: [lines[0].replace(b'"output_ids"', b'"ids"')], "line 1: not a Sample record"),
         (
-            lambda lines: [lines[0].replace(b'"schema_version": 4', b'"schema_version": 1')],
+            lambda lines: [lines[0].replace(b'"schema_version": 5', b'"schema_version": 1')],
             "line 1: schema_version is 1",
         ),
         (lambda lines: [b"\xff"], "line 1: is not UTF-8"),
@@ -114,10 +114,10 @@ def test_nor_what_was_made_under_other_conditions(tmp_path):
 
 def test_killed_between_the_two_outputs_nothing_is_lost(tmp_path):
     journal = written(tmp_path, 6)
-    journal.partial.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError):
+    (tmp_path / "samples.jsonl").mkdir()
+    with pytest.raises(OSError, match=r"samples\.jsonl"):
         journal.finish({})
-    (tmp_path / "elsewhere").rename(journal.partial)
+    (tmp_path / "samples.jsonl").rmdir()
     (tmp_path / "run.json").unlink()  # as Snakemake does with incomplete outputs
     opened(tmp_path).finish({})
     assert len(read_records(tmp_path / "samples.jsonl", Sample)) == 6

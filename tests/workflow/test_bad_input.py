@@ -83,7 +83,7 @@ def test_a_speedup_over_other_conditions_is_refused(clone):
 
 def test_results_of_another_version_are_refused(clone):
     samples = clone.place / "results/tiny/a/chain/samples.jsonl"
-    samples.write_text(samples.read_text().replace('"schema_version": 4', '"schema_version": 99'))
+    samples.write_text(samples.read_text().replace('"schema_version": 5', '"schema_version": 99'))
     done = clone.snakemake("--force", "results/timings.csv")
     text = done.stdout + done.stderr
     assert done.returncode != 0

@@ -71,23 +71,36 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
 
 
 def baseline(config: Config) -> str:
-    """The variant that others are compared with: the first that drafts nothing."""
-    for name, entry in config["methods"].items():
-        if not plugins.drafts(entry["method"]):
-            return str(name)
+    """The variant that others are compared with: the first of our loop that drafts nothing."""
+    if name := _undrafted(config, "methods"):
+        return name
     raise UserError(
         f"methods: {', '.join(config['methods'])}; none is vanilla, so nothing can be paired: "
         "expected an entry such as `vanilla: {method: vanilla}`"
     )
 
 
+def reference(config: Config) -> str | None:
+    """The variant that shows whether our baseline is weak: the first peer that drafts nothing, if there is one."""
+    return _undrafted(config, "peers")
+
+
+def _undrafted(config: Config, kind: str) -> str | None:
+    named = ((str(name), entry["method"]) for name, entry in config["methods"].items())
+    return next(
+        (name for name, method in named if plugins.decodes(method) == kind and not plugins.drafts(method)), None
+    )
+
+
 def grid(config: Config) -> dict[str, Any]:
-    """All cells of the experiment: {"cells": {model: [datasets]}, "methods": [names], "baseline": name}."""
+    """All cells of the experiment: {"cells": {model: [datasets]}, "methods": [names], "baseline": name, "reference":
+    name or None}."""
     cells = {
         model: [name for name in config["datasets"] if name in entry.get("datasets", config["datasets"])]
         for model, entry in config["models"].items()
     }
-    return {"cells": cells, "methods": list(config["methods"]), "baseline": baseline(config)}
+    chosen = {"baseline": baseline(config), "reference": reference(config)}
+    return {"cells": cells, "methods": list(config["methods"]), **chosen}
 
 
 def model_spec(config: Config, model: str) -> dict[str, Any]:
@@ -122,8 +135,13 @@ def method_entry(config: Config, model: str, method: str) -> dict[str, Any]:
 
 def own_models(entry: dict[str, Any]) -> list[str]:
     """The options of a variant that hold a model."""
-    named = [("methods", entry["method"]), *([("drafters", entry["drafter"])] if "drafter" in entry else [])]
-    return [option for kind, name in named for option in plugins.models(kind, name)]
+    return [option for kind, name in plugged(entry) for option in plugins.models(kind, name)]
+
+
+def plugged(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    """The plug-ins that a variant names, as (kind, name)."""
+    drafter = [("drafters", entry["drafter"])] if "drafter" in entry else []
+    return [(plugins.decodes(entry["method"]), entry["method"]), *drafter]
 
 
 def answers_spec(config: Config, drafter: str) -> dict[str, Any]:
@@ -178,16 +196,14 @@ def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any
 
 
 def _complete_method(entry: Config, where: str) -> None:
-    _known(entry["method"], "methods", f"{where}.method")
-    used = [("methods", entry["method"])]
-    if plugins.drafts(entry["method"]):
+    _one_of(entry["method"], [*plugins.names("methods"), *plugins.names("peers")], f"{where}.method")
+    if plugins.decodes(entry["method"]) == "methods" and plugins.drafts(entry["method"]):
         if "drafter" not in entry:
             raise UserError(f"{where}.drafter: missing; expected one of {', '.join(plugins.names('drafters'))}")
         _known(entry["drafter"], "drafters", f"{where}.drafter")
-        used.append(("drafters", entry["drafter"]))
     elif "drafter" in entry:
         raise UserError(f"{where}.drafter: {entry['drafter']!r}; method {entry['method']} takes no drafter")
-    _complete(entry, _with_options("method", used), where)
+    _complete(entry, _with_options("method", plugged(entry)), where)
 
 
 def _check_template(entry: Config, where: str) -> None:

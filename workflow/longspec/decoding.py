@@ -66,7 +66,7 @@ def generate(
     room, at_limit = limits.room(len(prompt_ids))
     capacity = len(prompt_ids) + room + method.max_nodes
     target.reserve(capacity, method.max_nodes)
-    started = now(target.device)
+    began, started = time.monotonic(), now(target.device)
     target.reset(capacity)
     rule.start(prompt_ids)
     first = rule.verify(TokenTree.rooted_at(prompt_ids[-1]), target.append(prompt_ids)[None], limits.stop_ids, room)
@@ -97,4 +97,5 @@ def generate(
         drafter_prefill_seconds=ready - prefilled,
         decode_seconds=ended - ready,
         stop_reason=at_limit if stop_reason == "limit" else stop_reason,
+        total_seconds=time.monotonic() - began,
     )

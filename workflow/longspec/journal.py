@@ -28,6 +28,8 @@ LEASE_SECONDS = 60.0
 """A writer on another host that has given no sign for so long is taken for dead."""
 Job = tuple[int, Prompt]
 """(repeat, prompt): one line of samples.jsonl."""
+OF_THE_JOB = ("conditions", "tuning", "profile", "memory")
+"""Facts that its processes share; the last two are None where the last process ended before it could tell."""
 OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "load_seconds", "started")
 """Facts of a run that are those of its first process."""
 
@@ -61,7 +63,7 @@ class Journal:
 
     def _facts(self) -> dict[str, Any]:
         """What the pieces so far wrote down; empty where they were made from something else."""
-        empty: dict[str, Any] = {"key": self.key, "conditions": None, "tuning": None, "pieces": [], "failures": []}
+        empty: dict[str, Any] = {"key": self.key, "pieces": [], "failures": [], **dict.fromkeys(OF_THE_JOB)}
         try:
             facts = json.loads(self.partial_run.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -151,8 +153,8 @@ class Journal:
         whole = {
             "schema_version": SCHEMA_VERSION,
             **facts,
-            "conditions": self.facts["conditions"],
-            "tuning": self.facts["tuning"],
+            **{name: self.facts[name] for name in OF_THE_JOB},
+            "samples_sha256": hashlib.sha256(self.partial.read_bytes()).hexdigest(),
             **{name: first[name] for name in OF_THE_FIRST_PIECE},
             "peak_memory_bytes": max(peaks, default=0),
             "pieces": pieces,

@@ -2,7 +2,7 @@
 
 Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
 its own to be run unless the configuration trusts it (untrusted.py). `fingerprint` is cheap enough for planning,
-`resolved` tells afterwards what was used. It does not load models.
+`resolved` tells afterwards what was used. What loads models imports torch when it is called.
 """
 
 from __future__ import annotations
@@ -46,6 +46,32 @@ def folder(model: dict[str, Any]) -> Path:
     _checked(place)
     untrusted.refuse_unsafe(place, trusted)
     return place
+
+
+def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) -> Any:
+    """transformers' causal LM in a model's folder, in evaluation mode; UserError when it cannot be read."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, **options
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place}: {first_line(error)}; expected config.json and safetensors weights") from None
+    return model.eval()
+
+
+def plain(model: dict[str, Any], dtype: Any, device: Any) -> Any:
+    """The model of a config entry as transformers ships it, on a device: nothing of our engine in it."""
+    return causal_lm(folder(model), dtype, bool(model.get("trust_remote_code"))).to(device)
+
+
+def stop_ids(model: Any) -> frozenset[int]:
+    """A loaded model's end-of-sequence ids, whether given as a number or as a list."""
+    ids = getattr(model.generation_config, "eos_token_id", None)
+    if ids is None:
+        ids = model.config.get_text_config().eos_token_id
+    return frozenset([] if ids is None else [ids] if isinstance(ids, int) else ids)
 
 
 def resolved(model: dict[str, Any]) -> str:

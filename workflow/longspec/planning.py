@@ -8,6 +8,7 @@ two can leave results that look fresh. Order and comments of the configuration n
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Plan:
         self.results: str = complete["results"].rstrip("/")
         self.lossless = f"{self.results}/lossless.csv"
         self.speedup = f"{self.results}/speedup.csv"
+        self.costs = f"{self.results}/costs.csv"
         self.tuning = f"{self.results}/tuning.csv"
         self.symmetry = f"{self.results}/audit.csv"
         self.reports: str = complete["reports"].rstrip("/")
@@ -38,7 +40,7 @@ class Plan:
         grid = config.grid(complete)
         cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
         methods = [grid["baseline"], *sorted(set(grid["methods"]) - {grid["baseline"]})]
-        self.grid = {"cells": cells, "methods": methods, "baseline": grid["baseline"]}
+        self.grid = {**grid, "cells": cells, "methods": methods}
         self.generate_versions = {
             (model, dataset, method): self._generate_version(model, dataset, method)
             for model, dataset in self._cells()
@@ -49,7 +51,15 @@ class Plan:
     def targets(self) -> list[str]:
         """Every file that the experiment makes. Intermediates are listed too: Snakemake does not make a
         deleted one again while the files made from it exist."""
-        made = [*self.tables(), self.lossless, self.speedup, *self.choices(), self.symmetry, *self.summary()]
+        made = [
+            *self.tables(),
+            self.lossless,
+            self.speedup,
+            self.costs,
+            *self.choices(),
+            self.symmetry,
+            *self.summary(),
+        ]
         prompts = [*self.prompts(), *self.prompts("prompts_tuning.jsonl"), *self.vocabularies()]
         drafters = [file for name in self.config["drafters"] for file in self.drafter_files(name)]
         return [*prompts, *drafters, *self.runs(), *self.gates(), *made, *self.pages()]
@@ -131,9 +141,6 @@ class Plan:
     def _generate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
         entry = config.method_entry(self.config, model, method)
-        used = [("methods", entry["method"])]
-        if "drafter" in entry:
-            used.append(("drafters", entry["drafter"]))
         own_models = {
             option: self._drafter_model(entry[option])
             for option in config.own_models(entry)
@@ -144,7 +151,7 @@ class Plan:
                 "code": _code(
                     "stages.generate",
                     f"verification.{self.config['verification']}",
-                    *(f"{kind}.{name}" for kind, name in used),
+                    *(f"{kind}.{name}" for kind, name in config.plugged(entry)),
                 ),
                 "prompts": [self.dataset_spec(dataset), self.prepare_version(model, dataset)],
                 "model": _model(canonical(self.config["models"][model])),
@@ -209,6 +216,17 @@ class Plan:
         """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
         compared = [self.generate_versions[model, dataset, name] for name in (method, self.grid["baseline"])]
         return canonical({"code": _code("stages.gate", f"verification.{self.config['verification']}"), "of": compared})
+
+    def priority(self, method: str) -> int:
+        """Which job of a cell runs first, where several could: the baseline, then the others in an order that the seed
+        decides, then the variants that are the baseline over again, so that both ends of a run are held together."""
+        entries = self.config["methods"]
+        if method == self.grid["baseline"]:
+            return 100
+        if entries[method] == entries[self.grid["baseline"]]:
+            return 1
+        drawn = hashlib.sha256(f"{self.config['seed']} {method}".encode()).digest()
+        return 2 + drawn[0] % 97
 
     def resources(self, model: str, attempt: int = 1) -> dict[str, Any]:
         """What a job that runs a model asks of a cluster; more memory and time the oftener it has failed."""

@@ -1,6 +1,6 @@
 """Finds methods, drafters and sources by file name, and reads their options without importing them.
 
-A plug-in is one file in `methods/`, `drafters/` or `sources/`. Its module-level literal `OPTIONS` maps each
+A plug-in is one file in `methods/`, `drafters/`, `peers/` or `sources/`. Its module-level literal `OPTIONS` maps each
 option to a JSON schema with a default and a description; an option without a default must be given.
 Reading it as text keeps planning free of torch. This module does not know what a plug-in does.
 """
@@ -17,7 +17,7 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent
 MODEL = "#/$defs/model"
 """The schema of an option whose value is a model."""
-KINDS = ("methods", "drafters", "sources")
+KINDS = ("methods", "peers", "drafters", "sources")
 """With options of their own; `verification` holds plug-ins without any."""
 
 
@@ -54,9 +54,14 @@ def _reference(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: schema[key] for key in ("$ref",) if key in schema}
 
 
-def drafts(method: str) -> bool:
-    """Whether a method needs a drafter, from its file's DRAFTS literal."""
-    return bool(literal("methods", method, "DRAFTS"))
+def decodes(name: str) -> str:
+    """The kind of what a variant names as its `method`: a shape for our loop ("methods"), or a loop of its own."""
+    return "peers" if name in names("peers") else "methods"
+
+
+def drafts(name: str) -> bool:
+    """Whether a method needs a drafter, or a peer speculates: from its file's DRAFTS literal."""
+    return bool(literal(decodes(name), name, "DRAFTS"))
 
 
 def load(kind: str, name: str) -> ModuleType:

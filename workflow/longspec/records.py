@@ -18,7 +18,7 @@ import pydantic
 
 from longspec.errors import UserError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of every record below; results of another version are refused, never guessed at."""
 
 
@@ -56,11 +56,13 @@ class Prompt:
 class Turn:
     """What happened between one prompt and its answer.
 
-    `output_ids`: emitted ids, up to and including EOS, or the limit; the first belongs to prefill.
+    `output_ids`: emitted ids, up to and including EOS, or the limit; the first `prefill_tokens` of them belong to
+    prefill: one, but for a peer whose first forward verifies drafts together with the prompt.
     `steps`: one (drafted, offered, accepted) triple per verification step: draft tokens proposed; positions at
     which the accepted path still had a draft to check (accepted, or accepted + 1); drafts that were emitted.
     `stop_reason`: "eos", "limit" (max_new_tokens), "context" (the model's context is full), or a failure:
     "nonfinite" (the logits were no numbers), or one of LOST, which leaves no tokens and no seconds.
+    `total_seconds`: from first to last by another clock, to hold the parts against; 0 where nothing was timed.
     """
 
     prompt_tokens: Count
@@ -71,6 +73,8 @@ class Turn:
     drafter_prefill_seconds: Seconds
     decode_seconds: Seconds
     stop_reason: str
+    prefill_tokens: Count = 1
+    total_seconds: Seconds = 0.0
 
     @property
     def failed(self) -> bool:
@@ -81,12 +85,16 @@ class Turn:
 @pydantic.with_config(extra="forbid")
 @dataclass(frozen=True)
 class Sample:
-    """All turns of one measured generation of one prompt; `texts` are the decoded answers, for reading only."""
+    """All turns of one measured generation of one prompt; `texts` are the decoded answers, for reading only.
+
+    `surroundings`: what else the machine did meanwhile, read before and after the clock ran (surroundings.py).
+    """
 
     sample_id: str
     repeat: Count
     turns: list[Turn]
     texts: list[str] = field(default_factory=list)
+    surroundings: dict[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -129,8 +137,8 @@ class Comparison:
 
 
 def decoded(sample: Sample) -> tuple[int, float]:
-    """Tokens after each turn's first, and the seconds that they took: for progress and log only."""
-    tokens = sum(max(len(turn.output_ids) - 1, 0) for turn in sample.turns)
+    """Tokens after those of prefill, and the seconds that they took: for progress and log only."""
+    tokens = sum(max(len(turn.output_ids) - turn.prefill_tokens, 0) for turn in sample.turns)
     return tokens, sum(turn.decode_seconds for turn in sample.turns)
 
 

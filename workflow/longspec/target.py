@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from longspec import attention, cuda_graphs, model_files
@@ -110,13 +109,8 @@ class CausalLM:
     ) -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
         that the folder brings may run."""
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, attn_implementation=attention.NAME
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: {first_line(error)}; expected config.json and safetensors weights") from None
-        return cls(model.to(device).eval(), folder, engine, numerics)
+        model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=attention.NAME)
+        return cls(model.to(device), folder, engine, numerics)
 
     @property
     def context_tokens(self) -> int | None:
@@ -125,11 +119,8 @@ class CausalLM:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """The model's end-of-sequence ids, whether given as a number or as a list."""
-        ids = getattr(self.model.generation_config, "eos_token_id", None)
-        if ids is None:
-            ids = self.config.eos_token_id
-        return frozenset([] if ids is None else [ids] if isinstance(ids, int) else ids)
+        """The model's end-of-sequence ids."""
+        return model_files.stop_ids(self.model)
 
     @property
     def length(self) -> int:

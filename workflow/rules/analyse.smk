@@ -5,6 +5,7 @@
 localrules:
     metrics,
     speedup,
+    costs,
     tuning,
     symmetry,
     summary,
@@ -48,6 +49,26 @@ rule speedup:
         " --lossless {params.lossless:q} 2>&1 | tee {log:q}"
 
 
+rule costs:
+    input:
+        runs=plan.runs(),
+        acceptance=f"{plan.results}/acceptance.csv",
+        positions=f"{plan.results}/acceptance_by_position.csv",
+        speedup=plan.speedup,
+    output:
+        plan.costs,
+    log:
+        f"{plan.results}/costs.log",
+    conda:
+        "../../environment.yml"
+    params:
+        grid=lambda wildcards: plan.grid_json(),
+        version=plan.analysis_version("costs"),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m longspec.stages.costs --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
 # Made where a variant leaves an option to `auto`.
 rule tuning:
     input:
@@ -75,7 +96,7 @@ rule symmetry:
         prompts=plan.prompts(),
         runs=plan.runs(),
         gates=plan.gates(),
-        tables=[*plan.tables(), plan.lossless, plan.speedup],
+        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.costs],
     output:
         plan.symmetry,
     log:

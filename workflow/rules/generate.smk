@@ -16,6 +16,7 @@ rule generate:
         f"{plan.results}/{{model}}/{{dataset}}/{{method}}/generate.log",
     conda:
         "../../environment.yml"
+    priority: lambda wildcards: plan.priority(wildcards.method)
     threads: workflow.resource_settings.cores or 1  # `workflow.cores` refuses to be asked on a cluster
     resources:
         gpu=lambda wildcards: plan.resources(wildcards.model)["gpus"],

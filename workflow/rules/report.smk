@@ -11,7 +11,7 @@ rule report:
         runs=plan.runs(),
         prompts=plan.prompts(),
         vocabularies=plan.vocabularies(),
-        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.symmetry],
+        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.costs, plan.symmetry],
         summary=plan.summary()[0],
     output:
         plan.pages(),

@@ -1,10 +1,10 @@
 """How many drafts the target accepted, four ways, and how that changes along a text.
 
-Formulas, over the verification steps of the samples that did not fail (decoded tokens are output tokens without each
-turn's first): acceptance rate = accepted / drafted; acceptance length = decoded tokens / steps; conditional acceptance
-at position i = steps that accepted i drafts / steps that had an i-th draft to check; accepted per depth = accepted /
-(steps * depth), where depth is the longest path that any step of the job had to check. A wide tree lowers the first by
-construction, a deep one the last.
+Formulas, over the verification steps of the samples that did not fail (decoded tokens are output tokens without
+those of prefill): acceptance rate = accepted / drafted; acceptance length = decoded tokens / steps; conditional
+acceptance at position i = steps that accepted i drafts / steps that had an i-th draft to check; accepted per depth =
+accepted / (steps * depth), where depth is the longest path that any step of the job had to check. A wide tree lowers
+the first by construction, a deep one the last.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Steps:
         prompts = np.fromiter((turn.prompt_tokens for turn in turns), np.int64, len(turns))
         before = np.cumsum(self.accepted + 1) - (self.accepted + 1)
         first = np.cumsum(counts) - counts
-        self.position: Ints = 1 + before - np.append(before, 0)[np.minimum(first, len(before))][turn_of]
+        known = np.fromiter((turn.prefill_tokens for turn in turns), np.int64, len(turns))
+        self.position: Ints = known[turn_of] + before - np.append(before, 0)[np.minimum(first, len(before))][turn_of]
         """Output tokens that stood there when the step began."""
         self.context: Ints = prompts[turn_of] + self.position
         # A text's last step may give one token less: an accepted stop id has no bonus token behind it.

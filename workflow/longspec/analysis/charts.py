@@ -158,6 +158,29 @@ def time_scatter(timings: pd.DataFrame, methods: Sequence[str], baseline: str) -
     return drawing.panels(pairs, drawing.cells_of(pairs), panel, 2.25, across, up, title, words)
 
 
+def step_parts(table: pd.DataFrame, methods: Sequence[str], parts: Sequence[str]) -> Markup:
+    """Milliseconds of a step by part, a panel a data set. `table` is costs.csv, `parts` in drawing order."""
+    table = table[table["profiled_steps"].notna()]
+
+    def panel(axes: Axes, rows: pd.DataFrame) -> None:
+        mine = [rows[rows["method"] == method] for method in methods]
+        left = [0.0] * len(methods)
+        for number, part in enumerate(parts):
+            column = f"{part}_seconds_per_step"
+            widths = [1e3 * float(row[column].iloc[0]) if len(row) else 0.0 for row in mine]
+            axes.barh(range(len(methods)), widths, 0.7, left=left, label=part, linewidth=0.4, **drawing.fill(number))
+            left = [start + width for start, width in zip(left, widths, strict=True)]
+        axes.set_yticks(range(len(methods)), methods)
+        axes.invert_yaxis()
+
+    cells = drawing.cells_of(table)
+    words = "Drafting, milliseconds a step: " + drawing.words_of(
+        table.assign(milliseconds=1e3 * table["draft_seconds_per_step"], verdict=""), methods, cells, "milliseconds", ""
+    )
+    height = 0.5 + 0.22 * len(methods)
+    return drawing.panels(table, cells, panel, height, "milliseconds a step", "", "Where a step's time goes", words)
+
+
 def draft_shapes(table: pd.DataFrame, widths: dict[str, list[int]]) -> Markup:
     """Each method's draft, depth by depth: as many circles as its configuration asks for, the fuller the likelier.
 

@@ -68,6 +68,12 @@ KEPT = (
     "looping_pairs",
     "looping_differs",
     "verdict",
+    "peer",
+    "reference",
+    "over_reference",
+    "over_reference_low",
+    "over_reference_high",
+    "tainted_pairs",
 )
 
 
@@ -88,6 +94,7 @@ def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
         f"(95% interval {interval}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
         f"{conditions['sampling']}, {conditions['dtype']}, batch 1, at most {conditions['max_new_tokens']} new tokens, "
         f"on {conditions['device']} ({conditions['threads']} threads)",
+        *_over_reference(row),
         f"end to end {row['end_to_end_speedup']:.2f}× "
         f"({_range(row['end_to_end_speedup_low'], row['end_to_end_speedup_high'])})",
         outputs(row),
@@ -100,9 +107,35 @@ def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
     parts += [
         f"{name}'s steps took {value:.2f} times as long in the second half of its run" for name, value in drift.items()
     ]
+    if row["tainted_pairs"]:
+        parts.append(f"{row['tainted_pairs']} of {row['samples_paired']} pairs timed while the machine was busy")
     limit = row["noise_floor"]
     parts.append("noise floor not measured" if math.isnan(limit) else f"noise floor {limit:.2f}×")
     return "; ".join(parts) + "."
+
+
+def _over_reference(row: Row) -> list[str]:
+    """The second speedup, which stands beside the first wherever a reference ran."""
+    if math.isnan(row["over_reference"]) or row["method"] == row["reference"]:
+        return []
+    interval = _range(row["over_reference_low"], row["over_reference_high"])
+    return [f"{row['over_reference']:.2f}× ({interval}) over {row['reference']}"]
+
+
+def references(speedups: pd.DataFrame) -> list[Row]:
+    """Whether the baseline is weak: its throughput over the reference's, by model and data set."""
+    rows = speedups[(speedups["method"] == speedups["reference"]) & (speedups["speedup"] > 0)]
+    return [
+        {
+            "model": row["model"],
+            "dataset": row["dataset"],
+            "reference": row["reference"],
+            "baseline_over_reference": 1 / row["speedup"],
+            "low": _plain(1 / row["speedup_high"]),
+            "high": _plain(1 / row["speedup_low"]),
+        }
+        for row in rows.to_dict("records")
+    ]
 
 
 def outputs(row: Row) -> str:
@@ -124,8 +157,8 @@ def drifted(throughput: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     return {(str(r["model"]), str(r["dataset"]), str(r["method"])): float(r["drift"]) for r in rows.to_dict("records")}
 
 
-def verdict_line(claims: list[Row], audit: pd.DataFrame) -> dict[str, str]:
-    """Three short answers for the top of a report: lossless? audit? noise?"""
+def verdict_line(claims: list[Row], audit: pd.DataFrame, references: list[Row]) -> dict[str, str]:
+    """Four short answers for the top of a report: lossless? audit? noise? is the baseline weak?"""
     lossy = [claim for claim in claims if claim["verdict"] == "not lossless"]
     failed = int((audit["verdict"] == "fail").sum())
     limits = [claim["noise_floor"] for claim in claims if claim["noise_floor"] is not None]
@@ -135,7 +168,16 @@ def verdict_line(claims: list[Row], audit: pd.DataFrame) -> dict[str, str]:
         "lossless": f"no: {len(lossy)} of {len(claims)} methods" if lossy else ", ".join(kinds) or "nothing to compare",
         "audit": f"{failed} of {len(audit)} checks failed" if failed else f"all {len(audit)} checks passed",
         "noise": widest,
+        "baseline": _weak(references),
     }
+
+
+def _weak(references: list[Row]) -> str:
+    if not references:
+        return "not compared with another library's"
+    factors = [row["baseline_over_reference"] for row in references]
+    spread = f"{min(factors):.2f}" if len(factors) == 1 else f"{min(factors):.2f} to {max(factors):.2f}"
+    return f"{spread}× as fast as {references[0]['reference']}"
 
 
 def _range(low: float, high: float) -> str:

@@ -1,6 +1,6 @@
 """Timings and throughput from raw samples.
 
-Formulas (decoded tokens are output tokens without each turn's first, which belongs to prefill):
+Formulas (decoded tokens are output tokens without those of prefill, which is each turn's first, but for some peers):
 throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of output tokens / sum of all seconds.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from longspec.analysis import intervals
+from longspec.analysis import intervals, taint
 from longspec.analysis.repetition import share
 from longspec.analysis.runs import Run
 from longspec.analysis.tables import NAMES
@@ -28,11 +28,13 @@ TIMING_COLUMNS = [
     "decode_seconds",
     "stop_reason",
     "turns",
+    "prefill_tokens",
     "unanswered_turns",
     "failed",
     "repeated_4gram_share",
     "identical",
     "divergence_position",
+    "tainted",
     "line_sha256",
 ]
 REPEAT_COLUMNS = [
@@ -43,8 +45,8 @@ REPEAT_COLUMNS = [
     "decode_seconds_median",
     "decode_seconds_spread",
 ]
-SUMMED = ["output_tokens", "turns", "verification_steps", "drafted_tokens", "accepted_tokens", "prefill_seconds",
-          "drafter_prefill_seconds", "decode_seconds", "unanswered_turns"]  # fmt: skip
+SUMMED = ["output_tokens", "prefill_tokens", "verification_steps", "drafted_tokens", "accepted_tokens",
+          "prefill_seconds", "drafter_prefill_seconds", "decode_seconds", "unanswered_turns"]  # fmt: skip
 
 
 def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
@@ -56,20 +58,23 @@ def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
     rows = [
         (*run.names.values(), *_counts(sample), len(run.prompts[sample.sample_id].turns) - len(sample.turns),
          int(sample.failed), share([turn.output_ids for turn in sample.turns]),
-         *_parting(sample, theirs.get((sample.sample_id, sample.repeat))), digest)
-        for sample, digest in zip(run.samples, run.digests, strict=True)
+         *_parting(sample, theirs.get((sample.sample_id, sample.repeat))), "; ".join(reasons) or None, digest)
+        for sample, digest, reasons in zip(run.samples, run.digests, taint.reasons(run), strict=True)
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=TIMING_COLUMNS)
-    return table.astype({"identical": "Int64", "divergence_position": "Int64", "repeated_4gram_share": float})
+    return table.astype(
+        {"identical": "Int64", "divergence_position": "Int64", "repeated_4gram_share": float, "tainted": object}
+    )
 
 
 def _counts(sample: Sample) -> tuple[object, ...]:
-    """The columns from sample_id to turns."""
-    prompt = output = steps = drafted = accepted = 0
+    """The columns from sample_id to prefill_tokens."""
+    prompt = output = steps = drafted = accepted = in_prefill = 0
     prefill = drafter = decode = 0.0
     for turn in sample.turns:
         prompt += turn.prompt_tokens
         output += len(turn.output_ids)
+        in_prefill += turn.prefill_tokens
         steps += len(turn.steps)
         for asked, _, taken in turn.steps:
             drafted += asked
@@ -79,7 +84,7 @@ def _counts(sample: Sample) -> tuple[object, ...]:
         decode += turn.decode_seconds
     reasons = "+".join([turn.stop_reason for turn in sample.turns])
     tokens = (prompt, output, steps, drafted, accepted)
-    return (sample.sample_id, sample.repeat, *tokens, prefill, drafter, decode, reasons, len(sample.turns))
+    return (sample.sample_id, sample.repeat, *tokens, prefill, drafter, decode, reasons, len(sample.turns), in_prefill)
 
 
 def _parting(ours: Sample, theirs: Sample | None) -> tuple[int | None, int | None]:
@@ -131,6 +136,7 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
         "drafter_prefill_seconds": sums["drafter_prefill_seconds"],
         "unanswered_turns": int(sums["unanswered_turns"]),
         "failed_samples": len(timings) - len(counted),
+        "tainted_samples": int(timings["tainted"].notna().sum()),
         **drift(timings),
     }
 
@@ -163,7 +169,7 @@ def _sums(timings: pd.DataFrame) -> dict[str, float]:
 def _rates(sums: dict[str, float]) -> dict[str, float | None]:
     """Tokens per second, decoding and end to end; None where there was nothing to time."""
     seconds = sums["prefill_seconds"] + sums["drafter_prefill_seconds"] + sums["decode_seconds"]
-    decoded = sums["output_tokens"] - sums["turns"]
+    decoded = sums["output_tokens"] - sums["prefill_tokens"]
     return {
         "decode": decoded / sums["decode_seconds"] if decoded and sums["decode_seconds"] else None,
         "end_to_end": sums["output_tokens"] / seconds if seconds else None,

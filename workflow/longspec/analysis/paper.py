@@ -116,12 +116,12 @@ def counting(timings: pd.DataFrame, grid: runs.Grid) -> Rows:
         if not job["drafted_tokens"] or base is None or not base["decode_seconds"]:
             continue
         steps, seconds = job["verification_steps"], job["decode_seconds"]
-        decoded = job["output_tokens"] - job["turns"]
-        vanilla = (base["output_tokens"] - base["turns"]) / base["decode_seconds"]
+        decoded = job["output_tokens"] - job["prefill_tokens"]
+        vanilla = (base["output_tokens"] - base["prefill_tokens"]) / base["decode_seconds"]
         rules = {
             "ours": decoded,
             "with a phantom token a step": decoded + steps,
-            "with prefill's token as well": decoded + steps + job["turns"],
+            "with prefill's token as well": decoded + steps + job["prefill_tokens"],
         }
         for rule, tokens in rules.items():
             rows.append(

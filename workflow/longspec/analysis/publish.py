@@ -12,14 +12,14 @@ from tabulate import tabulate
 
 from longspec.analysis.tables import NAMES
 
-HEAD = ["model", "data set", "method", "speedup", "end to end", "acceptance length", "n", "outputs"]
+HEAD = ["model", "data set", "method", "speedup", "over reference", "end to end", "acceptance length", "n", "outputs"]
 MARKS = {"withheld": "†", "no difference shown": "*"}
 LATEX_MARKS = {"†": r"\textsuperscript{\textdagger}", "*": r"\textsuperscript{*}"}
 NOTES = {
     "†": "no claim: not lossless, an audit finding, or too few samples",
     "*": "no difference shown: the interval includes 1 or does not clear the noise floor",
 }
-CAPTION = "Speedup over {} with 95% intervals, paired by prompt; n prompts."
+CAPTION = "Speedup over {}{} with 95% intervals, paired by prompt; n prompts."
 
 
 def rows(summary: dict[str, Any], acceptance: pd.DataFrame) -> list[list[str]]:
@@ -28,8 +28,10 @@ def rows(summary: dict[str, Any], acceptance: pd.DataFrame) -> list[list[str]]:
     made = []
     for claim in summary["claims"]:
         names = [claim[name] for name in NAMES]
-        length = lengths.get(tuple(names))
-        figures = [_figure(claim, "speedup") + MARKS.get(claim["kind"], ""), _figure(claim, "end_to_end_speedup")]
+        length = lengths.get(tuple(names))  # by the names as the tables have them
+        names[2] += " (peer)" if claim["peer"] else ""
+        speedup = _figure(claim, "speedup") + MARKS.get(claim["kind"], "")
+        figures = [speedup, _figure(claim, "over_reference"), _figure(claim, "end_to_end_speedup")]
         accepted = "" if length is None or pd.isna(length) else f"{length:.2f}"
         made.append([*names, *figures, accepted, str(claim["prompts_paired"]), claim["verdict"]])
     return made
@@ -47,8 +49,13 @@ def markdown(summary: dict[str, Any], acceptance: pd.DataFrame) -> str:
     table = rows(summary, acceptance)
     text = tabulate(table, HEAD, "github", disable_numparse=True)
     claims = [f"- {claim['claim'] or _withheld(claim)}" for claim in summary["claims"]]
-    caption = CAPTION.format(summary["baseline"])
+    caption = _caption(summary)
     return "\n".join([caption, "", text, "", *_notes(table), "", *claims]) + "\n"
+
+
+def _caption(summary: dict[str, Any]) -> str:
+    named = {row["reference"] for row in summary["references"]}
+    return CAPTION.format(summary["baseline"], "".join(f" and over the reference {name}" for name in sorted(named)))
 
 
 def _withheld(claim: dict[str, Any]) -> str:
@@ -65,7 +72,7 @@ def latex(summary: dict[str, Any], acceptance: pd.DataFrame) -> str:
     table = rows(summary, acceptance)
     body = tabulate(table, HEAD, "latex_booktabs", disable_numparse=True)
     notes = " ".join(note.strip() for note in _notes(table))
-    caption = CAPTION.format(summary["baseline"]).replace("%", r"\%").replace("_", r"\_")
+    caption = _caption(summary).replace("%", r"\%").replace("_", r"\_")
     text = (
         "\n".join([r"\begin{table}", rf"\caption{{{caption} {notes}}}".replace(" }", "}"), body, r"\end{table}"]) + "\n"
     )

@@ -19,15 +19,16 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import browser, charts, runs, tables
+from longspec.analysis import browser, charts, costs, runs, tables
 from longspec.locations import SCRIPT, STYLE
 
 TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves", "timings",
-          "repeats", "audit")  # fmt: skip
+          "repeats", "audit", "costs")  # fmt: skip
 COMMAND = "snakemake --cores 1 --resources gpu=1 --configfile experiment.yaml"
 """What makes the results again from the configuration that the report prints."""
 FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "per_depth", "speedup", "gap", "rounding",
-             "p_value", "shift", "_low", "_high", "floor", "share", "drift", "spread", "least", "median")  # fmt: skip
+             "p_value", "shift", "_low", "_high", "floor", "share", "drift", "spread", "least", "median",
+             "cost", "_gap", "reference")  # fmt: skip
 """How the names of columns end whose numbers are no counts."""
 MOST_ROWS = 300
 """Rows of a table that are shown; the CSV has all."""
@@ -111,6 +112,9 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
     if methods and few["speedup"]["speedup"].notna().any():
         drawn["speedup"] = charts.speedup_bars(few["speedup"], methods, baseline)
         drawn["times"] = charts.time_scatter(few["timings"], methods, baseline)
+    if few["costs"]["profiled_steps"].notna().any():
+        profiled = set(few["costs"].loc[few["costs"]["profiled_steps"].notna(), "method"])
+        drawn["parts"] = charts.step_parts(few["costs"], [m for m in grid["methods"] if m in profiled], costs.PARTS)
     if not few["acceptance_by_position"].empty:
         drawn["positions"] = charts.position_lines(few["acceptance_by_position"], methods)
         for axis, across in (

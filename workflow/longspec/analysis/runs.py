@@ -5,6 +5,7 @@ Contract: a run that is returned has the schema of this version and each of its 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections import Counter
@@ -64,8 +65,8 @@ _FACTS = pydantic.TypeAdapter(_Facts)
 
 @dataclass(frozen=True)
 class Run:
-    """One job: its names, run.json, samples in the order in which they ran, its prompts by id, and a hash of each
-    sample's line."""
+    """One job: its names, run.json, samples in the order in which they ran, its prompts by id, and the hashes of each
+    sample's line and of them all."""
 
     model: str
     dataset: str
@@ -74,6 +75,7 @@ class Run:
     samples: list[Sample]
     prompts: dict[str, Prompt]
     digests: list[str] = field(default_factory=list)
+    samples_sha256: str = ""
 
     @property
     def names(self) -> dict[str, str]:
@@ -101,9 +103,9 @@ def read_cell(results: Path, model: str, dataset: str, methods: list[str]) -> It
         folder = results / model / dataset / method
         facts = read_facts(folder / "run.json")
         _refuse_strangers(folder / "run.json", facts, (model, dataset, method), sha256)
-        samples, digests = _samples(folder / "samples.jsonl")
+        samples, digests, whole = _samples(folder / "samples.jsonl")
         _refuse_gaps(folder / "samples.jsonl", samples, by_id, facts["conditions"]["repeats"])
-        yield Run(model, dataset, method, facts, samples, by_id, digests)
+        yield Run(model, dataset, method, facts, samples, by_id, digests, whole)
 
 
 def first_samples(path: Path, count: int) -> list[Sample]:
@@ -112,13 +114,14 @@ def first_samples(path: Path, count: int) -> list[Sample]:
     return [parse_record(f"{path}, line {number}", line, Sample) for number, line in lines]
 
 
-def _samples(path: Path) -> tuple[list[Sample], list[str]]:
-    """Every sample, and a hash of its line."""
-    samples, digests = [], []
+def _samples(path: Path) -> tuple[list[Sample], list[str], str]:
+    """Every sample, a hash of its line, and one of all lines."""
+    samples, digests, whole = [], [], hashlib.sha256()
     for number, line in read_lines(path):
         samples.append(_sample(path, number, line))
         digests.append(line_sha256(line))
-    return samples, digests
+        whole.update(line.encode())
+    return samples, digests, whole.hexdigest()
 
 
 def _sample(path: Path, number: int, line: str) -> Sample:

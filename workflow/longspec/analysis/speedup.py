@@ -2,8 +2,9 @@
 
 Contract: samples are paired by id and repeat; a ratio of sums, never a mean of ratios; its 95% interval is over
 samples, a sample's repeats taken together (intervals.py). Refused, with the differing key named, when prompts,
-sampling, dtype, attention, device, limits or warm-up differ. Beside the speedup over all pairs stand those over pairs
-of equal length and over looping and other outputs apart (repetition.py; a pair loops where either output does).
+sampling, dtype, attention, device, limits or warm-up differ; a peer's attention is its own. Beside the speedup over all
+pairs stand those over another library's plain decoding (the reference), over pairs of equal length, and over looping
+and other outputs apart (repetition.py; a pair loops where either output does).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from longspec.errors import UserError
 
 KEY = ["sample_id", "repeat"]
 SIDES = ("", "_baseline")
+OF_A_LOOP = {"loop", "attention", "engine", "numerics", "verification"}
+"""Conditions in which a peer's loop may differ from ours: they are what makes it another."""
 
 
 def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
@@ -34,8 +37,8 @@ def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
 
 
 def unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, our value, their value) of every condition that differs."""
-    keys = sorted(set(ours) | set(theirs))
+    """(key, our value, their value) of every condition that differs and must not."""
+    keys = sorted({*ours, *theirs} - (OF_A_LOOP if ours.get("loop") != theirs.get("loop") else set()))
     return [(key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)]
 
 
@@ -61,8 +64,15 @@ def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, obje
         **_named("looping_speedup", looping),
         **_named("other_speedup", others),
         "prompts_paired": int(pairs["sample_id"].nunique()),
+        "tainted_pairs": int(pairs[["tainted", "tainted_baseline"]].notna().any(axis=1).sum()),
         "looping_differs": int(looping[1] > others[2] or looping[2] < others[1]),
     }
+
+
+def over_reference(timings: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
+    """The same ratio over the plain decoding of a peer, which says whether the baseline is weak."""
+    pairs = finished(timings).merge(finished(reference), on=KEY, suffixes=SIDES)
+    return _named("over_reference", decode(pairs))
 
 
 def machines(*facts: dict[str, Any]) -> int:
@@ -79,7 +89,10 @@ def decode(pairs: pd.DataFrame) -> Figure:
     """Ratio of decode throughputs."""
     return _ratio(
         pairs,
-        [(_of(pairs, s, "output_tokens") - _of(pairs, s, "turns"), _of(pairs, s, "decode_seconds")) for s in SIDES],
+        [
+            (_of(pairs, s, "output_tokens") - _of(pairs, s, "prefill_tokens"), _of(pairs, s, "decode_seconds"))
+            for s in SIDES
+        ],
     )
 
 

@@ -21,7 +21,7 @@ from longspec.records import Comparison, Sample, Turn, first_divergence, ids_sha
 COLUMNS = ["model", "dataset", "method", "rule", "verdict", "finding"]
 GROUPS = {
     "same sampling": ("sampling", "verification", "seed"),
-    "same limits": ("max_new_tokens", "context_tokens"),
+    "same limits": ("max_new_tokens", "context_tokens", "stop_ids"),
     "same number format, attention and device": ("dtype", "attention", "engine", "device", "threads"),
 }
 """Which conditions each rule compares; those in no rule belong to `same other conditions`."""
@@ -35,7 +35,7 @@ def job(run: Run, baseline: Run) -> dict[str, str]:
     facts, base = run.facts, baseline.facts
     differ = unlike(facts["conditions"], base["conditions"])
     listed = {key for keys in GROUPS.values() for key in keys} | set(OWN)
-    stops = _stop_ids(run) | _stop_ids(baseline)
+    stops = _stop_ids(run) | _stop_ids(baseline) | set(facts["conditions"].get("stop_ids", ()))
     return {
         "same prompts": _named(differ, ("prompts_sha256",)) or _prompts(run, baseline),
         **{rule: _named(differ, keys) for rule, keys in GROUPS.items()},
@@ -47,6 +47,7 @@ def job(run: Run, baseline: Run) -> dict[str, str]:
         "tokens are those of the steps": _first(run, _tokens),
         "accepted ≤ offered ≤ drafted": _first(run, _order),
         "times are whole": _first(run, _times),
+        "samples are those that the run wrote": _written(run),
     }
 
 
@@ -143,10 +144,10 @@ def _cut(run: Run) -> str:
 
 
 def _tokens(turn: Turn) -> str:
-    """1 + sum of (accepted + 1) over the steps; the last step has no bonus token behind a drafted end."""
+    """Those of prefill + sum of (accepted + 1) over the steps; the last has no bonus token behind a drafted end."""
     if turn.failed:
         return ""
-    counted = 1 + sum(step[2] + 1 for step in turn.steps)
+    counted = turn.prefill_tokens + sum(step[2] + 1 for step in turn.steps)
     ends_drafted = bool(turn.steps) and turn.steps[-1][2] > 0
     if len(turn.output_ids) == counted or (ends_drafted and len(turn.output_ids) == counted - 1):
         return ""
@@ -167,10 +168,16 @@ def _times(turn: Turn) -> str:
         return f"seconds are {parts}"
     if turn.steps and not turn.decode_seconds and not turn.failed:
         return f"{len(turn.steps)} steps in no time"
-    whole = getattr(turn, "total_seconds", None)
-    if whole is not None and abs(sum(parts) - whole) > WHOLE_SHARE * whole:
+    whole = turn.total_seconds
+    if whole and abs(sum(parts) - whole) > WHOLE_SHARE * whole:
         return f"the parts sum to {sum(parts)} s; the whole is {whole} s"
     return ""
+
+
+def _written(run: Run) -> str:
+    """run.json holds the hash of samples.jsonl as its job left it."""
+    said = run.facts.get("samples_sha256")
+    return "" if said == run.samples_sha256 else f"samples.jsonl hashes to {run.samples_sha256}; run.json says {said}"
 
 
 def gate(comparisons: list[Comparison], samples: list[Sample], baseline: Run) -> str:

@@ -13,11 +13,13 @@ from longspec.files import write_whole
 
 NAMES = ["model", "dataset", "method"]
 TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256",
-                "rule", "finding", "axis"]  # fmt: skip
+                "rule", "finding", "axis", "reference", "tainted"]  # fmt: skip
 """Columns that are never numbers, whatever they look like."""
 SHOWN = {
-    "speedup.csv": [*NAMES, "speedup", "speedup_low", "speedup_high", "end_to_end_speedup", "identical_outputs",
-                    "samples_paired", "verdict"],
+    "speedup.csv": [*NAMES, "speedup", "speedup_low", "speedup_high", "over_reference", "end_to_end_speedup",
+                    "identical_outputs", "samples_paired", "verdict"],
+    "costs.csv": [*NAMES, "draft_cost", "verify_cost", "acceptance_length", "predicted_speedup", "measured_speedup",
+                  "best_gamma"],
 }  # fmt: skip
 
 

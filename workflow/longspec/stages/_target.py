@@ -12,20 +12,28 @@ from longspec.target import CausalLM
 from longspec.verification._interface import Rule
 
 
-def load(spec: dict[str, Any]) -> CausalLM:
-    """The model of a generate spec, ready to run."""
+def prepare(spec: dict[str, Any]) -> tuple[torch.device, torch.dtype]:
+    """Seed and threads as a generate spec asks; the device and the number format."""
     torch.manual_seed(spec["seed"])
     torch.set_num_threads(machine.resolve_threads(spec["threads"]))
     device = machine.resolve_device(spec["device"])
-    dtype = machine.resolve_dtype(spec["dtype"], device)
+    return device, machine.resolve_dtype(spec["dtype"], device)
+
+
+def load(spec: dict[str, Any]) -> CausalLM:
+    """The model of a generate spec, ready to run."""
+    device, dtype = prepare(spec)
     trusted = bool(spec["model"].get("trust_remote_code"))
     folder = model_files.folder(spec["model"])
     return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"], trusted)
 
 
 def rule_name(spec: dict[str, Any]) -> str:
-    """The verification rule of a job; at temperature 0 they are all the keyed one."""
-    return str(spec["verification"]) if spec["sampling"]["temperature"] > 0 else "keyed"
+    """How a job's tokens come to be: greedily or with named noise ("keyed"), by another rule of ours, or ("own") by
+    whatever a peer draws."""
+    if spec["sampling"]["temperature"] == 0:
+        return "keyed"
+    return "own" if plugins.decodes(spec["method"]["method"]) == "peers" else str(spec["verification"])
 
 
 def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:

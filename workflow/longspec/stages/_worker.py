@@ -54,7 +54,7 @@ def work(
     load_seconds = time.perf_counter() - started
     began = datetime.now(UTC).isoformat(timespec="seconds")
     prompts = [prompt for repeat, prompt in jobs if repeat == 0]
-    device = runner.target.device
+    device = runner.side.device
     conditions = runner.conditions(prompts)
     known = journal.facts["tuning"] if journal.facts["conditions"] == conditions else None
     tuned = runner.tune(prompts, spare, known)
@@ -67,7 +67,7 @@ def work(
         "load_seconds": load_seconds,
         "warmup_samples": warmed,
         "environment": machine.describe(device),
-        "engine_note": runner.target.engine_note,
+        "engine_note": runner.side.engine_note,
     }
     journal.begin(conditions, piece, tuned)
     log.info("start %s at sample %d conditions=%s", title, journal.done, json.dumps(conditions))
@@ -80,6 +80,8 @@ def work(
                 reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
                 raise UserError(f"sample {sample.sample_id!r}: {reasons}; `on_error: continue` would go on without it")
             journal.append(sample)
+        journal.facts |= {"profile": runner.profile(prompts), "memory": runner.side.memory()}
+        journal.save()
     except (MemoryError, RuntimeError) as error:
         reason = cause(error)
         if reason is None:

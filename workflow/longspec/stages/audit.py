@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from longspec import machine, model_files, noise, prompting
@@ -37,8 +37,7 @@ COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sa
 @functools.lru_cache(maxsize=2)  # one model in its own format and in float32: jobs of one model follow each other
 def load(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """Hugging Face's model."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-    return model.to(device).eval()
+    return model_files.causal_lm(folder, dtype).to(device)
 
 
 class Scorer:
@@ -46,7 +45,7 @@ class Scorer:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.spec = facts["spec"]
-        self.residual = facts["conditions"]["verification"] == "residual"
+        self.drawn = facts["conditions"]["verification"] != "keyed"
         torch.set_num_threads(machine.resolve_threads(self.spec["threads"]))
         device = machine.resolve_device(self.spec["device"])
         dtype = getattr(torch, facts["conditions"]["dtype"])
@@ -84,7 +83,7 @@ class Scorer:
         """Scores [n, vocab]: processed by transformers, and noised where the keyed rule was used."""
         texts = (torch.tensor([prompt_ids + ids[:position]], device=logits.device) for position in range(len(ids)))
         scores = torch.cat([self.processors(text, row[None].clone()) for text, row in zip(texts, logits, strict=True)])
-        if self.sampled and not self.residual:
+        if self.sampled and not self.drawn:
             key = noise.key(self.spec["seed"], sample_id, number)
             scores = scores + noise.GumbelNoise(key, scores.shape[-1], scores.device).rows(list(range(len(ids))))
         return scores
@@ -94,7 +93,7 @@ class Scorer:
         asked = (sample_id, number, prompt_ids, ids)
         scores = self.scores(self.logits(prompt_ids, ids), *asked)
         stored = scores.gather(-1, torch.tensor(ids, device=scores.device)[:, None])[:, 0]
-        gaps = torch.where(stored.isfinite(), 0.0, float("inf")) if self.residual else scores.amax(-1) - stored
+        gaps = torch.where(stored.isfinite(), 0.0, float("inf")) if self.drawn else scores.amax(-1) - stored
         wrong = (gaps > 0).nonzero()[:, 0]
         if not len(wrong):
             return [], 0

@@ -3,6 +3,7 @@
 Contract: one Comparison per sample. A first divergence is measured by running vanilla's text up to it twice with
 the target alone: one token a step, as vanilla does, and several tokens a step, as verification does. It knows no
 method and no drafter, so that a fault of theirs cannot pass for rounding. Without divergences no model is loaded.
+A peer runs other kernels: its text is measured once more by its own modelling code, in one plain forward and in two.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from longspec import noise, prompting
+from longspec import model_files, noise, plugins, prompting
 from longspec.errors import UserError
 from longspec.files import write_whole
 from longspec.noise import Draws, GumbelNoise
@@ -37,6 +38,9 @@ class Meter:
         self.settings = Settings(**spec["sampling"])
         self.sizes = sorted({*SOME, nodes} - {1})
         self.target = _target.load(spec)
+        self.plain: Any = None
+        if plugins.decodes(spec["method"]["method"]) == "peers":
+            self.plain = model_files.plain(spec["model"], self.target.dtype, self.target.device)
         self.tokenizer = prompting.tokenizer(spec["model"])
         self.prompts = {prompt.sample_id: prompt for prompt in prompts}
 
@@ -60,9 +64,18 @@ class Meter:
             self.target.commit(list(range(len(some))))
         return self.target.extend(ids[-1:] * step, chain)[0]
 
-    def scores(self, text_key: int, prompt_ids: list[int], ids: list[int], step: int) -> torch.Tensor:
+    def plain_logits(self, prompt_ids: list[int], ids: list[int]) -> list[torch.Tensor]:
+        """The same of a peer's modelling code: all in one forward, and the last token by itself, as generate does."""
+        if self.plain is None:
+            return []
+        text = torch.tensor([prompt_ids + ids], device=self.target.device)
+        whole = self.plain(text, logits_to_keep=1).logits[0, -1]
+        before = self.plain(text[:, :-1], use_cache=True, logits_to_keep=1)
+        after = self.plain(text[:, -1:], past_key_values=before.past_key_values, use_cache=True)
+        return [whole, after.logits[0, -1]]
+
+    def scores(self, text_key: int, prompt_ids: list[int], ids: list[int], logits: torch.Tensor) -> torch.Tensor:
         """Scores [vocab] of which the next token is the best one: warped, and noised above temperature 0."""
-        logits = self.logits(prompt_ids, ids, step)
         text = Text(self.settings, prompt_ids + ids[:-1], self.target.vocab_size, self.target.device)
         root = TokenTree.rooted_at((prompt_ids + ids)[-1])
         scores = text.scores(logits[None], root, [0])[0].float()
@@ -84,10 +97,11 @@ class Meter:
         key = noise.key(self.spec["seed"], vanilla.sample_id, turn)
         self.target.reset(len(prompt_ids) + len(ids) + self.sizes[-1])
         self.after_prompt = self.target.append(prompt_ids)
-        alone = self.scores(key, prompt_ids, ids, 1)
+        alone = self.scores(key, prompt_ids, ids, self.logits(prompt_ids, ids, 1))
         rounding, flips = 0.0, False
-        for step in self.sizes:
-            together = self.scores(key, prompt_ids, ids, step)
+        others = (self.logits(prompt_ids, ids, step) for step in self.sizes)
+        for logits in (*others, *self.plain_logits(prompt_ids, ids)):
+            together = self.scores(key, prompt_ids, ids, logits)
             both = alone.isfinite() & together.isfinite()
             moved = (alone - together)[both]
             rounding = max(rounding, float(moved.max() - moved.min()))
@@ -138,12 +152,12 @@ def compare(
 def _compared(
     spec: dict[str, Any], prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int
 ) -> list[Comparison]:
-    residual = _target.rule_name(spec) == "residual"
-    if not pairs or (not residual and all(first_divergence(*pair) is None for pair in pairs)):
+    drawn = _target.rule_name(spec) != "keyed"
+    if not pairs or (not drawn and all(first_divergence(*pair) is None for pair in pairs)):
         return [Comparison(sample.sample_id, sample.repeat, identical=True) for sample, _ in pairs]
     meter = Meter(spec, prompts, nodes)
     with torch.inference_mode():
-        if residual:
+        if drawn:
             return [meter.place(sample, first_divergence(sample, other) is None) for sample, other in pairs]
         return [meter.compare(sample, other) for sample, other in pairs]
 

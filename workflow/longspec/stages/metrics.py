@@ -28,7 +28,7 @@ def build(grid: runs.Grid, results: Path, see: Visitor | None = None) -> dict[st
                 see(run, baseline)
             rows = metrics.timings(run, baseline)
             steps = acceptance.Steps(run)
-            drafts = baseline is not None and _has_drafter(run)
+            drafts = baseline is not None and _drafts(run, steps)
             parts["timings"].append(rows)
             parts["repeats"].append(metrics.repeats(rows))
             parts["throughput"].append(metrics.throughput(rows, run))
@@ -53,10 +53,10 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
-def _has_drafter(run: runs.Run) -> bool:
-    """Whether the job's method entry names one; a second plain variant has none."""
+def _drafts(run: runs.Run, steps: acceptance.Steps) -> bool:
+    """Whether the job's method entry names a drafter, or a peer drafted; a second plain variant does neither."""
     entry: dict[str, Any] = run.facts.get("spec", {}).get("method", {"drafter": None})
-    return "drafter" in entry
+    return "drafter" in entry or bool(steps.drafted.any())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -43,6 +43,12 @@ COLUMNS = [
     "prompts_paired",
     "same_as_baseline",
     "noise_floor",
+    "peer",
+    "reference",
+    "over_reference",
+    "over_reference_low",
+    "over_reference_high",
+    "tainted_pairs",
 ]
 
 
@@ -58,8 +64,8 @@ def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.
     jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
     nothing = timings.iloc[:0]
     rows: list[dict[str, Any]] = []
+    base, reference = grid["baseline"], grid.get("reference")
     for model, dataset in runs.cells(grid):
-        base = grid["baseline"]
         facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
         cell = []
         for method in grid["methods"]:
@@ -69,8 +75,11 @@ def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.
                 mine, theirs = (jobs.get((model, dataset, name), nothing) for name in (method, base))
                 judgement = {"verdict": judged[model, dataset, method], "baseline": base}
                 again = int(_entry(facts[method]) == _entry(facts[base]))
+                loops = [facts[name]["conditions"].get("loop") for name in (method, base)]
                 made_on = {"same_as_baseline": again, "machines": speedup.machines(facts[method], facts[base])}
-                cell.append({**names, **speedup.compare(mine, theirs), **judgement, **made_on})
+                beside = {"peer": int(loops[0] != loops[1]), "reference": reference}
+                over = speedup.over_reference(mine, jobs.get((model, dataset, reference), nothing))
+                cell.append({**names, **speedup.compare(mine, theirs), **judgement, **made_on, **beside, **over})
         floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in cell if row["same_as_baseline"]]
         rows += [{**row, "noise_floor": max(floors, default=float("nan"))} for row in cell]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})

@@ -31,11 +31,13 @@ def build(grid: runs.Grid, results: Path) -> dict[str, Any]:
         cell = (names["model"], names["dataset"])
         drift = {m: drifted[*cell, m] for m in (names["method"], grid["baseline"]) if (*cell, m) in drifted}
         judged.append(claims.judge(names, audit, drift, facts[cell]["conditions"]))
+    references = claims.references(speedups)
     summary = {
         "schema_version": claims.SCHEMA_VERSION,
         "baseline": grid["baseline"],
         "started": min(fact["started"] for fact in facts.values()),
-        "verdict": claims.verdict_line(judged, audit),
+        "verdict": claims.verdict_line(judged, audit, references),
+        "references": references,
         "noise": noise(speedups),
         "claims": judged,
     }

@@ -21,8 +21,8 @@ from longspec.analysis import lossless, runs, symmetry, tables
 from longspec.errors import UserError
 from longspec.files import write_whole
 from longspec.records import Comparison, read_records
+from longspec.stages import costs, metrics, speedup
 from longspec.stages import lossless as lossless_stage
-from longspec.stages import metrics, speedup
 from longspec.stages._run import run as run_stage
 
 GATE = "gate compared these samples"
@@ -67,15 +67,19 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
         auditor.add(FILES, str(error))
     if made:
         made["lossless"] = lossless_stage.table(auditor.verdicts)
-        # As a stage reads them: through their text.
-        timings, verdicts = (tables.read(io.StringIO(tables.text(made[name]))) for name in ("timings", "lossless"))
         try:
-            made["speedup"] = speedup.compare(grid, results, timings, verdicts)
+            made["speedup"] = speedup.compare(grid, results, *(_read(made[name]) for name in ("timings", "lossless")))
+            made["costs"] = costs.assemble(grid, results, *(_read(made[name]) for name in costs.READ))
         except UserError as error:
             auditor.add(TABLE, f"{results / 'speedup.csv'}: cannot be made: {error}")
     for name, table in made.items():
         auditor.add(TABLE, _stored(results, name, table))
     return pd.DataFrame(auditor.rows, columns=symmetry.COLUMNS)
+
+
+def _read(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as a stage reads it: through its text."""
+    return tables.read(io.StringIO(tables.text(table)))
 
 
 def _stored(results: Path, name: str, table: pd.DataFrame) -> str:
@@ -103,7 +107,13 @@ def found_grid(results: Path) -> runs.Grid:
     cells: dict[str, list[str]] = {}
     for model, dataset in dict.fromkeys(zip(stored["model"], stored["dataset"], strict=True)):
         cells.setdefault(model, []).append(dataset)
-    return {"cells": cells, "methods": methods, "baseline": baseline}
+    named = stored["reference"].dropna()
+    return {
+        "cells": cells,
+        "methods": methods,
+        "baseline": baseline,
+        "reference": str(named.iloc[0]) if len(named) else None,
+    }
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,0 +1,125 @@
+"""Costs and the cost model, worked out by hand; memory by part; what is around a sample; who else was at work."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from results_folder import CHAIN, CONDITIONS, PROMPTS
+from tiny import glide, ours
+
+from longspec import memory, noise, profiling
+from longspec.analysis import costs, taint
+from longspec.analysis.runs import Run
+from longspec.decoding import Limits, generate
+from longspec.drafters import ngram
+from longspec.methods import sequential, tree, vanilla
+from longspec.sampling import GREEDY
+from longspec.surroundings import Surroundings
+from longspec.verification import keyed
+
+NAMES = {"model": "m", "dataset": "d", "method": "chain"}
+
+
+def facts(steps: int, **seconds: float) -> dict:
+    profile = {"steps": steps, **{f"{part}_seconds": seconds.get(part, 0.0) for part in costs.PARTS}}
+    return {**NAMES, "profile": [profile], "memory": None, "peak_memory_bytes": 1}
+
+
+PLAIN = facts(10, forward=0.9, other=0.1)
+"""0.1 s a step."""
+CHAINED = facts(5, draft=0.1, forward=0.55, other=0.05)
+"""0.02 s of drafting a step, 0.12 s of the rest."""
+ACCEPTED = {"depth": 2, "acceptance_length": 2.1, "drafted_per_step": 2.0}
+
+
+def test_the_cost_model_by_hand():
+    row = costs.row(CHAINED, PLAIN, ACCEPTED, [0.7, 0.5], 1.4)
+    assert row["draft_cost"] == pytest.approx(0.1)
+    assert row["verify_cost"] == pytest.approx(1.2)
+    assert row["predicted_speedup"] == pytest.approx(2.1 / (2 * 0.1 + 1.2))
+    assert row["prediction_gap"] == pytest.approx(1.5 / 1.4 - 1)
+    assert row["forward_seconds_per_step"] == pytest.approx(0.11)
+    # gamma 1: 1.7 / (0.1 + 1.1) = 1.417; gamma 2: 2.05 / (0.2 + 1.2) = 1.464
+    assert (row["best_gamma"], row["best_gamma_speedup"]) == (2, pytest.approx(2.05 / 1.4))
+
+
+def test_drafting_that_never_pays_is_best_left():
+    assert costs.best_gamma([0.01, 0.01], 0.5, 2.0) == {"best_gamma": 0, "best_gamma_speedup": 1.0}
+
+
+def test_what_is_not_known_stays_empty():
+    peer = costs.row({**CHAINED, "profile": None}, PLAIN, ACCEPTED, [], 0.5)
+    assert "draft_cost" not in peer
+    assert peer["measured_speedup"] == 0.5
+    wide = costs.row(CHAINED, PLAIN, {**ACCEPTED, "drafted_per_step": 6.0}, [0.7, 0.5], 1.4)
+    assert "best_gamma" not in wide
+
+
+@pytest.mark.parametrize("method", [vanilla.Method(), sequential.Method(3), tree.Method([2, 2])])
+def test_the_profiled_pass_runs_the_same_loop_and_its_parts_make_the_whole(method):
+    target, prompt, limits = ours("llama"), [5, 9, 9, 9, 5, 9], Limits((), 30)
+    drafter = None if method.max_nodes == 1 else ngram.make(target, max_ngram=3, min_ngram=1, tokens_per_match=None)
+    rule = keyed.Rule(GREEDY, noise.key("x"), target.vocab_size, target.device)
+    turn = generate(target, method, drafter, prompt, limits)
+    found = profiling.profile(target, method, drafter, prompt, limits, rule)
+    assert found["steps"] == len(turn.steps)
+    assert found["drafted_tokens"] == sum(drafted for drafted, _, _ in turn.steps)
+    parts = [found[f"{part}_seconds"] for part in profiling.PARTS]
+    assert all(part >= 0 for part in parts)
+    assert found["forward_seconds"] == max(parts)
+
+
+def test_memory_is_counted_once_and_by_its_holder():
+    target = ours("llama", engine="eager")
+    generate(target, vanilla.Method(), None, [3, 4], Limits((), 4))
+    alone = memory.by_part(target, None)
+    weights = sum(p.numel() * 4 for p in target.model.parameters())
+    assert alone["target_weights_bytes"] == pytest.approx(weights, rel=0.05)  # rotary tables are buffers
+    assert alone["drafter_weights_bytes"] == alone["drafter_state_bytes"] == 0
+    layer = target._cache.stack[0]
+    assert alone["kv_cache_bytes"] >= 3 * 2 * layer.values.numel() * 4
+    drafter = glide(target, hybrid=False)
+    both = memory.by_part(target, drafter)
+    assert both["target_weights_bytes"] == alone["target_weights_bytes"]
+    own = sum(p.numel() * 4 for p in drafter.model.parameters())
+    assert both["drafter_weights_bytes"] >= own
+    assert both["drafter_state_bytes"] >= drafter.ring.bytes
+
+
+def test_a_busy_neighbour_is_seen_and_our_own_work_is_not():
+    around = Surroundings(torch.device("cpu"))
+    around.begin()
+    ran = 0
+    for _ in range(30):
+        ran += int((torch.ones(400, 400) @ torch.ones(400, 400)).sum() > 0)
+    found = around.end()
+    assert set(found) >= {"other_cores", "stolen_cores", "swapped_bytes", "load"}
+    assert all(value >= 0 for value in found.values())
+
+
+def run_with(*readings: dict[str, float]) -> Run:
+    samples = [dataclasses.replace(CHAIN[0], surroundings=reading) for reading in readings]
+    return Run("m", "d", "chain", {"conditions": CONDITIONS}, samples, {p.sample_id: p for p in PROMPTS})
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        ({"other_cores": 0.9}, "other processes used 0.90 cores"),
+        ({"stolen_cores": 0.5}, "other machines used 0.50 cores"),
+        ({"swapped_bytes": 4096}, "4096 bytes swapped"),
+        ({"frequency_mhz": 1500}, "frequency_mhz 1500, usually 3000"),
+        ({"throttle_reasons": 4}, "the device was throttled (0x4)"),
+        ({"device_processes": 2}, "2 other processes on the device"),
+    ],
+)
+def test_a_tainted_sample_says_why(reading, words):
+    quiet = {"other_cores": 0.05, "stolen_cores": 0.0, "swapped_bytes": 0, "frequency_mhz": 3000}
+    found = taint.reasons(run_with(quiet, {**quiet, **reading}, quiet))
+    assert found == [[], [words], []]
+
+
+def test_without_a_reading_nothing_is_said():
+    assert taint.reasons(run_with({}, {})) == [[], []]

@@ -1,0 +1,45 @@
+"""Hugging Face assisted generation: a smaller model of the same vocabulary drafts (Gante 2023)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longspec import model_files
+from longspec.errors import UserError
+from longspec.peers._huggingface import Generate
+
+DRAFTS = True
+OPTIONS = {
+    "assistant": {
+        "type": "object",
+        "$ref": "#/$defs/model",  # checked as one, and its content reruns what uses it
+        "description": "The drafting model: package, hub (with revision) or path, as under models:.",
+    },
+    "num_assistant_tokens": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 20,
+        "description": "Most tokens drafted a step, the same in every step (generate's own default).",
+    },
+    "assistant_confidence_threshold": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "default": 0.4,
+        "description": "A draft ends at a token that the assistant holds for less likely (generate's own default).",
+    },
+}
+
+
+def make(
+    model: Any, assistant: dict[str, Any], num_assistant_tokens: int, assistant_confidence_threshold: float
+) -> Generate:
+    """`generate` with this assistant; UserError when its vocabulary is another."""
+    helper = model_files.plain(assistant, model.dtype, model.device)
+    sizes = [one.config.get_text_config().vocab_size for one in (model, helper)]
+    if sizes[0] != sizes[1]:
+        raise UserError(f"assistant: its vocabulary has {sizes[1]} ids, the target's {sizes[0]}; expected the same")
+    helper.generation_config.num_assistant_tokens = num_assistant_tokens
+    helper.generation_config.num_assistant_tokens_schedule = "constant"
+    helper.generation_config.assistant_confidence_threshold = assistant_confidence_threshold
+    return Generate(model, {}, helper)

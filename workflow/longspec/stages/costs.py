@@ -1,0 +1,53 @@
+"""Stage `costs`: time by part of a step, memory by part, and predicted beside measured speedup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from longspec.analysis import costs, runs, tables
+from longspec.stages._analysis import arguments
+from longspec.stages._run import run as run_stage
+
+READ = ("acceptance", "acceptance_by_position", "speedup")
+COUNTS = ["profiled_steps", "depth", "best_gamma", *costs.HELD, "peak_memory_bytes"]
+
+
+def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
+    """One row a job, in the order of the grid, from run.json and the tables."""
+    return assemble(grid, results, *(tables.read(results / f"{name}.csv") for name in READ))
+
+
+def assemble(
+    grid: runs.Grid, results: Path, acceptance: pd.DataFrame, positions: pd.DataFrame, speedup: pd.DataFrame
+) -> pd.DataFrame:
+    """The same from tables in memory, those of READ."""
+    accepted, speedups = _by_job(acceptance), _by_job(speedup)
+    rates = {names: list(part["acceptance_rate"]) for names, part in positions.groupby(tables.NAMES, sort=False)}
+    rows = []
+    for model, dataset in runs.cells(grid):
+        facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
+        for method in grid["methods"]:
+            names = (model, dataset, method)
+            measured = speedups.get(names, {}).get("speedup")
+            base = facts[grid["baseline"]]
+            rows.append(costs.row(facts[method], base, accepted[names], rates.get(names, []), measured))
+    return pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def _by_job(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:
+    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    return {tuple(row[name] for name in tables.NAMES): row for row in rows}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, compute, write, print."""
+    args: Any = arguments(__doc__).parse_args(argv)
+    tables.write(build(args.grid, args.results), args.results / "costs.csv")
+    print(f"\ncosts\n{tables.show(args.results / 'costs.csv')}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,80 @@
+"""What else the machine did while a sample was timed: read before and after the clock runs, never under it.
+
+Contract: numbers by name, no judgement; what a machine cannot tell is left out. On the cores that this process may
+use: `other_cores` (busy with other processes, in cores) and `stolen_cores` (held by other virtual machines);
+`frequency_mhz`, `swapped_bytes`, `load`. On a GPU: `device_clock_mhz`, `device_temperature_c`, `throttle_reasons`
+(NVML's bits, without those of an idle device) and `device_processes` (others that hold memory there). Library: psutil;
+NVML through torch.cuda, where nvidia-ml-py is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any
+
+import psutil
+import torch
+
+IDLE_BITS = 0x1 | 0x2
+"""NVML's throttle reasons that are no throttling: idle, and clocks as an application set them."""
+
+
+class Surroundings:
+    """Reads the machine's counters around one sample."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        process = psutil.Process()
+        self._process = process
+        self._cores = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
+        self._before = self._counters()
+
+    def begin(self) -> None:
+        """Ahead of the clock."""
+        self._before = self._counters()
+
+    def end(self) -> dict[str, float]:
+        """After it: what changed, and what is."""
+        before, after = self._before, self._counters()
+        seconds = max(after["time"] - before["time"], 1e-9)
+        busy, own, stolen = ((after[key] - before[key]) / seconds for key in ("busy", "own", "stolen"))
+        found = {
+            "other_cores": round(max(busy - own, 0.0), 3),
+            "stolen_cores": round(stolen, 3),
+            "swapped_bytes": after["swapped"] - before["swapped"],
+            "load": round(psutil.getloadavg()[0], 2),
+        }
+        with contextlib.suppress(Exception):  # no frequency to be read in many containers
+            found["frequency_mhz"] = round(float(psutil.cpu_freq().current), 0)
+        return found | (gpu(self.device) if self.device.type == "cuda" else {})
+
+    def _counters(self) -> dict[str, float]:
+        times: list[Any] = psutil.cpu_times(percpu=True)
+        mine = times if self._cores is None else [times[core] for core in self._cores if core < len(times)]
+        own = self._process.cpu_times()
+        swap = psutil.swap_memory()
+        return {
+            "time": time.monotonic(),
+            "busy": sum(t.user + t.system + getattr(t, "irq", 0.0) + getattr(t, "softirq", 0.0) for t in mine)
+            + sum(getattr(t, "nice", 0.0) for t in mine),
+            "stolen": sum(getattr(t, "steal", 0.0) for t in mine),
+            "own": own.user + own.system,
+            "swapped": float(swap.sin + swap.sout),
+        }
+
+
+def gpu(device: torch.device) -> dict[str, float]:
+    """Clock, heat, throttling and company of a GPU; empty where NVML cannot be asked."""
+    found: dict[str, float] = {}
+    with contextlib.suppress(Exception):  # whatever the driver or the library refuses, the sample stands
+        found["device_clock_mhz"] = float(torch.cuda.clock_rate(device))
+        found["device_temperature_c"] = float(torch.cuda.temperature(device))
+        import pynvml  # type: ignore[import-not-found,unused-ignore]  # comes with torch's CUDA builds, or not
+
+        handle = torch.cuda._get_pynvml_handler(device)  # torch's own, which knows CUDA_VISIBLE_DEVICES
+        found["throttle_reasons"] = float(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & ~IDLE_BITS)
+        others = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)} - {os.getpid()}
+        found["device_processes"] = float(len(others))
+    return found
