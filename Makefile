@@ -1,10 +1,13 @@
 # Every target sets up what it needs in .venv. Nothing is asked of the machine but make and Python 3.11 to 3.14.
 
 PYTHON ?= python3
+JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SNAKEMAKE := $(BIN)/snakemake --cores 1 --resources gpu=1
+# A file of tests a process, as many processes as cores; threads of several that wait by spinning would starve them all.
+TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 UV_VERSION := 0.13.9
 SHOW := from pathlib import Path; from longspec.analysis import tables; \
   print(tables.show(Path("results/speedup.csv")))
@@ -27,10 +30,10 @@ status: $(VENV)/.installed  ## how far each job is (ARGS="--configfile other.yam
 	@PYTHONPATH=workflow $(BIN)/python -m longspec.stages.status $(ARGS)
 
 test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k name" to choose)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(TESTS) $(ARGS)
 
 test-slow: $(VENV)/.installed-test  ## every test that needs no GPU
-	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	@$(TESTS) -m "not gpu" $(ARGS)
 
 gpu-benchmark: $(VENV)/.installed  ## the engine on a GPU: raw figures and a page in gpu-benchmark/ (25 minutes)
 	@$(BIN)/python benchmarks/gpu/run.py $(ARGS)

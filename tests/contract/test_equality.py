@@ -12,6 +12,7 @@ from longspec import attention, engine
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
+from longspec.drafters.ngram_glide import Both
 from longspec.errors import UserError
 from longspec.methods import sequential, tree, vanilla
 
@@ -45,6 +46,7 @@ def drafters(architecture, engine="auto"):
         "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine), VOCAB),
         "the target itself": CausalLMDrafter(ours(architecture, engine=engine), VOCAB),
         "hybrid": glide(target, hybrid=True),
+        "n-grams and a layer": Both(NGramDrafter(3, 1), glide(target, hybrid=False), 0.75),
     }, target
 
 

@@ -17,7 +17,7 @@ from longspec.drafters.ngram import NGramDrafter
 from longspec.errors import UserError
 from longspec.methods import sequential, tree, vanilla
 from longspec.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
-from longspec.stages import _target, gate
+from longspec.stages import _meter, _target, gate
 
 SAMPLES = 6
 
@@ -80,10 +80,25 @@ def test_divergences_by_rounding_are_ties(folder, temperature):
     spec, prompts = spec_for(folder, "bfloat16", temperature), texts(folder)
     plain = samples(spec, prompts, vanilla.Method())
     drafter = NGramDrafter(3, 1)
-    for method in (sequential.Method(8), tree.Method([4, 4, 2])):
+    for name, method in (("sequential", sequential.Method(8)), ("tree", tree.Method([4, 4, 2]))):
         drafted = samples(spec, prompts, method, drafter)
-        row = verdict(gate.compare(spec, prompts, drafted, plain, method.max_nodes))
+        of_method = {**spec, "method": {"method": name}}
+        row = verdict(gate.compare(of_method, prompts, drafted, plain, method.max_nodes))
         assert row["verdict"] in ("identical", "ties only")
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 9, 30])
+def test_behind_other_branches_the_text_is_the_same_but_for_rounding(folder, length):
+    spec, (prompt, *_) = spec_for(folder), texts(folder)
+    meter = _meter.Meter({**spec, "method": {"method": "tree"}}, [prompt], 4)
+    ids = [3 + n * n % 17 for n in range(length)]
+    meter.target.reset(200)
+    with torch.inference_mode():
+        meter.after_prompt = meter.target.append(prompt.prompt_ids)
+        alone = meter.logits(prompt.prompt_ids, ids, 1)
+        for shape in meter.branched:
+            assert torch.allclose(meter.branched_logits(prompt.prompt_ids, ids, *shape), alone, atol=1e-5)
+    assert _meter.Meter(spec, [prompt], 4).branched == (), "vanilla has no branches"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

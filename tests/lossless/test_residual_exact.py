@@ -10,6 +10,7 @@ import pytest
 import torch
 from tables import CPU, Shape, Table, TableDrafter, TableTarget, outcomes, topologies
 
+from longspec.drafters.ngram_glide import Both
 from longspec.methods import sequential, tree
 from longspec.sampling import Settings
 from longspec.token_tree import TokenTree
@@ -59,6 +60,7 @@ DRAFTERS = {
     "disjoint": (disjoint_target(), lambda: TableDrafter(Cut(3, seed=5, banned={0, 1}))),
     "a few ids, in an order of its own": (TARGET, lambda: TableDrafter(Table(3, seed=2), ids=[2, 0])),
     "points": (TARGET, Points),
+    "points and draws": (TARGET, lambda: Both(Points(), TableDrafter(Table(3, seed=2)), 0.6)),
 }
 
 

@@ -240,9 +240,12 @@ def test_steps_show_what_was_drafted(results):
     assert (first["parts_at"], second["parts_at"]) == (None, 2)
 
 
-def test_a_drafters_training_is_drawn_where_its_numbers_are(results, page):
+def test_a_drafters_training_is_drawn_where_its_numbers_are(results, page, monkeypatch):
     assert 'id="training"' not in page
-    (results / "m" / "training.csv").write_text("step,loss,accuracy\n1,9.5,0.1\n2,4.25,0.3\n")
+    (results / "drafters" / "mine").mkdir(parents=True)
+    (results / "drafters" / "mine" / "training.csv").write_text("step,loss,accuracy\n1,9.5,0.1\n2,4.25,0.3\n")
+    assert 'href="#training"' not in render(results), "no drafter of this experiment"
+    monkeypatch.setitem(CONFIG, "drafters", {"mine": {}})
     page = render(results)
     assert 'href="#training"' in page
     assert any("At the end: loss 4.25, accuracy 0.3." in svg for svg in svgs(page))

@@ -14,7 +14,7 @@ import tiny_folder
 from conftest import PARTS, REPOSITORY, Clone
 
 ALL_METHODS = ("vanilla", "chain", "wide")
-JUDGED = {"speedup", "symmetry", "summary", "report"}
+JUDGED = {"speedup", "costs", "symmetry", "summary", "report"}
 ANALYSIS = {"metrics", *JUDGED}
 AFTER = {"lossless", *ANALYSIS}
 """What follows from any generation."""

@@ -61,8 +61,7 @@ class Plan:
             *self.summary(),
         ]
         prompts = [*self.prompts(), *self.prompts("prompts_tuning.jsonl"), *self.vocabularies()]
-        drafters = [file for name in self.config["drafters"] for file in self.drafter_files(name)]
-        return [*prompts, *drafters, *self.runs(), *self.gates(), *made, *self.pages()]
+        return [*prompts, *self.trained(), *self.runs(), *self.gates(), *made, *self.pages()]
 
     def summary(self) -> list[str]:
         """What may be claimed: for programs and for papers."""
@@ -177,6 +176,10 @@ class Plan:
         """What training makes: the answers' list and the checkpoint with its log."""
         files = ("model.safetensors", "config.json", "training.csv")
         return [self.answers_file(drafter), *(f"{self.drafter_folder(drafter)}/{file}" for file in files)]
+
+    def trained(self) -> list[str]:
+        """All that training makes."""
+        return [file for name in self.config["drafters"] for file in self.drafter_files(name)]
 
     def answers_file(self, drafter: str) -> str:
         """The list of what a drafter is trained on."""

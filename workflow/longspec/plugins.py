@@ -64,6 +64,19 @@ def drafts(name: str) -> bool:
     return bool(literal(decodes(name), name, "DRAFTS"))
 
 
+def branches(name: str) -> bool:
+    """Whether a method verifies more than one path in a step: from its file's BRANCHES literal; a peer does not."""
+    return decodes(name) == "methods" and bool(literal("methods", name, "BRANCHES"))
+
+
+def rule_name(spec: dict[str, Any]) -> str:
+    """How a job's tokens come to be: greedily or with named noise ("keyed"), by another rule of ours, or ("own") by
+    whatever a peer draws."""
+    if spec["sampling"]["temperature"] == 0:
+        return "keyed"
+    return "own" if decodes(spec["method"]["method"]) == "peers" else str(spec["verification"])
+
+
 def load(kind: str, name: str) -> ModuleType:
     """The plug-in's module, imported."""
     return importlib.import_module(f"longspec.{kind}.{name}")

@@ -13,6 +13,7 @@ rule report:
         vocabularies=plan.vocabularies(),
         tables=[*plan.tables(), plan.lossless, plan.speedup, plan.costs, plan.symmetry],
         summary=plan.summary()[0],
+        trained=plan.trained(),
     output:
         plan.pages(),
     log:

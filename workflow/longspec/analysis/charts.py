@@ -223,15 +223,21 @@ def _level(axes: Axes, depth: int, width: int, share: float, colour: str) -> Non
 
 
 def training_lines(table: pd.DataFrame, name: str) -> Markup:
-    """A drafter's training: each column of numbers over the first one. `table` is a model's training.csv."""
+    """A drafter's training: each column of numbers over the first one. `table` is its training.csv."""
     step, *rest = [str(column) for column in table if pd.api.types.is_numeric_dtype(table[column])]
 
     def draw(figure: Figure) -> None:
-        grid: Any = figure.subplots(1, len(rest), squeeze=False)
-        for number, (axes, column) in enumerate(zip(grid.flat, rest, strict=True)):
+        grid: Any = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[len(rest) :]:
+            axes.remove()
+        for number, (axes, column) in enumerate(zip(grid.flat, rest, strict=False)):
             axes.plot(table[step], table[column], color=drawing.colour(number), linewidth=1)
             axes.set_title(column.replace("_", " "), loc="left")
         figure.supxlabel(step, fontsize=9)
 
+    columns = min(4, len(rest))
+    rows = -(-len(rest) // columns)
     last = ", ".join(f"{column} {table[column].iloc[-1]:.3g}" for column in rest)
-    return drawing.svg(draw, (drawing.WIDE, 2.2), f"Training of the drafter of {name}", f"At the end: {last}.")
+    return drawing.svg(
+        draw, (drawing.WIDE, 0.3 + 1.9 * rows), f"Training of the drafter {name}", f"At the end: {last}."
+    )

@@ -52,7 +52,7 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Pat
         lengths={name: len(frame) for name, frame in frames.items()},
         audit=_by_rule(frames["audit"]),
         charts=_charts(frames, grid, facts),
-        training=_training(grid, results),
+        training=_training(config, results),
         cells=list(browser.cells(grid, results, len(frames["timings"]))),
         prompts=_prompts(grid, results),
         conditions=conditions,
@@ -158,10 +158,10 @@ def _by_rule(audit: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _training(grid: runs.Grid, results: Path) -> list[tuple[str, Markup]]:
-    """The drafter's training of each model that has a training.csv."""
-    files = {model: results / model / "training.csv" for model in grid["cells"]}
-    return [(model, charts.training_lines(tables.read(f), model)) for model, f in files.items() if f.is_file()]
+def _training(config: dict[str, Any], results: Path) -> list[tuple[str, Markup]]:
+    """The training of each drafter that the workflow has trained."""
+    files = {name: results / "drafters" / name / "training.csv" for name in config.get("drafters", {})}
+    return [(name, charts.training_lines(tables.read(f), name)) for name, f in files.items() if f.is_file()]
 
 
 def _prompts(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:

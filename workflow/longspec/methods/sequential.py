@@ -10,6 +10,7 @@ from longspec.token_tree import TokenTree
 from longspec.verification._interface import Rule
 
 DRAFTS = True
+BRANCHES = False
 OPTIONS = {
     "gamma": {
         "type": ["integer", "string"],

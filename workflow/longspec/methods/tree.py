@@ -18,6 +18,7 @@ from longspec.topology import BestTrees
 from longspec.verification._interface import Rule
 
 DRAFTS = True
+BRANCHES = True
 OPTIONS = {
     "tree_shape": {
         "type": ["array", "string"],

@@ -9,6 +9,7 @@ from longspec.token_tree import TokenTree
 from longspec.verification._interface import Rule
 
 DRAFTS = False
+BRANCHES = False
 OPTIONS: dict[str, dict[str, object]] = {}
 
 

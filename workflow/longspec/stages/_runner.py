@@ -25,8 +25,8 @@ from longspec.stages import _sides
 from longspec.surroundings import Surroundings
 
 WARMUP_NEW_TOKENS = 32
-PROFILED_SAMPLES = 3
-PROFILED_TOKENS = 64
+PROFILED_SAMPLES = 2
+PROFILED_TOKENS = 32
 """At most so many tokens each."""
 PROGRESS_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""

@@ -87,7 +87,7 @@ class Ours:
         """Number format, attention, engine."""
         return {
             "loop": "longspec",
-            "verification": _target.rule_name(self.spec),
+            "verification": plugins.rule_name(self.spec),
             "dtype": str(self.target.dtype).removeprefix("torch."),
             "attention": attention.NAME,
             "engine": self.target.engine,
@@ -146,7 +146,7 @@ class Theirs:
         """Number format, attention, whose loop."""
         return {
             "loop": self.peer.loop,
-            "verification": _target.rule_name(self.spec),
+            "verification": plugins.rule_name(self.spec),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "attention": self.model.config._attn_implementation,
             "engine": self.engine,

@@ -28,17 +28,10 @@ def load(spec: dict[str, Any]) -> CausalLM:
     return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"], trusted)
 
 
-def rule_name(spec: dict[str, Any]) -> str:
-    """How a job's tokens come to be: greedily or with named noise ("keyed"), by another rule of ours, or ("own") by
-    whatever a peer draws."""
-    if spec["sampling"]["temperature"] == 0:
-        return "keyed"
-    return "own" if plugins.decodes(spec["method"]["method"]) == "peers" else str(spec["verification"])
-
-
 def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:
     """The verification rule for one turn. Its noise is named by seed, sample and turn: by nothing of the method."""
     key = noise.key(spec["seed"], sample_id, turn)
     settings = Settings(**spec["sampling"])
-    made: Rule = plugins.load("verification", rule_name(spec)).Rule(settings, key, target.vocab_size, target.device)
+    module = plugins.load("verification", plugins.rule_name(spec))
+    made: Rule = module.Rule(settings, key, target.vocab_size, target.device)
     return made
