@@ -46,7 +46,7 @@ def drafters(architecture, engine="auto"):
         "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine), VOCAB),
         "the target itself": CausalLMDrafter(ours(architecture, engine=engine), VOCAB),
         "hybrid": glide(target, hybrid=True),
-        "n-grams and a layer": Both(NGramDrafter(3, 1), glide(target, hybrid=False), 0.75),
+        "n-grams and a layer": Both(NGramDrafter(3, 1), glide(target, hybrid=False)),
     }, target
 
 

@@ -74,7 +74,7 @@ def test_a_drafter_of_another_tokenizer(clone):
 
 def test_a_speedup_over_other_conditions_is_refused(clone):
     run = clone.place / "results/tiny/a/vanilla/run.json"
-    run.write_text(run.read_text().replace('"threads": 1,\n    "max', '"threads": 2,\n    "max'))
+    run.write_text(run.read_text().replace('"threads": 1,\n    "stop', '"threads": 2,\n    "stop'))
     done = clone.snakemake("--force", "results/speedup.csv")
     text = done.stdout + done.stderr
     assert done.returncode != 0

@@ -253,7 +253,7 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
 
 
 def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):
-    for file, jobs in (("config/config.yaml", 18), ("config/paper.yaml", 78)):
+    for file, jobs in (("config/config.yaml", 21), ("config/paper.yaml", 78)):
         done = finished.snakemake("-n", "--quiet", "progress", "--configfile", file)
         assert done.returncode == 0, done.stdout + done.stderr
         assert (done.stdout + done.stderr).count("rule generate:") == jobs

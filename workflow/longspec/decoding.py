@@ -86,7 +86,7 @@ def generate(
         output_ids += acceptance.emitted
         steps.append((tree.drafted, acceptance.offered, acceptance.accepted))
         stop_reason = acceptance.stop_reason
-    ended = now(target.device)
+    ended, total = now(target.device), time.monotonic() - began
 
     return Turn(
         prompt_tokens=len(prompt_ids),
@@ -97,5 +97,5 @@ def generate(
         drafter_prefill_seconds=ready - prefilled,
         decode_seconds=ended - ready,
         stop_reason=at_limit if stop_reason == "limit" else stop_reason,
-        total_seconds=time.monotonic() - began,
+        total_seconds=total,
     )

@@ -1,14 +1,15 @@
-"""N-grams where the text repeats itself, a GLIDE layer everywhere else: one tree with branches of both.
+"""N-grams where the text repeats itself, a GLIDE layer everywhere else: one draft of both.
 
-Where the last tokens were seen before, q is a mixture of what followed them and of what the layer expects; elsewhere
-it is the layer's. The layer runs at every node, so that its cache is whole. The output stays the target's under each
-rule: a branch that a rule did not draw itself is only ever taken when the target's own choice falls on it.
+Below a node whose last tokens were seen before stand the tokens that followed them; below any other, what the layer
+expects. The layer runs at every node, so that its cache is whole, but draws only where its draws are used: a rule that
+samples must not count on a draw whose place in the tree another drafter decided (tests/lossless shows the bias).
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, cast
+
+import torch
 
 from longspec.drafters import glide, ngram
 from longspec.drafters._interface import Drafter
@@ -43,21 +44,41 @@ OPTIONS = {
         "default": 3,
         "description": "Shortest suffix that counts as a match, in tokens.",
     },
-    "trust": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 1,
-        "default": 0.75,
-        "description": "Share of q that a match gets; the layer has the rest.",
-    },
 }
 
 
-class Both:
-    """Asks both drafters for every node."""
+class _Elsewhere:
+    """A rule that draws for the nodes of `places` alone."""
 
-    def __init__(self, lookup: Drafter, layer: Drafter, trust: float) -> None:
-        self.lookup, self.layer, self.trust = lookup, layer, trust
+    def __init__(self, rule: Rule, places: set[int]) -> None:
+        self._rule, self._places = rule, places
+
+    def draft(
+        self,
+        logits: torch.Tensor,
+        tree: TokenTree,
+        nodes: list[int],
+        width: int,
+        informed: bool = True,
+        ids: torch.Tensor | None = None,
+    ) -> list[Candidates]:
+        """As Rule.draft; nothing below the other nodes."""
+        rows = [row for row, node in enumerate(nodes) if node in self._places]
+        drawn: dict[int, Candidates] = {}
+        if rows:
+            found = self._rule.draft(logits[rows], tree, [nodes[row] for row in rows], width, informed, ids)
+            drawn = dict(zip(rows, found, strict=True))
+        return [drawn.get(row, []) for row in range(len(nodes))]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rule, name)
+
+
+class Both:
+    """Asks the first drafter, and the second where the first knows nothing."""
+
+    def __init__(self, lookup: Drafter, layer: Drafter) -> None:
+        self.lookup, self.layer = lookup, layer
 
     def prefill(self, ids: list[int], capacity: int) -> None:
         """Both read the prompt."""
@@ -65,30 +86,19 @@ class Both:
         self.layer.prefill(ids, capacity)
 
     def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
-        """The mixture's best below each node."""
+        """One drafter's candidates below each node."""
         found = self.lookup.expand(tree, nodes, width, rule)
-        expected = self.layer.expand(tree, nodes, width, rule)
-        return [self._mixed(*pair)[:width] for pair in zip(found, expected, strict=True)]
+        open_nodes = {node for node, candidates in zip(nodes, found, strict=True) if not candidates}
+        expected = self.layer.expand(tree, nodes, width, cast(Rule, _Elsewhere(rule, open_nodes)))
+        return [mine or other for mine, other in zip(found, expected, strict=True)]
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
         """Both are told."""
         self.lookup.commit(emitted, tree, path)
         self.layer.commit(emitted, tree, path)
 
-    def _mixed(self, found: Candidates, expected: Candidates) -> Candidates:
-        if not found:
-            return expected
-        q: dict[int, float] = {}
-        for share, candidates in ((self.trust, found), (1 - self.trust, expected)):
-            for token, log_q in candidates:
-                q[token] = q.get(token, 0.0) + share * math.exp(log_q)
-        best = sorted(q.items(), key=lambda item: -item[1])
-        return [(token, math.log(share)) for token, share in best if share > 0]
 
-
-def make(
-    target: CausalLM, *, weights: dict[str, Any] | None, window: int, max_ngram: int, min_ngram: int, trust: float
-) -> Both:
+def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int, max_ngram: int, min_ngram: int) -> Both:
     """Both drafters. UserError as each of them has it."""
     lookup = ngram.make(target, max_ngram=max_ngram, min_ngram=min_ngram, tokens_per_match=None)
-    return Both(lookup, glide.make(target, weights=weights, window=window), trust)
+    return Both(lookup, glide.make(target, weights=weights, window=window))

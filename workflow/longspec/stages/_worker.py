@@ -71,6 +71,7 @@ def work(
     }
     journal.begin(conditions, piece, tuned)
     log.info("start %s at sample %d conditions=%s", title, journal.done, json.dumps(conditions))
+    answered: set[str] = set()
     samples = measured(runner, jobs, title, journal.done, before=lambda: tell(pipe, begins=journal.done))
     try:
         for sample in samples:
@@ -80,7 +81,10 @@ def work(
                 reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
                 raise UserError(f"sample {sample.sample_id!r}: {reasons}; `on_error: continue` would go on without it")
             journal.append(sample)
-        journal.facts |= {"profile": runner.profile(prompts), "memory": runner.side.memory()}
+            answered |= set() if sample.failed else {sample.sample_id}
+        tell(pipe, begins=None)  # time limits hold for what follows too; nothing of the samples depends on it
+        profile = runner.profile([prompt for prompt in prompts if prompt.sample_id in answered])
+        journal.facts |= {"profile": profile, "memory": runner.side.memory()}
         journal.save()
     except (MemoryError, RuntimeError) as error:
         reason = cause(error)

@@ -113,6 +113,9 @@ class Supervisor:
                 if outcome.code or not after.complete:
                     raise SystemExit(outcome.code or 1)  # it has said why
                 continue
+            if after.complete:  # ended in the profiled pass: the samples stand, where their time goes stays unknown
+                log.error("no profile: %s", outcome.cause or "killed")
+                return after
             self.deaths = 1 if after.done > before.done else self.deaths + 1
             self.judge(outcome, after)
         return before
