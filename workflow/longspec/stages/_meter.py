@@ -34,10 +34,12 @@ class Meter:
         self.spec = spec
         self.settings = Settings(**spec["sampling"])
         self.sizes = sorted({*SOME, nodes} - {1})
+        """Tokens a step; a peer has no steps of ours."""
         self.branched = BRANCHED if plugins.branches(spec["method"]["method"]) else ()
         self.target = _target.load(spec)
         self.plain: Any = None
         if plugins.decodes(spec["method"]["method"]) == "peers":
+            self.sizes = []
             self.plain = model_files.plain(spec["model"], self.target.dtype, self.target.device)
         self.tokenizer = prompting.tokenizer(spec["model"])
         self.prompts = {prompt.sample_id: prompt for prompt in prompts}
@@ -107,7 +109,7 @@ class Meter:
         mine, theirs = (output[position] for output in outputs)
         ids, prompt_ids = outputs[1][:position], self.prompt_ids(vanilla, turn)
         key = noise.key(self.spec["seed"], vanilla.sample_id, turn)
-        most = max(self.sizes[-1], *(sum(shape) for shape in BRANCHED))
+        most = max(*self.sizes, *(sum(shape) for shape in BRANCHED))
         self.target.reset(len(prompt_ids) + len(ids) + most)
         self.after_prompt = self.target.append(prompt_ids)
         alone = self.scores(key, prompt_ids, ids, self.logits(prompt_ids, ids, 1))
