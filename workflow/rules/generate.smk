@@ -14,9 +14,9 @@ rule generate:
         run=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/run.json",
     log:
         f"{plan.results}/{{model}}/{{dataset}}/{{method}}/generate.log",
+    priority: lambda wildcards: plan.priority(wildcards.method)
     conda:
         "../../environment.yml"
-    priority: lambda wildcards: plan.priority(wildcards.method)
     threads: workflow.resource_settings.cores or 1  # `workflow.cores` refuses to be asked on a cluster
     resources:
         gpu=lambda wildcards: plan.resources(wildcards.model)["gpus"],
