@@ -82,10 +82,8 @@ def work(
                 raise UserError(f"sample {sample.sample_id!r}: {reasons}; `on_error: continue` would go on without it")
             journal.append(sample)
             answered |= set() if sample.failed else {sample.sample_id}
-        tell(pipe, begins=None)  # time limits hold for what follows too; nothing of the samples depends on it
-        profile = runner.profile([prompt for prompt in prompts if prompt.sample_id in answered])
-        journal.facts |= {"profile": profile, "memory": runner.side.memory()}
-        journal.save()
+        tell(pipe, begins=None)  # time limits hold for what follows too
+        look_inside(runner, journal, [prompt for prompt in prompts if prompt.sample_id in answered])
     except (MemoryError, RuntimeError) as error:
         reason = cause(error)
         if reason is None:
@@ -93,6 +91,12 @@ def work(
         tell(pipe, cause=reason, message=redacted(first_line(error)))
         sys.stderr.flush()
         os._exit(1)  # at once: tearing down a broken device can hang
+
+
+def look_inside(runner: Runner, journal: Journal, prompts: list[Prompt]) -> None:
+    """Where time and memory go, once the samples stand; none of them depends on it."""
+    journal.facts |= {"profile": runner.profile(prompts), "memory": runner.side.memory()}
+    journal.save()
 
 
 def log_line(sample: Sample) -> str:
