@@ -15,6 +15,7 @@ from longspec.analysis.runs import Run
 from longspec.decoding import Limits, generate
 from longspec.drafters import ngram
 from longspec.methods import sequential, tree, vanilla
+from longspec.records import STEP_PARTS
 from longspec.sampling import GREEDY
 from longspec.surroundings import Surroundings
 from longspec.verification import keyed
@@ -23,7 +24,7 @@ NAMES = {"model": "m", "dataset": "d", "method": "chain"}
 
 
 def facts(steps: int, **seconds: float) -> dict:
-    profile = {"steps": steps, **{f"{part}_seconds": seconds.get(part, 0.0) for part in costs.PARTS}}
+    profile = {"steps": steps, **{f"{part}_seconds": seconds.get(part, 0.0) for part in STEP_PARTS}}
     return {**NAMES, "profile": [profile], "memory": None, "peak_memory_bytes": 1}
 
 
@@ -66,7 +67,7 @@ def test_the_profiled_pass_runs_the_same_loop_and_its_parts_make_the_whole(metho
     found = profiling.profile(target, method, drafter, prompt, limits, rule)
     assert found["steps"] == len(turn.steps)
     assert found["drafted_tokens"] == sum(drafted for drafted, _, _ in turn.steps)
-    parts = [found[f"{part}_seconds"] for part in profiling.PARTS]
+    parts = [found[f"{part}_seconds"] for part in STEP_PARTS]
     assert all(part >= 0 for part in parts)
     assert found["forward_seconds"] == max(parts)
 

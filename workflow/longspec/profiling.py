@@ -14,10 +14,9 @@ import torch
 from longspec.decoding import Limits, generate, now
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
+from longspec.records import STEP_PARTS
 from longspec.target import CausalLM
 from longspec.verification._interface import Rule
-
-PARTS = ("draft", "forward", "verify", "commit", "other")
 
 
 class _Timed:
@@ -58,7 +57,7 @@ def profile(
     target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits, rule: Rule
 ) -> dict[str, float]:
     """Seconds of each part over one answer, its steps, and the draft tokens of them."""
-    ledger = dict.fromkeys((*PARTS, "decisions"), 0.0)
+    ledger = dict.fromkeys((*STEP_PARTS, "decisions"), 0.0)
 
     def timed(inner: Any, kind: type[_Timed] = _Timed, **parts: str) -> Any:
         return kind(inner, parts, ledger, target.device)
@@ -71,6 +70,8 @@ def profile(
         limits,
         timed(rule, _TimedRule),
     )
-    ledger["other"] = turn.decode_seconds - sum(ledger[part] for part in PARTS)
+    ledger["other"] = turn.decode_seconds - sum(ledger[part] for part in STEP_PARTS)
     drafted = sum(drafted for drafted, _, _ in turn.steps)
-    return {"steps": len(turn.steps), "drafted_tokens": drafted} | {f"{part}_seconds": ledger[part] for part in PARTS}
+    return {"steps": len(turn.steps), "drafted_tokens": drafted} | {
+        f"{part}_seconds": ledger[part] for part in STEP_PARTS
+    }

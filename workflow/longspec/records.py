@@ -25,6 +25,8 @@ SCHEMA_VERSION = 5
 Count = Annotated[int, pydantic.Field(ge=0, le=10**9)]
 Drafts = Annotated[int, pydantic.Field(ge=0, le=65_536)]
 Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+STEP_PARTS = ("draft", "forward", "verify", "commit", "other")
+"""Of a step's time, as the profiled pass writes them to run.json: `draft_seconds` and so on."""
 LOST = {
     "timeout": "it took longer than `timeout` allows",
     "out_of_memory": "memory ran out, on the device or the host",

@@ -15,13 +15,13 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis.tables import NAMES
+from longspec.records import STEP_PARTS
 
-PARTS = ("draft", "forward", "verify", "commit", "other")
 HELD = ("target_weights_bytes", "kv_cache_bytes", "drafter_weights_bytes", "drafter_state_bytes")
 COLUMNS = [
     *NAMES,
     "profiled_steps",
-    *(f"{part}_seconds_per_step" for part in PARTS),
+    *(f"{part}_seconds_per_step" for part in STEP_PARTS),
     "draft_cost",
     "verify_cost",
     "depth",
@@ -49,8 +49,8 @@ def row(facts: Row, baseline: Row, accepted: Row, rates: Sequence[float], speedu
     mine, theirs = (_per_step(one.get("profile")) for one in (facts, baseline))
     if mine is None or theirs is None:
         return made
-    made |= {"profiled_steps": mine.pop("steps"), **{f"{part}_seconds_per_step": mine[part] for part in PARTS}}
-    unit = sum(theirs[part] for part in PARTS)
+    made |= {"profiled_steps": mine.pop("steps"), **{f"{part}_seconds_per_step": mine[part] for part in STEP_PARTS}}
+    unit = sum(theirs[part] for part in STEP_PARTS)
     depth, length = accepted.get("depth"), accepted.get("acceptance_length")
     if not depth or pd.isna(depth) or pd.isna(length):
         return made
@@ -68,7 +68,7 @@ def _per_step(profile: list[Row] | None) -> dict[str, float] | None:
     steps = sum(one["steps"] for one in profile or [])
     if not profile or not steps:
         return None
-    return {"steps": steps, **{part: sum(one[f"{part}_seconds"] for one in profile) / steps for part in PARTS}}
+    return {"steps": steps, **{part: sum(one[f"{part}_seconds"] for one in profile) / steps for part in STEP_PARTS}}
 
 
 def best_gamma(rates: Sequence[float], c: float, v: float) -> Row:

@@ -19,8 +19,9 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import browser, charts, costs, runs, tables
+from longspec.analysis import browser, charts, runs, tables
 from longspec.locations import SCRIPT, STYLE
+from longspec.records import STEP_PARTS
 
 TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves", "timings",
           "repeats", "audit", "costs")  # fmt: skip
@@ -114,7 +115,7 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
         drawn["times"] = charts.time_scatter(few["timings"], methods, baseline)
     if few["costs"]["profiled_steps"].notna().any():
         profiled = set(few["costs"].loc[few["costs"]["profiled_steps"].notna(), "method"])
-        drawn["parts"] = charts.step_parts(few["costs"], [m for m in grid["methods"] if m in profiled], costs.PARTS)
+        drawn["parts"] = charts.step_parts(few["costs"], [m for m in grid["methods"] if m in profiled], STEP_PARTS)
     if not few["acceptance_by_position"].empty:
         drawn["positions"] = charts.position_lines(few["acceptance_by_position"], methods)
         for axis, across in (

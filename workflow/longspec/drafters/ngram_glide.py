@@ -54,19 +54,13 @@ class _Elsewhere:
         self._rule, self._places = rule, places
 
     def draft(
-        self,
-        logits: torch.Tensor,
-        tree: TokenTree,
-        nodes: list[int],
-        width: int,
-        informed: bool = True,
-        ids: torch.Tensor | None = None,
+        self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], *how: Any, **named: Any
     ) -> list[Candidates]:
         """As Rule.draft; nothing below the other nodes."""
         rows = [row for row, node in enumerate(nodes) if node in self._places]
         drawn: dict[int, Candidates] = {}
         if rows:
-            found = self._rule.draft(logits[rows], tree, [nodes[row] for row in rows], width, informed, ids)
+            found = self._rule.draft(logits[rows], tree, [nodes[row] for row in rows], *how, **named)
             drawn = dict(zip(rows, found, strict=True))
         return [drawn.get(row, []) for row in range(len(nodes))]
 

@@ -33,14 +33,13 @@ class Meter:
         """`nodes`: most that the method verifies in one step."""
         self.spec = spec
         self.settings = Settings(**spec["sampling"])
-        self.sizes = sorted({*SOME, nodes} - {1})
+        peer = plugins.decodes(spec["method"]["method"]) == "peers"
+        self.sizes = [] if peer else sorted({*SOME, nodes} - {1})
         """Tokens a step; a peer has no steps of ours."""
         self.branched = BRANCHED if plugins.branches(spec["method"]["method"]) else ()
         self.target = _target.load(spec)
-        self.plain: Any = None
-        if plugins.decodes(spec["method"]["method"]) == "peers":
-            self.sizes = []
-            self.plain = model_files.plain(spec["model"], self.target.dtype, self.target.device)
+        device, dtype = self.target.device, self.target.dtype
+        self.plain = model_files.plain(spec["model"], dtype, device) if peer else None
         self.tokenizer = prompting.tokenizer(spec["model"])
         self.prompts = {prompt.sample_id: prompt for prompt in prompts}
 

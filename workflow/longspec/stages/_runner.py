@@ -65,12 +65,11 @@ class Runner:
         self, prompts: list[Prompt], spare: list[Prompt], known: dict[str, Any] | None = None
     ) -> dict[str, Any] | None:
         """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
-        if isinstance(self.side, _sides.Theirs):
-            return None
-        texts = tuning.texts(
-            prompts, spare, lambda message, chat: prompting.turn_ids(self.tokenizer, [message], [], chat)
-        )
-        return self.side.tune(texts, self.limits, known)
+
+        def ids_of(message: str, chat: bool) -> list[int]:
+            return prompting.turn_ids(self.tokenizer, [message], [], chat)
+
+        return self.side.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, known)
 
     def profile(self, prompts: list[Prompt]) -> list[dict[str, float]] | None:
         """Where the time goes, on the first of the measured prompts, after they were measured."""

@@ -7,6 +7,7 @@ It does not know samples, files or warm-up.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -20,8 +21,8 @@ from longspec.sampling import Settings
 from longspec.stages import _target
 from longspec.target import CausalLM
 
-Texts = tuple[list[list[int]], str]
-"""Texts to tune on, and what they are."""
+Texts = Callable[[], tuple[list[list[int]], str]]
+"""Makes texts to tune on, and says what they are."""
 
 
 class Side(Protocol):
@@ -47,6 +48,12 @@ class Side(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Conditions of the run that come from the loop."""
+        ...
+
+    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Choose what is left to `auto`; None where nothing is.
+
+        `known`: what an earlier process chose for the same job; one job has one shape."""
         ...
 
     def profile(self, ids: list[int], limits: Limits, sample_id: str) -> dict[str, float] | None:
@@ -104,10 +111,7 @@ class Ours:
         return memory.by_part(self.target, self.drafter)
 
     def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Choose what the method leaves to `auto`; None where it leaves nothing.
-
-        `known`: what an earlier process chose for the same job; one job has one shape.
-        """
+        """What the method leaves to `auto`."""
         if not isinstance(self.method, Tunable) or not self.method.auto:
             return None
         if known is not None:
@@ -116,8 +120,9 @@ class Ours:
         assert self.drafter is not None
         # No sample has an empty name. Texts of the residual rule differ with what is drafted; the keyed one stands in.
         rules = functools.partial(_target.rule, {**self.spec, "verification": "keyed"}, self.target, "")
-        self.method, found = tuning.tune(self.method, self.target, self.drafter, texts[0], limits, rules)
-        return {"texts_are": texts[1], **found}
+        ids, source = texts()
+        self.method, found = tuning.tune(self.method, self.target, self.drafter, ids, limits, rules)
+        return {"texts_are": source, **found}
 
 
 class Theirs:
@@ -153,6 +158,10 @@ class Theirs:
             "numerics": "fast",
         }
 
+    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+        """It has no shape of ours."""
+        return None
+
     def profile(self, ids: list[int], limits: Limits, sample_id: str) -> dict[str, float] | None:
         """Its steps are its own affair."""
         return None
@@ -162,7 +171,7 @@ class Theirs:
         return None
 
 
-def load(spec: dict[str, Any]) -> Ours | Theirs:
+def load(spec: dict[str, Any]) -> Side:
     """The side that a job's spec names."""
     return Theirs(spec) if plugins.decodes(spec["method"]["method"]) == "peers" else Ours(spec)
 
