@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
 
 from longspec import journal as journals  # noqa: E402
+from longspec import scheduling  # noqa: E402
 from longspec.records import Prompt, Sample, Turn  # noqa: E402
 
 APPENDS = 300
@@ -40,7 +41,7 @@ SAMPLE_SECONDS = 2.0
 
 def appends(place: Path) -> dict[str, float]:
     """Median and largest seconds of one append, and of the two messages with which a sample is announced."""
-    jobs = journals.jobs([Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1)
+    jobs = scheduling.jobs([Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1)
     journal = journals.Journal(place / "samples.jsonl", place / "run.json", "k", jobs)
     piece = {"started": "", "host": "", "load_seconds": 0, "warmup_samples": [], "environment": {}, "engine_note": None}
     journal.begin({}, piece)

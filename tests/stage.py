@@ -45,7 +45,7 @@ class Stage:
                 "engine": "eager",
                 "numerics": "auto",
             },
-            **{"threads": 1, "repeats": 1, "warmup": 1},
+            **{"threads": 1, "repeats": 1, "warmup": 1, "schedule": "blocked"},
         }
 
     def command(self, *arguments: str) -> list[str]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from longspec import journal as journals
+from longspec import scheduling
 from longspec.errors import UserError
 from longspec.journal import Journal, claim
 from longspec.records import Prompt, Sample, Turn, read_records
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
-JOBS = journals.jobs(PROMPTS, 2)
+JOBS = scheduling.jobs(PROMPTS, 2)
 CONDITIONS = {"dtype": "float32"}
 PIECE = {
     "started": "now",

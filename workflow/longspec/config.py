@@ -23,7 +23,10 @@ from longspec.errors import UserError
 from longspec.locations import SCHEMA
 
 Config = dict[str, Any]
-RUN_KEYS = ("seed", "sampling", "verification", "device", "dtype", "engine", "numerics", "threads", "repeats", "warmup")
+RUN_KEYS = (
+    *("seed", "sampling", "verification", "device", "dtype", "engine", "numerics", "threads"),
+    *("repeats", "warmup", "schedule"),
+)
 """Top-level keys that every generation depends on."""
 # JSON Schema counts 4.0 as an integer; range(4.0) does not.
 _Validator = jsonschema.validators.extend(

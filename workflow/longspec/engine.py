@@ -46,6 +46,10 @@ class PackedLinear(nn.Module):
             self.bias = torch.cat([_bias(linear) for linear in linears])
         self.least_rows = 1
 
+    def __deepcopy__(self, memo: dict[int, object]) -> PackedLinear:
+        """Itself: use changes nothing in it, and copies of a model share their weights (shared_weights.py)."""
+        return self
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.shape[-2]
         if rows >= self.least_rows:

@@ -4,7 +4,8 @@ Contract: beside the job's outputs lie `samples.jsonl.partial` and `run.json.par
 and so does not delete. Each line of the first is complete or absent; `finish` renames them into the outputs. What an
 earlier process left is kept only if it was made from the same key (spec, code, prompts) under the same conditions; its
 torn last line is dropped, any other damage is an error that names the line. Nothing here runs under a clock, and
-nothing here knows models. Who may write is decided by `claim`.
+nothing here knows models. Who may write is decided by `claim`; several journals of one job are held together by
+ledger.py.
 """
 
 from __future__ import annotations
@@ -23,20 +24,14 @@ from filelock import LeaseCompromise, SoftFileLease, Timeout
 from longspec.errors import UserError
 from longspec.files import write_whole
 from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
+from longspec.scheduling import Job
 
 LEASE_SECONDS = 60.0
 """A writer on another host that has given no sign for so long is taken for dead."""
-Job = tuple[int, Prompt]
-"""(repeat, prompt): one line of samples.jsonl."""
 OF_THE_JOB = ("conditions", "tuning", "profile", "memory")
 """Facts that its processes share; the last two are None where the last process ended before it could tell."""
 OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "load_seconds", "started")
 """Facts of a run that are those of its first process."""
-
-
-def jobs(prompts: Sequence[Prompt], repeats: int) -> list[Job]:
-    """Every line that a complete journal has, in order."""
-    return [(repeat, prompt) for repeat in range(repeats) for prompt in prompts]
 
 
 def key(*parts: Any) -> str:
@@ -61,9 +56,13 @@ class Journal:
         self.done = self._verified() if self.facts["pieces"] else 0
         """How many lines stand, the first so many of `jobs`."""
 
+    def _nothing(self) -> dict[str, Any]:
+        """What is written down before a first piece."""
+        return {"key": self.key, "pieces": [], "failures": [], **dict.fromkeys(OF_THE_JOB)}
+
     def _facts(self) -> dict[str, Any]:
-        """What the pieces so far wrote down; empty where they were made from something else."""
-        empty: dict[str, Any] = {"key": self.key, "pieces": [], "failures": [], **dict.fromkeys(OF_THE_JOB)}
+        """What the pieces so far wrote down; nothing where they were made from something else."""
+        empty = self._nothing()
         try:
             facts = json.loads(self.partial_run.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -108,11 +107,15 @@ class Journal:
         """Whether every sample stands there."""
         return self.done == len(self.jobs)
 
+    def forget(self) -> None:
+        """Begin afresh; the disk learns of it by `begin`."""
+        self.facts, self.done = self._nothing(), 0
+
     def begin(self, conditions: dict[str, Any], piece: dict[str, Any], tuning: dict[str, Any] | None = None) -> None:
         """Note a process that is about to append. Samples made under other conditions are not kept, nor are pieces
         that made none."""
         if self.facts["conditions"] != conditions:
-            self.facts["failures"], self.done = [], 0
+            self.forget()
         if self.done == 0:
             self.partial.unlink(missing_ok=True)
         pieces = [earlier for earlier in self.facts["pieces"] if earlier["first_sample"] < self.done]

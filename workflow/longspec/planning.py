@@ -8,12 +8,11 @@ two can leave results that look fresh. Order and comments of the configuration n
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from longspec import code_version, config, model_files, plugins
+from longspec import code_version, config, model_files, plugins, scheduling
 from longspec.locations import REPORT_FILES, SUMMARY_SCHEMA
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
@@ -134,8 +133,28 @@ class Plan:
         return canonical({"code": _code("stages.vocabulary"), "model": _model(canonical(self.config["models"][model]))})
 
     def generate_spec(self, model: str, dataset: str, method: str) -> str:
-        """For generate: --spec."""
+        """For gate: --spec; and one of those for generate."""
         return canonical(config.generate_spec(self.config, model, dataset, method))
+
+    def generate_output(self, file: str) -> list[str]:
+        """What a generate job makes for each of its methods, with the job's wildcards: without {method} where one job
+        measures all of them."""
+        methods = self.grid["methods"] if self.config["schedule"] == "interleaved" else ["{method}"]
+        return [f"{self.results}/{{model}}/{{dataset}}/{method}/{file}" for method in methods]
+
+    def generate_log(self) -> str:
+        """Where such a job tells what it does, with the same wildcards."""
+        return f"{scheduling.place(self.config, self.results, '{model}', '{dataset}', '{method}')}/generate.log"
+
+    def generate_job(self, model: str, dataset: str, method: str | None = None) -> dict[str, Any]:
+        """For generate: --spec, --version and the checkpoints made here that it needs; `method`: its wildcard."""
+        methods = scheduling.together(self.config, self.grid["methods"], method)
+        versions = [self.generate_versions[model, dataset, name] for name in methods]
+        return {
+            "spec": [self.generate_spec(model, dataset, name) for name in methods],
+            "version": versions[0] if len(versions) == 1 else canonical(versions),
+            "weights": [file for name in methods for file in self.trained_weights(model, name)],
+        }
 
     def _generate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
@@ -220,16 +239,9 @@ class Plan:
         compared = [self.generate_versions[model, dataset, name] for name in (method, self.grid["baseline"])]
         return canonical({"code": _code("stages.gate", f"verification.{self.config['verification']}"), "of": compared})
 
-    def priority(self, method: str) -> int:
-        """Which job of a cell runs first, where several could: the baseline, then the others in an order that the seed
-        decides, then the variants that are the baseline over again, so that both ends of a run are held together."""
-        entries = self.config["methods"]
-        if method == self.grid["baseline"]:
-            return 100
-        if entries[method] == entries[self.grid["baseline"]]:
-            return 1
-        drawn = hashlib.sha256(f"{self.config['seed']} {method}".encode()).digest()
-        return 2 + drawn[0] % 97
+    def priority(self, method: str | None) -> int:
+        """Which job of a cell runs first, where several could."""
+        return scheduling.priority(self.config, self.grid["baseline"], method)
 
     def resources(self, model: str, attempt: int = 1) -> dict[str, Any]:
         """What a job that runs a model asks of a cluster; more memory and time the oftener it has failed."""

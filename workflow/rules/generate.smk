@@ -1,5 +1,6 @@
 # in:  prompts, and the drafters that are trained here
-# out: what one method did on them: raw samples, and the run's spec, conditions and machine
+# out: what one method did on them (all of them, where they are interleaved): raw samples, and the run's spec, conditions
+# and machine
 #
 # A timed job has the machine to itself: it claims every core that snakemake may use, and one GPU.
 
@@ -8,13 +9,13 @@ rule generate:
     input:
         prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
         tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
-        weights=lambda wildcards: plan.trained_weights(wildcards.model, wildcards.method),
+        weights=lambda wildcards: plan.generate_job(**wildcards)["weights"],
     output:
-        samples=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/samples.jsonl",
-        run=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/run.json",
+        samples=plan.generate_output("samples.jsonl"),
+        run=plan.generate_output("run.json"),
     log:
-        f"{plan.results}/{{model}}/{{dataset}}/{{method}}/generate.log",
-    priority: lambda wildcards: plan.priority(wildcards.method)
+        plan.generate_log(),
+    priority: lambda wildcards: plan.priority(wildcards.get("method"))
     conda:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1  # `workflow.cores` refuses to be asked on a cluster
@@ -28,8 +29,8 @@ rule generate:
         sample_timeout=str(plan.config["timeout"]),
         on_error=plan.config["on_error"],
     params:
-        spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
-        version=lambda wildcards: plan.generate_versions[wildcards.model, wildcards.dataset, wildcards.method],
+        spec=lambda wildcards: plan.generate_job(**wildcards)["spec"],
+        version=lambda wildcards: plan.generate_job(**wildcards)["version"],
     shell:
         "python -m longspec.stages.generate --spec {params.spec:q} --version {params.version:q}"
         " --prompts {input.prompts:q} --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"

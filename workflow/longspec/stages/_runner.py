@@ -18,9 +18,10 @@ from tqdm import tqdm
 from longspec import machine, model_files, prompting, tuning
 from longspec.decoding import Limits
 from longspec.errors import UserError
-from longspec.journal import Job
 from longspec.records import Prompt, Sample, Turn, decoded, prompts_sha256
 from longspec.sampling import GREEDY
+from longspec.scheduling import Line
+from longspec.shared_weights import Shared
 from longspec.stages import _sides
 from longspec.surroundings import Surroundings
 
@@ -35,10 +36,11 @@ PROGRESS_SECONDS = 10.0
 class Runner:
     """A loaded side, ready to answer prompts."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], shared: Shared | None = None) -> None:
+        """`shared`: where other sides of the same job find the same weights."""
         self.spec = spec
         self.tokenizer = prompting.tokenizer(spec["model"])
-        self.side = _sides.load(spec)
+        self.side = _sides.load(spec, shared)
         self.limits = Limits(
             stop_ids=self.side.stop_ids,
             max_new_tokens=spec["dataset"]["max_new_tokens"],
@@ -110,6 +112,7 @@ class Runner:
             "context_tokens": self.limits.context_tokens,
             "warmup": self.spec["warmup"],
             "repeats": self.spec["repeats"],
+            "schedule": self.spec["schedule"],
         }
 
 
@@ -120,12 +123,17 @@ def sampled(settings: dict[str, Any]) -> str:
 
 
 def measured(
-    runner: Runner, jobs: Sequence[Job], title: str, done: int = 0, before: Callable[[], None] = lambda: None
+    runners: Sequence[Runner],
+    lines: Sequence[Line],
+    title: str,
+    done: int = 0,
+    before: Callable[[], None] = lambda: None,
 ) -> Iterator[Sample]:
-    """The samples of `jobs` from number `done` on, with progress between them; `before` is called ahead of each."""
+    """The samples of `lines` from number `done` on, each by the runner that it numbers, with progress between them;
+    `before` is called ahead of each."""
     terminal = os.isatty(2)
     bar = tqdm(
-        total=len(jobs),
+        total=len(lines),
         initial=done,
         desc=title,
         unit="sample",
@@ -135,14 +143,15 @@ def measured(
         bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
     )
     tokens, seconds = 0, 0.0
-    engine = runner.side.engine
+    engines = [runner.side.engine for runner in runners]
     with bar:
-        for repeat, prompt in jobs[done:]:
+        for number, repeat, prompt in lines[done:]:
             before()
-            sample = runner.answer(prompt, repeat)
-            if runner.side.engine != engine:
+            side = runners[number].side
+            sample = runners[number].answer(prompt, repeat)
+            if side.engine != engines[number]:
                 raise UserError(
-                    f"engine: {engine} at first, then {runner.side.engine_note}; expected engine: eager here"
+                    f"engine: {engines[number]} at first, then {side.engine_note}; expected engine: eager here"
                 )
             sample_tokens, sample_seconds = decoded(sample)
             tokens += sample_tokens

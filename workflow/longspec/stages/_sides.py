@@ -18,6 +18,7 @@ from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method, Tunable
 from longspec.records import Turn
 from longspec.sampling import Settings
+from longspec.shared_weights import Shared
 from longspec.stages import _target
 from longspec.target import CausalLM
 
@@ -68,9 +69,9 @@ class Side(Protocol):
 class Ours:
     """The decoding loop of this package."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
         self.spec = spec
-        self.target = _target.load(spec)
+        self.target = _target.load(spec, shared)
         self.method, self.drafter = build(spec["method"], self.target)
         self.device, self.stop_ids = self.target.device, self.target.stop_ids
         self.context_tokens = self.target.context_tokens
@@ -130,10 +131,14 @@ class Theirs:
 
     engine_note: str | None = None
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
         self.spec = spec
         device, dtype = _target.prepare(spec)
-        self.model = model_files.plain(spec["model"], dtype, device)
+
+        def plain() -> Any:
+            return model_files.plain(spec["model"], dtype, device)
+
+        self.model = shared.twin("plain", plain) if shared else plain()
         module, entry = plugins.load("peers", spec["method"]["method"]), spec["method"]
         self.peer = module.make(self.model, **{name: entry[name] for name in plugins.options("peers", entry["method"])})
         self.engine = "eager"
@@ -171,9 +176,9 @@ class Theirs:
         return None
 
 
-def load(spec: dict[str, Any]) -> Side:
-    """The side that a job's spec names."""
-    return Theirs(spec) if plugins.decodes(spec["method"]["method"]) == "peers" else Ours(spec)
+def load(spec: dict[str, Any], shared: Shared | None = None) -> Side:
+    """The side that a job's spec names, over `shared` weights where others of the job use them too."""
+    return (Theirs if plugins.decodes(spec["method"]["method"]) == "peers" else Ours)(spec, shared)
 
 
 def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:

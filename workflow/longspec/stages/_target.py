@@ -8,6 +8,7 @@ import torch
 
 from longspec import machine, model_files, noise, plugins
 from longspec.sampling import Settings
+from longspec.shared_weights import Shared
 from longspec.target import CausalLM
 from longspec.verification._interface import Rule
 
@@ -20,12 +21,18 @@ def prepare(spec: dict[str, Any]) -> tuple[torch.device, torch.dtype]:
     return device, machine.resolve_dtype(spec["dtype"], device)
 
 
-def load(spec: dict[str, Any]) -> CausalLM:
-    """The model of a generate spec, ready to run."""
+def load(spec: dict[str, Any], shared: Shared | None = None) -> CausalLM:
+    """The model of a generate spec, ready to run; over `shared` weights where others of the job use them too."""
     device, dtype = prepare(spec)
     trusted = bool(spec["model"].get("trust_remote_code"))
     folder = model_files.folder(spec["model"])
-    return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"], trusted)
+
+    def loaded() -> CausalLM:
+        return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"], trusted)
+
+    if shared is None:
+        return loaded()
+    return CausalLM(shared.twin("target", lambda: loaded().model), folder, spec["engine"], spec["numerics"])
 
 
 def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:

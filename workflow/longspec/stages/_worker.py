@@ -1,5 +1,8 @@
 """The process of a generate job that holds the device: load, warm up, answer, append; it measures until it fails.
 
+Where a job has several methods all of them are loaded, over one copy of the target's weights, and warmed up before the
+first sample; whose turn it is the ledger says.
+
 Contract: a process in which a sample failed with its memory or its device measures nothing more: it says which cause,
 and ends. Its supervisor is told when a sample begins and ends, between clocks, over a pipe. It does not know time
 limits, and it does not decide what a failure means.
@@ -20,8 +23,9 @@ import torch
 
 from longspec import lifeline, machine
 from longspec.errors import UserError, first_line, redacted
-from longspec.journal import Job, Journal
+from longspec.ledger import Ledger
 from longspec.records import Prompt, Sample, decoded
+from longspec.shared_weights import Shared
 from longspec.stages._runner import Runner, measured
 
 log = logging.getLogger("longspec.generate")
@@ -43,47 +47,32 @@ def cause(error: BaseException) -> str | None:
     return None
 
 
-def work(
-    spec: dict[str, Any], journal: Journal, jobs: list[Job], spare: list[Prompt], title: str, pipe: int, stop: bool
-) -> None:
-    """Answer what the journal lacks. `spare`: prompts to tune on; `stop`: a sample whose numbers are none ends the
+def work(specs: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], title: str, pipe: int, stop: bool) -> None:
+    """Answer what the ledger lacks. `spare`: prompts to tune on; `stop`: a sample whose numbers are none ends the
     job."""
     lifeline.end_with_parent()
-    started = time.perf_counter()
-    runner = Runner(spec)
-    load_seconds = time.perf_counter() - started
-    began = datetime.now(UTC).isoformat(timespec="seconds")
-    prompts = [prompt for repeat, prompt in jobs if repeat == 0]
-    device = runner.side.device
-    conditions = runner.conditions(prompts)
-    known = journal.facts["tuning"] if journal.facts["conditions"] == conditions else None
-    tuned = runner.tune(prompts, spare, known)
-    tell(pipe, begins=None)
-    warmed = runner.warm_up(prompts)
-    tell(pipe, peak_memory_bytes=machine.peak_memory_bytes(device))
-    piece = {
-        "started": began,
-        "host": platform.node(),
-        "load_seconds": load_seconds,
-        "warmup_samples": warmed,
-        "environment": machine.describe(device),
-        "engine_note": runner.side.engine_note,
-    }
-    journal.begin(conditions, piece, tuned)
-    log.info("start %s at sample %d conditions=%s", title, journal.done, json.dumps(conditions))
-    answered: set[str] = set()
-    samples = measured(runner, jobs, title, journal.done, before=lambda: tell(pipe, begins=journal.done))
+    shared = Shared() if len(specs) > 1 else None
+    runners, pieces = [], []
+    for spec in specs:
+        runner, piece = _loaded(spec, shared)
+        runners.append(runner)
+        pieces.append(piece)
+    _get_ready(runners, pieces, ledger, spare, pipe)
+    device, answered = runners[0].side.device, [set[str]() for _ in runners]
+    samples = measured(runners, ledger.lines, title, ledger.done, before=lambda: tell(pipe, begins=ledger.done))
     try:
         for sample in samples:
+            method = ledger.next()[0]
             tell(pipe, peak_memory_bytes=machine.peak_memory_bytes(device))
-            log.info(log_line(sample))
+            log.info(log_line(sample, f"{ledger.methods[method]} " if shared else ""))
             if sample.failed and stop:
                 reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
                 raise UserError(f"sample {sample.sample_id!r}: {reasons}; `on_error: continue` would go on without it")
-            journal.append(sample)
-            answered |= set() if sample.failed else {sample.sample_id}
+            ledger.append(sample)
+            if not sample.failed:
+                answered[method].add(sample.sample_id)
         tell(pipe, begins=None)  # time limits hold for what follows too
-        look_inside(runner, journal, [prompt for prompt in prompts if prompt.sample_id in answered])
+        look_inside(runners, ledger, answered)
     except (MemoryError, RuntimeError) as error:
         reason = cause(error)
         if reason is None:
@@ -93,19 +82,51 @@ def work(
         os._exit(1)  # at once: tearing down a broken device can hang
 
 
-def look_inside(runner: Runner, journal: Journal, prompts: list[Prompt]) -> None:
-    """Where time and memory go, once the samples stand; none of them depends on it."""
-    journal.facts |= {"profile": runner.profile(prompts), "memory": runner.side.memory()}
-    journal.save()
+def _loaded(spec: dict[str, Any], shared: Shared | None) -> tuple[Runner, dict[str, Any]]:
+    """A method ready to be warmed up, and what its run notes of this process."""
+    began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    runner = Runner(spec, shared)
+    seconds = time.perf_counter() - started
+    return runner, {"started": began, "host": platform.node(), "load_seconds": seconds}
 
 
-def log_line(sample: Sample) -> str:
-    """One sample in the log, as a person reads it."""
+def _get_ready(
+    runners: list[Runner], pieces: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], pipe: int
+) -> None:
+    """Tune and warm up every method; note that this process begins."""
+    prompts, device = ledger.prompts, runners[0].side.device
+    conditions = [runner.conditions(prompts) for runner in runners]
+    tuned = []
+    for runner, now, journal in zip(runners, conditions, ledger.journals, strict=True):
+        known = journal.facts["tuning"] if journal.facts["conditions"] == now else None
+        tuned.append(runner.tune(prompts, spare, known))
+    for runner, piece in zip(runners, pieces, strict=True):
+        tell(pipe, begins=None)
+        piece["warmup_samples"] = runner.warm_up(prompts)
+        tell(pipe, peak_memory_bytes=machine.peak_memory_bytes(device))
+        piece |= {"environment": machine.describe(device), "engine_note": runner.side.engine_note}
+    ledger.begin(conditions, pieces, tuned)
+    log.info("start at line %d of %d", ledger.done, len(ledger.lines))
+    for method, now in zip(ledger.methods, conditions, strict=True):
+        log.info("%s conditions=%s", method, json.dumps(now))
+
+
+def look_inside(runners: list[Runner], ledger: Ledger, answered: list[set[str]]) -> None:
+    """Where time and memory go, once the samples stand; none of them depends on it. Asked about prompts that this
+    process `answered`, by method: others may be what ended an earlier one."""
+    for runner, journal, known in zip(runners, ledger.journals, answered, strict=True):
+        prompts = [prompt for prompt in ledger.prompts if prompt.sample_id in known]
+        journal.facts |= {"profile": runner.profile(prompts), "memory": runner.side.memory()}
+        journal.save()
+
+
+def log_line(sample: Sample, method: str = "") -> str:
+    """One sample in the log, as a person reads it, behind the method where there are several."""
     tokens, seconds = decoded(sample)
     steps = sum(len(turn.steps) for turn in sample.turns)
     rate = tokens / seconds if tokens else 0.0
     return (
-        f"{sample.sample_id} repeat={sample.repeat} prompt_tokens={[t.prompt_tokens for t in sample.turns]} "
+        f"{method}{sample.sample_id} repeat={sample.repeat} prompt_tokens={[t.prompt_tokens for t in sample.turns]} "
         f"decoded_tokens={tokens} steps={steps} acceptance_length={tokens / max(steps, 1):.3f} "
         f"decode_seconds={seconds:.4f} tokens_per_second={rate:.2f} stop={[t.stop_reason for t in sample.turns]}"
     )

@@ -1,9 +1,10 @@
-"""Stage `generate`: run one method on one data set with one model, and write down what happened.
+"""Stage `generate`: run one method, or several in turn, on one data set with one model; write down what happened.
 
-Contract: samples.jsonl holds raw facts, one line per sample and repeat; run.json holds the whole spec, the conditions
-that a comparison must share, and for each process that took part its machine. This process supervises: it holds the
-claim to the folder, runs the worker that holds the device, ends it when a sample takes too long, records the samples
-that have no outcome, and starts it again. Without torch, and asleep while the worker measures. It computes no ratio.
+Contract: each method's samples.jsonl holds raw facts, one line per sample and repeat; its run.json holds the whole
+spec, the conditions that a comparison must share, and for each process that took part its machine. This process
+supervises: it holds the claim to the folder, runs the worker that holds the device, ends it when a sample takes too
+long, records the samples that have no outcome, and starts it again. Without torch, and asleep while the worker
+measures. It computes no ratio.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from longspec import journal as journals
 from longspec.errors import UserError, redacted
-from longspec.journal import Job, Journal
+from longspec.ledger import Ledger
 from longspec.locations import WORKFLOW
 from longspec.records import LOST, Prompt, prompts_sha256, read_records
 from longspec.stages._run import REFUSED, explained, run
@@ -92,23 +94,18 @@ def _listen(pipe: int, outcome: Outcome, timeout: float) -> None:
 class Supervisor:
     """One job, from whatever an earlier process left to its outputs."""
 
-    def __init__(self, args: argparse.Namespace, jobs: list[Job], key: str) -> None:
-        self.args, self.jobs, self.key = args, jobs, key
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
         self.killed_at: int | None = None
         self.deaths = 0
 
-    def journal(self) -> Journal:
-        """As it stands on the disk."""
-        return Journal(self.args.samples, self.args.run, self.key, self.jobs)
-
-    def run(self, command: list[str]) -> Journal:
-        """Start workers until every sample stands in the journal. SystemExit with a worker's code if it refused."""
-        while not (before := self.journal()).complete:
+    def run(self, command: list[str]) -> Ledger:
+        """Start workers until every sample stands there. SystemExit with a worker's code if it refused."""
+        while not (before := _ledger(self.args)).complete:
             outcome = watch(command, self.args.timeout)
-            after = self.journal()
-            if after.facts["pieces"] and outcome.peak_memory_bytes:
-                after.facts["pieces"][-1]["peak_memory_bytes"] = outcome.peak_memory_bytes
-                after.save()
+            after = _ledger(self.args)
+            if outcome.peak_memory_bytes:
+                after.note_peak(outcome.peak_memory_bytes)
             if outcome.cause is None and outcome.code >= 0:
                 if outcome.code or not after.complete:
                     raise SystemExit(outcome.code or 1)  # it has said why
@@ -120,27 +117,23 @@ class Supervisor:
             self.judge(outcome, after)
         return before
 
-    def judge(self, outcome: Outcome, journal: Journal) -> None:
+    def judge(self, outcome: Outcome, ledger: Ledger) -> None:
         """Record the sample that ended a worker as lost, or stop; one that was killed gets a second chance."""
         cause = outcome.cause or "killed"
         message = outcome.message or f"its process was ended by {signal.Signals(-outcome.code).name}"
-        repeat, prompt = self.jobs[journal.done]
-        where = f"sample {prompt.sample_id!r}, repeat {repeat}" if outcome.at is not None else "before a sample began"
+        where = ledger.where() if outcome.at is not None else "before a sample began"
         log.error("%s: %s (%s)", where, cause, message)
         if self.deaths >= DEATHS_IN_A_ROW:
             raise UserError(f"{self.deaths} processes in a row ended without a result, the last: {cause} ({message})")
-        if outcome.at is None or (cause == "killed" and self.killed_at != journal.done):
-            self.killed_at = journal.done
+        if outcome.at is None or (cause == "killed" and self.killed_at != ledger.done):
+            self.killed_at = ledger.done
             return
         if self.args.on_error == "stop":
             raise UserError(
                 f"{where}: {cause}, {LOST[cause]} ({message}); the next run tries it again, and `on_error: continue` "
                 "would go on without it"
             )
-        failure = {"sample_id": prompt.sample_id, "repeat": repeat, "cause": cause, "message": message}
-        journal.append(journals.lost(prompt, repeat, cause))
-        journal.facts["failures"] = [*journal.facts["failures"], failure]
-        journal.save()
+        ledger.lose(cause, message)
 
 
 class _Redacting(logging.Formatter):
@@ -157,8 +150,12 @@ def _log_to(path: Path) -> None:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="the job's slice of the config, as JSON")
-    for name in ("prompts", "samples", "run", "log"):
+    parser.add_argument(
+        "--spec", type=json.loads, required=True, nargs="+", help="a method's slice of the config, as JSON"
+    )
+    for name, described in (("samples", "an output of each method"), ("run", "its other output")):
+        parser.add_argument(f"--{name}", type=Path, required=True, nargs="+", help=described)
+    for name in ("prompts", "log"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--tuning", type=Path, help="prompts that are not measured, for what the config calls auto")
     parser.add_argument("--version", default="", help="of the code and the data: what was begun by another is dropped")
@@ -168,43 +165,51 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments; supervise, or be the worker."""
-    args = _arguments(argv)
-    spec = args.spec
-    names = {kind: spec[kind]["name"] for kind in ("model", "dataset", "method")}
+def _ledger(args: argparse.Namespace) -> Ledger:
+    """As it stands on the disk."""
     prompts = read_records(args.prompts, Prompt)
     if not prompts:
         raise UserError(f"{args.prompts}: no prompts; expected at least one")
-    jobs = journals.jobs(prompts, spec["repeats"])
-    key = journals.key(spec, args.version, prompts_sha256(prompts))
+    key = journals.key(args.spec, args.version, prompts_sha256(prompts))
+    methods, outputs = [spec["method"]["name"] for spec in args.spec], list(zip(args.samples, args.run, strict=True))
+    return Ledger(outputs, key, methods, prompts, args.spec[0]["repeats"], args.spec[0]["seed"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments; supervise, or be the worker."""
+    args = _arguments(argv)
     if args.worker is not None:
-        _be_the_worker(args, jobs, key, " / ".join(names.values()))
+        _be_the_worker(args)
         return
 
     signal.signal(signal.SIGTERM, _terminated)
-    with journals.claim(args.samples.with_name("generate.lock"), _lost_claim):
-        supervisor = Supervisor(args, jobs, key)
-        if not supervisor.journal().done:
+    with journals.claim(args.log.with_name("generate.lock"), _lost_claim):
+        supervisor = Supervisor(args)
+        if not _ledger(args).done:
             args.log.unlink(missing_ok=True)
         _log_to(args.log)
         try:
             command = [sys.executable, "-m", "longspec.stages.generate", *(sys.argv[1:] if argv is None else argv)]
-            supervisor.run(command).finish({**names, "spec": spec})
+            supervisor.run(command).finish([{**_names(spec), "spec": spec} for spec in args.spec])
         except (UserError, OSError) as error:
             log.error("error: %s", explained(error) or error)
             raise
     log.info("done")
 
 
-def _be_the_worker(args: argparse.Namespace, jobs: list[Job], key: str, title: str) -> None:
+def _names(spec: dict[str, Any]) -> dict[str, str]:
+    return {kind: spec[kind]["name"] for kind in ("model", "dataset", "method")}
+
+
+def _be_the_worker(args: argparse.Namespace) -> None:
     from longspec.stages import _worker
 
     _log_to(args.log)
-    journal = Journal(args.samples, args.run, key, jobs)
+    names = list(_names(args.spec[0]).values())
+    title = " / ".join(names if len(args.spec) == 1 else [*names[:2], f"{len(args.spec)} methods"])
     try:
         spare = read_records(args.tuning, Prompt) if args.tuning else []
-        _worker.work(args.spec, journal, jobs, spare, title, args.worker, args.on_error == "stop")
+        _worker.work(args.spec, _ledger(args), spare, title, args.worker, args.on_error == "stop")
     except Exception as error:
         log.error("error: %s", explained(error) or repr(error))
         raise

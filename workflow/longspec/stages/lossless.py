@@ -10,7 +10,7 @@ import pandas as pd
 from longspec.analysis import lossless, runs, tables
 from longspec.errors import UserError
 from longspec.records import Comparison, read_records
-from longspec.stages._analysis import arguments
+from longspec.stages._analysis import arguments, many_records
 from longspec.stages._run import run as run_stage
 
 
@@ -37,7 +37,9 @@ def table(rows: list[dict[str, object]]) -> pd.DataFrame:
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments, compute, write, print."""
     args: Any = arguments(__doc__).parse_args(argv)
-    tables.write(build(args.grid, args.results), args.results / "lossless.csv")
+    with many_records():
+        made = build(args.grid, args.results)
+    tables.write(made, args.results / "lossless.csv")
     print(f"\nlossless\n{tables.show(args.results / 'lossless.csv')}")
 
 

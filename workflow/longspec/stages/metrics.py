@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import acceptance, metrics, runs, tables
-from longspec.stages._analysis import arguments
+from longspec.stages._analysis import arguments, many_records
 from longspec.stages._run import run as run_stage
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
@@ -62,7 +62,9 @@ def _drafts(run: runs.Run, steps: acceptance.Steps) -> bool:
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments, compute, write, print."""
     args: Any = arguments(__doc__).parse_args(argv)
-    for name, table in build(args.grid, args.results).items():
+    with many_records():
+        made = build(args.grid, args.results)
+    for name, table in made.items():
         tables.write(table, args.results / f"{name}.csv")
     for name in ("throughput", "acceptance"):
         print(f"\n{name}\n{tables.show(args.results / f'{name}.csv')}")

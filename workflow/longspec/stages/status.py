@@ -22,6 +22,7 @@ from rich.text import Text
 from snakemake.utils import update_config
 
 from longspec import config as configuration
+from longspec import scheduling
 from longspec.errors import UserError
 from longspec.journal import LEASE_SECONDS
 from longspec.planning import Plan
@@ -55,9 +56,10 @@ def standing(path: Path) -> list[Sample]:
     return [parse_record(f"{path}, line {number}", line, Sample) for number, line in enumerate(lines, start=1)]
 
 
-def progress(results: Path, names: tuple[str, str, str], repeats: int) -> Progress:
-    """Where one job stands."""
+def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path | None = None) -> Progress:
+    """Where one method stands; `job`: the folder of the lock and log of the job that measures it, if not its own."""
     folder = results.joinpath(*names)
+    job = job or folder
     prompts, total = folder.parent / "prompts.jsonl", None
     if prompts.exists():
         total = repeats * len(read_records(prompts, Prompt))
@@ -68,8 +70,8 @@ def progress(results: Path, names: tuple[str, str, str], repeats: int) -> Progre
     seconds = [sum(t.prefill_seconds + t.drafter_prefill_seconds + t.decode_seconds for t in s.turns) for s in good]
     spent = sum(took for _, took in counts)
     left = statistics.mean(seconds) * (total - len(samples)) if seconds and total else None
-    state = "done" if finished else "running" if _alive(folder / "generate.lock") else "waiting"
-    log = folder / "generate.log"
+    state = "done" if finished else "running" if _alive(job / "generate.lock") else "waiting"
+    log = job / "generate.log"
     note = ""
     if state == "waiting" and log.exists():
         state, note = "stopped", _last_line(log)
@@ -102,7 +104,9 @@ def rows(plan: Plan) -> list[Progress]:
     """Every job of the experiment, in the order of its grid."""
     cells = plan.grid["cells"]
     jobs = [(m, d, method) for m, datasets in cells.items() for d in datasets for method in plan.grid["methods"]]
-    return [progress(Path(plan.results), names, plan.config["repeats"]) for names in jobs]
+    places = [Path(scheduling.place(plan.config, plan.results, *names)) for names in jobs]
+    results, repeats = Path(plan.results), plan.config["repeats"]
+    return [progress(results, names, repeats, place) for names, place in zip(jobs, places, strict=True)]
 
 
 def cells_of(row: Progress) -> list[str]:

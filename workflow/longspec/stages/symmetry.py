@@ -23,6 +23,7 @@ from longspec.files import write_whole
 from longspec.records import Comparison, read_records
 from longspec.stages import costs, metrics, speedup
 from longspec.stages import lossless as lossless_stage
+from longspec.stages._analysis import many_records
 from longspec.stages._run import run as run_stage
 
 GATE = "gate compared these samples"
@@ -125,7 +126,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--strict", action="store_true", help="end with status 1 if a rule is broken")
     args: Any = parser.parse_args(argv)
-    table = build(args.grid or found_grid(args.results), args.results)
+    grid = args.grid or found_grid(args.results)
+    with many_records():
+        table = build(grid, args.results)
     write_whole({args.results / "audit.csv": tables.text(table)})
     failed = table[table["verdict"] == "fail"]
     for row in failed.to_dict("records"):

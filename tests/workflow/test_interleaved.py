@@ -1,0 +1,121 @@
+"""Several methods in one job, sample by sample: the same answers as each alone, and nobody pays for a neighbour."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+from stage import Stage
+from test_reruns import ALL_METHODS, ANALYSIS, gate
+
+from longspec.records import Sample, read_records
+
+METHODS = {
+    "vanilla": {"method": "vanilla"},
+    "faulty": {"method": "sequential", "drafter": "faulty", "gamma": 1},
+    "peer": {"method": "hf_generate"},
+}
+INTERLEAVED = {"schedule": "interleaved"}
+
+
+class Job(Stage):
+    """A job of three methods, one of them a peer and one that fails where its prompts say."""
+
+    def command(self, *arguments):
+        """The command line."""
+        specs = [{**self.spec, **INTERLEAVED, "method": {"name": n, **entry}} for n, entry in METHODS.items()]
+        for name in METHODS:
+            (self.job / name).mkdir(exist_ok=True)
+        outputs = {f: [f"results/{name}/{f}.{kind}" for name in METHODS] for f, kind in self.FILES.items()}
+        command = [sys.executable, "-m", "longspec.stages.generate", "--spec", *map(json.dumps, specs)]
+        command += ["--samples", *outputs["samples"], "--run", *outputs["run"], "--prompts", "prompts.jsonl"]
+        return [*command, "--tuning", "tuning.jsonl", "--log", "results/generate.log", *arguments]
+
+    FILES = {"samples": "jsonl", "run": "json"}
+
+    def made(self, name):
+        """One method's outputs."""
+        samples = read_records(self.job / name / "samples.jsonl", Sample)
+        return samples, json.loads((self.job / name / "run.json").read_text())
+
+
+def answers(samples):
+    """All of a method's samples but for their times."""
+    return [(s.sample_id, s.texts, [(t.output_ids, t.steps, t.stop_reason) for t in s.turns]) for s in samples]
+
+
+def test_a_failure_is_its_own_methods_and_all_go_on(tmp_path):
+    job = Job(tmp_path, [5, 32, 6, 33, 7])
+    code, text = job.run()
+    assert code == 0, text
+    reasons = {name: [s.turns[-1].stop_reason for s in job.made(name)[0]] for name in METHODS}
+    assert [reasons["faulty"][n] for n in (1, 3)] == ["out_of_memory", "killed"]
+    assert all(reason in ("limit", "eos") for name in ("vanilla", "peer") for reason in reasons[name])
+    for name in METHODS:
+        samples, facts = job.made(name)
+        assert [sample.sample_id for sample in samples] == [f"s{n}" for n in range(5)]
+        assert (facts["method"], facts["conditions"]["schedule"]) == (name, "interleaved")
+        assert len(facts["failures"]) == (2 if name == "faulty" else 0)
+        assert all(piece["warmup_samples"] for piece in facts["pieces"])
+    log = (job.job / "generate.log").read_text()
+    assert all(f" {name} s0 " in log for name in METHODS)
+    assert "faulty, sample 's1', repeat 0: out_of_memory" in log
+    assert not list(job.job.rglob("*.partial"))
+
+
+def test_killed_anywhere_it_goes_on_where_it_was(tmp_path):
+    job = Job(tmp_path, [5] * 30)
+    code, text = job.run()
+    assert code == 0, text
+    expected = {name: answers(job.made(name)[0]) for name in METHODS}
+    shutil.rmtree(job.job)
+    process = job.start()
+    standing = 0
+    for lines in (4, 30, 60):
+        while standing < lines:
+            time.sleep(0.01)
+            assert process.poll() is None
+            standing = sum(len(f.read_bytes().splitlines()) for f in job.job.glob("*/samples.jsonl.partial"))
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        psutil.wait_procs(family, timeout=5)
+        process = job.start()
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert {name: answers(job.made(name)[0]) for name in METHODS} == expected
+    for name in METHODS:
+        starts = [piece["first_sample"] for piece in job.made(name)[1]["pieces"]]
+        assert starts == sorted(starts)
+        assert len(starts) > 1
+
+
+@pytest.fixture
+def interleaved(clone):
+    """The finished experiment, made again with its methods in turn."""
+    clone.edit(schedule="interleaved")
+    cells = {f"generate:tiny/{dataset}" for dataset in "ab"}
+    assert clone.planned() == cells | gate("chain", "wide") | {"lossless", *ANALYSIS}
+    clone.run()
+    return clone
+
+
+def test_the_whole_experiment_in_turn(finished, interleaved):
+    for dataset in "ab":
+        for method in ALL_METHODS:
+            places = [c.place / f"results/tiny/{dataset}/{method}/samples.jsonl" for c in (finished, interleaved)]
+            ours, theirs = (answers(read_records(place, Sample)) for place in places)
+            assert ours == theirs
+    audit = (interleaved.place / "results/audit.csv").read_text().splitlines()
+    assert [row for row in audit[1:] if ",pass," not in row] == []
+    assert interleaved.planned() == set()
+    interleaved.edit(timeout=7, on_error="stop")
+    assert interleaved.planned() == {"report"}
+    interleaved.edit(methods__chain__gamma=2)
+    cells = {f"generate:tiny/{dataset}" for dataset in "ab"}
+    assert interleaved.planned() == cells | gate("chain", "wide") | {"lossless", *ANALYSIS}
