@@ -11,6 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = {
@@ -119,6 +120,34 @@ def test_every_supported_python_is_accepted_by_the_makefile_and_by_pyproject() -
     assert match
     low, high = ".".join(match.groups()[:2]), ".".join(match.groups()[2:])
     assert project()["requires-python"] == f">={low},<{high}"
+
+
+def test_the_image_is_a_digest_and_the_lock_and_runs_as_nobody_special() -> None:
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    bases, last = [rest for word, rest in lines if word == "FROM"], lines[-1]
+    assert all(re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", base) for base in bases)
+    assert bases[0].split(":")[1].split("-")[0] in PYTHONS
+    installs = [command for command in re.split(r"&&|;|\n", text) if "pip install" in command]
+    assert len(installs) == 1
+    assert "--no-deps --require-hashes -r /tmp/requirements.lock" in installs[0]
+    assert last == ["USER", "1000"]
+    assert [rest for word, rest in lines if word in ("COPY", "ADD")] == ["requirements.lock /tmp/requirements.lock"]
+
+
+FLOORS = {"transformers": "5.3", "torch": "2.10", "jinja2": "3.1.6"}
+"""Below them: CVE-2026-4372; CVE-2025-32434 and CVE-2026-24747; CVE-2025-27516."""
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_versions_with_known_holes_cannot_be_installed(name: str) -> None:
+    (wanted,) = [r for r in map(Requirement, project()["dependencies"]) if r.name == name]
+    floors = [Version(s.version) for s in wanted.specifier if s.operator in (">=", "==")]
+    assert max(floors) >= Version(FLOORS[name])
+    line = next(line for line in (ROOT / "pyproject.toml").read_text().splitlines() if f'"{name}>=' in line)
+    assert "CVE-" in line, "the reason stands beside the floor"
+    for lock in LOCKS:
+        assert all(Version(versions(lock, python, "linux-x86_64")[name]) >= max(floors) for python in PYTHONS)
 
 
 def test_the_smoke_run_is_the_default_experiment_in_little() -> None:
