@@ -157,6 +157,15 @@ def test_bad_data_is_named_and_leaves_nothing(prepared, tmp_path, rows, changes,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl"]
 
 
+def test_an_id_is_a_text_and_never_a_path(prepared, tmp_path):
+    ids = ["../../out", "/etc/out", "..", "a/b", "$(touch out)"]
+    prompts, _ = prepared([{"id": name, "q": "abc"} for name in ids])
+    assert [prompt.sample_id for prompt in prompts] == ids
+    made = {"d.jsonl", "prompts.jsonl", "prompts_tuning.jsonl", "prompts_summary.json"}
+    assert {path.name for path in tmp_path.iterdir()} == made
+    assert not any((tmp_path / name).exists() for name in ids if name != "..")
+
+
 def test_ids_that_only_their_source_could_tell_apart_are_refused(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "rows").mkdir()
