@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import browser, charts, runs, tables
+from longspec.analysis import browser, charts, costs, runs, tables
 from longspec.locations import SCRIPT, STYLE
 from longspec.records import STEP_PARTS
 
@@ -131,11 +131,7 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
 
 def _shape(facts: dict[Any, dict[str, Any]], method: str) -> list[int]:
     """Nodes at each depth, where the variant's configuration or its tuning says so and all cells agree."""
-    shapes = []
-    for run in (run for (_, _, name), run in facts.items() if name == method):
-        entry = {**run["spec"]["method"], **((run.get("tuning") or {}).get("options") or {})}
-        shape = entry.get("tree_shape", entry.get("gamma"))
-        shapes.append([1] * shape if isinstance(shape, int) else list(shape) if isinstance(shape, list) else [])
+    shapes = [costs.shape(run) for (_, _, name), run in facts.items() if name == method]
     return shapes[0] if all(shape == shapes[0] for shape in shapes) else []
 
 
