@@ -38,6 +38,7 @@ _decoder = msgspec.json.Decoder(Sample)
 class _Conditions(TypedDict):
     prompts_sha256: str
     repeats: int
+    seed: int
     verification: str
 
 
