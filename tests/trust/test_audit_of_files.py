@@ -12,7 +12,7 @@ import pytest
 from made_up import GRID, failures
 
 from longspec.records import Sample, Turn
-from longspec.stages import metrics, symmetry
+from longspec.stages import metrics, symmetry, tuning
 
 
 def test_consistent_results_pass_every_rule(made):
@@ -135,6 +135,17 @@ def test_one_word_changed_in_what_is_published_names_that_file(published, capsys
     assert f"published: {file}: " in said[0]
     assert finding in said[0]
     assert said[1] == "published: 3 of 4 files say what the tables give"
+
+
+def test_what_was_chosen_by_auto_is_held_against_the_runs(published, capsys):
+    chosen = {"options": {"tree_shape": [3, 2, 1]}, "predicted": {"acceptance_length": 2.0, "speedup": 1.5},
+              "candidates": 4, "texts": 2, "texts_are": "others", "positions": 9, "seconds": 1.0}  # fmt: skip
+    made_up.edit_run(published, "wide", lambda facts: facts.update(tuning=chosen))
+    tuning.main(["--grid", json.dumps(GRID), "--results", str(published)])
+    assert audited(published, capsys) == ["published: 5 of 5 files say what the tables give"]
+    file = published / "tuning.csv"
+    file.write_text(file.read_text().replace("1.5", "2.5"))
+    assert audited(published, capsys)[0].startswith(f"published: {file}: line 2 is ")
 
 
 def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was_made_for_it(results, capsys):
