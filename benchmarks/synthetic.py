@@ -58,7 +58,7 @@ def _cell(folder: Path, model: str, dataset: str, samples: int, limit: int, repe
     ids = [5 + n % 9 for n in range(rng.randrange(20, 200))]
     prompts = [Prompt(f"s{n}", [f"What is {n}? <i>"], [3 + n % 200, *ids], True) for n in range(samples)]
     (folder / "prompts.jsonl").write_text("".join(map(to_line, prompts)), encoding="utf-8")
-    summary = {"kept": samples, "too_short": 0, "too_long": 0, "truncated": 0}
+    summary = {"kept": samples, "too_short": 0, "too_long": 0, "truncated": 0, "data": "made up"}
     (folder / "prompts_summary.json").write_text(json.dumps(summary), encoding="utf-8")
     outputs = [_output(rng, limit) for _ in prompts]
     hashes = [ids_sha256(prompt.prompt_ids) for prompt in prompts]

@@ -80,7 +80,7 @@ def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     prompts = [prompt for prompt in PROMPTS if prompt.sample_id in ids]
     (folder / "prompts.jsonl").write_text("".join(map(to_line, prompts)), encoding="utf-8")
-    summary = {"kept": len(ids), "too_short": 31, "too_long": 41, "truncated": 1}
+    summary = {"kept": len(ids), "too_short": 31, "too_long": 41, "truncated": 1, "data": f"owner/{dataset}@{'0' * 40}"}
     (folder / "prompts_summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "workflow" / "longspec"
 
 FLOORS = {
     "errors": 0, "files": 0, "locations": 0, "records": 0, "plugins": 0, "code_version": 0, "model_files": 0,
-    "journal": 0, "ledger": 0, "lifeline": 0, "scheduling": 0, "untrusted": 0,
+    "journal": 0, "ledger": 0, "lifeline": 0, "scheduling": 0, "untrusted": 0, "pins": 0,
     "prompting": 0, "templates": 0, "plain_yaml": 0, "config": 0, "planning": 0, "sources": 0, "analysis": 0,
     "token_tree": 1, "sampling": 1, "noise": 1, "kv_cache": 1, "attention": 1, "machine": 1, "engine": 1,
     "memory": 1, "surroundings": 1, "topology": 1, "prediction": 1, "glide_model": 1, "ring": 1, "shared_weights": 1,

@@ -22,13 +22,15 @@ from longspec.stages import costs, metrics, report, speedup, summary, symmetry
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 
 
-def render(results: Path, grid: dict = GRID, verdict: str = "ties only") -> str:
+def render(results: Path, grid: dict = GRID, verdict: str = "ties only", unpinned: tuple[str, ...] = ()) -> str:
     write_verdicts(results, verdict, grid)
     arguments = ["--grid", json.dumps(grid), "--results", str(results)]
     for stage in (metrics, speedup, costs, symmetry):
         stage.main(arguments)
     summary.main([*arguments, "--tables", str(results / "made")])
-    report.main([*arguments, "--config", json.dumps(CONFIG), "--reports", str(results / "made")])
+    report.main(
+        [*arguments, "--config", json.dumps(CONFIG), "--unpinned", *unpinned, "--reports", str(results / "made")]
+    )
     return (results / "made" / "index.html").read_text(encoding="utf-8")
 
 
@@ -181,9 +183,14 @@ def test_the_baselines_acceptance_is_a_dash(page):
 
 
 def test_prompts_dropped_and_truncated_are_shown(results, page):
-    assert re.search(r">31</td>.*?>41</td>.*?>1</td>", page)
+    assert re.search(rf">31</td>.*?>41</td>.*?>1</td>.*?>owner/d@{'0' * 40}</td>", page)
     (results / "m" / "d" / "prompts_summary.json").unlink()
     assert "No summary of the prompts" in render(results)
+
+
+def test_what_no_commit_pins_is_named(results, page):
+    assert "Not pinned" not in page
+    assert "files: models.m (&lt;a/b)." in render(results, unpinned=("models.m (<a/b)",))
 
 
 def test_conditions_are_shown_and_those_of_one_data_set_apart(results, page):

@@ -45,6 +45,13 @@ def test_bad_rows(clone, rows, message):
     refuse(clone, message)
 
 
+def test_what_no_commit_pins_is_said_once_before_all_else(clone):
+    clone.edit(models__loose={"hub": "owner/name"})
+    text = refuse(clone, "cannot be fetched", target="results/loose/b/prompts.jsonl")
+    assert text.count("warning: not pinned to a commit by `revision`: models.loose (owner/name)\n") == 1
+    assert text.index("not pinned") < text.index("rule prepare")
+
+
 def test_a_missing_data_file(clone):
     (clone.place / "b.jsonl").unlink()
     refuse(clone, "b.jsonl: cannot be read")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from longspec import plain_yaml, plugins, templates
+from longspec import pins, plain_yaml, plugins, templates
 from longspec.errors import UserError
 from longspec.locations import SCHEMA
 
@@ -175,15 +174,12 @@ def _complete_model(entry: Config, where: str) -> None:
     """Defaults of a model; what a job asks of a cluster; whose code may run."""
     entry.setdefault("resources", {})
     _complete(entry["resources"], _schema()["$defs"]["resources"], f"{where}.resources")
-    if entry.setdefault("trust_remote_code", False) and not (entry.get("path") or _is_commit(entry.get("revision"))):
+    fixed = entry.get("path") or pins.is_commit(entry.get("revision"))
+    if entry.setdefault("trust_remote_code", False) and not fixed:
         raise UserError(
             f"{where}.trust_remote_code: its code could change under you; expected `revision` to be a commit of 40 "
             "hexadecimal digits"
         )
-
-
-def _is_commit(revision: str | None) -> bool:
-    return bool(re.fullmatch(r"[0-9a-f]{40}", revision or ""))
 
 
 def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec import code_version, config, model_files, plugins, scheduling
+from longspec import code_version, config, model_files, pins, plugins, scheduling
 from longspec.locations import REPORT_FILES, SUMMARY_SCHEMA
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
@@ -28,6 +28,7 @@ class Plan:
 
     def __init__(self, complete: config.Config) -> None:
         self.config = complete
+        self.unpinned = pins.unpinned(complete)
         self.results: str = complete["results"].rstrip("/")
         self.lossless = f"{self.results}/lossless.csv"
         self.speedup = f"{self.results}/speedup.csv"

@@ -51,6 +51,8 @@ def begin(plan):
         held.enter_context(claim(Path(plan.results) / "snakemake.lock"))
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    if plan.unpinned:
+        print(f"warning: not pinned to a commit by `revision`: {', '.join(plan.unpinned)}", file=sys.stderr)
 
 
 def summarise(plan):

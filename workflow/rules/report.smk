@@ -23,9 +23,10 @@ rule report:
     params:
         grid=lambda wildcards: plan.grid_json(),
         config=lambda wildcards: plan.config_json(),
+        unpinned=lambda wildcards: plan.unpinned,
         version=plan.analysis_version("report"),
         results=lambda wildcards, input: os.path.dirname(input.tables[0]),
         reports=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.report --grid {params.grid:q} --config {params.config:q} --results {params.results:q}"
-        " --reports {params.reports:q} 2>&1 | tee {log:q}"
+        " --unpinned {params.unpinned:q} --reports {params.reports:q} 2>&1 | tee {log:q}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ MOST_CELLS = 12
 """Models and data sets in a chart."""
 
 
-def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Path) -> str:
-    """The page as text."""
+def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Path, unpinned: Sequence[str] = ()) -> str:
+    """The page as text; `unpinned` are what the configuration reads from a hub without a commit."""
     frames = {name: tables.read(results / f"{name}.csv") for name in TABLES}
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     facts = {(m, d, name): _facts(results, m, d, name) for m, d in runs.cells(grid) for name in grid["methods"]}
@@ -61,6 +61,7 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Pat
         conditions_by_cell=by_cell[:MOST_ROWS],
         machine=machine,
         started=summary["started"],
+        unpinned=unpinned,
         config=yaml.safe_dump(_in_order(config, grid), sort_keys=False, allow_unicode=True, width=100),
         command=f"{_checkout(machine.get('git_commit', '–'))}{COMMAND}",
     )
@@ -175,7 +176,8 @@ def _prompts(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:
     for model, dataset in runs.cells(grid):
         path = results / model / dataset / "prompts_summary.json"
         if path.is_file():
-            rows.append({"model": model, "dataset": dataset, **json.loads(path.read_text(encoding="utf-8"))})
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            rows.append({"model": model, "dataset": dataset, "data": None, **summary})
     return rows[:MOST_ROWS]
 
 

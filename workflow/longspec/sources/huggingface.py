@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from longspec.errors import UserError, first_line
+from longspec.pins import is_commit
 
 OPTIONS = {
     "repository": {"type": "string", "minLength": 1, "description": "owner/name on the hub, or a local folder."},
@@ -44,19 +46,21 @@ def fingerprint(options: dict[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows in the split's order."""
-    import datasets
+def hub(options: dict[str, Any]) -> str | None:
+    """The repository, unless it is a local folder."""
+    return None if Path(options["repository"]).is_dir() else options["repository"]
 
-    try:
-        rows = datasets.load_dataset(
-            options["repository"],
-            options.get("config_name"),
-            split=options["split"],
-            revision=options.get("revision"),
-        )
-    except Exception as error:  # the library raises many kinds, its own and others'
-        raise UserError(f"data set {options['repository']}: cannot be loaded ({first_line(error)})") from None
+
+def resolved(options: dict[str, Any]) -> str:
+    """The commit that the rows are of; a local folder's fingerprint."""
+    if hub(options) is None:
+        return fingerprint(options)
+    return f"{options['repository']}@{_builder(*_named(options)).hash}"
+
+
+def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows in the split's order; UserError where they are of another commit than `revision` pins."""
+    rows = _rows(options)
     id_field, id_range = options.get("id_field"), options.get("id_range")
     for number, row in enumerate(rows):
         if id_field is not None and id_field not in row:
@@ -66,6 +70,36 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         name = row[id_field] if id_field is not None else number
         if id_range is None or id_range[0] <= _number(name, options["repository"], number) <= id_range[1]:
             yield str(name) if id_field is not None else f"row-{number}", dict(row)
+
+
+def _named(options: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    return options["repository"], options.get("config_name"), options.get("revision")
+
+
+def _rows(options: dict[str, Any]) -> Any:
+    try:
+        # A local folder's files may change while this process lives.
+        builder = (_builder if hub(options) else _builder.__wrapped__)(*_named(options))
+        found, wanted = str(builder.hash), options.get("revision")
+        # Without a network `datasets` takes the latest state in its cache, whatever revision it is asked for.
+        if hub(options) and is_commit(wanted) and found != wanted:
+            raise UserError(
+                f"data set {options['repository']}: the cache has commit {found}; expected {wanted}, its `revision`"
+            )
+        builder.download_and_prepare()
+        return builder.as_dataset(split=options["split"])
+    except UserError:
+        raise
+    except Exception as error:  # the library raises many kinds, its own and others'
+        raise UserError(f"data set {options['repository']}: cannot be loaded ({first_line(error)})") from None
+
+
+@functools.cache  # asked for twice, answered once: `main` may move in between
+def _builder(repository: str, config_name: str | None, revision: str | None) -> Any:
+    """What the library found; its `hash` is the commit of a hub's repository."""
+    import datasets
+
+    return datasets.load_dataset_builder(repository, config_name, revision=revision)
 
 
 def _number(name: Any, repository: str, row: int) -> int:

@@ -5,6 +5,7 @@ LongBench is a script data set, which `datasets` >= 4 refuses, so its archive is
 
 from __future__ import annotations
 
+import functools
 import io
 import zipfile
 from collections.abc import Iterator
@@ -32,6 +33,19 @@ def fingerprint(options: dict[str, Any]) -> str:
     if options.get("path"):
         return jsonl.fingerprint({"path": str(_local(options))})
     return f"{REPOSITORY}@{options.get('revision')}"
+
+
+def hub(options: dict[str, Any]) -> str | None:
+    """LongBench's own repository, unless a local path is given."""
+    return None if options.get("path") else REPOSITORY
+
+
+def resolved(options: dict[str, Any]) -> str:
+    """The commit of the archive that was read; a local file's fingerprint."""
+    if options.get("path"):
+        return fingerprint(options)
+    snapshot = _fetch(options.get("revision")).parent
+    return f"{REPOSITORY}@{snapshot.name}"  # the hub's cache names a snapshot by its commit
 
 
 def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -62,6 +76,7 @@ def _member(path: Path, archive: zipfile.ZipFile, wanted: str) -> Iterator[tuple
                 yield f"line-{number}", parse_row(f"{path}, {members[0]}, line {number}", line)
 
 
+@functools.cache  # asked for twice, answered once: `main` may move in between
 def _fetch(revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
 

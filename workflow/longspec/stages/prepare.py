@@ -1,8 +1,8 @@
 """Stage `prepare`: one data set's prompts for one model, as token ids, and a few others to tune on.
 
 Contract: prompts.jsonl, prompts_tuning.jsonl and prompts_summary.json appear complete or not at all. Which prompts
-are kept, cut or dropped is decided here and counted. No tuning prompt is a kept one, by id or by content; there are
-none where every row is kept. It does not know methods.
+are kept, cut or dropped is decided here and counted, and what data they are of is recorded. No tuning prompt is a kept
+one, by id or by content; there are none where every row is kept. It does not know methods.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class Preparer:
         self.tuning = _spread(_others(kept, chosen), TUNING)
         return chosen
 
+    def data(self) -> str:
+        """What the rows turned out to be: a hub's repository at its commit, or the fingerprint of local data."""
+        source = plugins.load("sources", self.dataset["source"])
+        return str(getattr(source, "resolved", source.fingerprint)(self.dataset))
+
     def _ids(self, turns: list[str]) -> list[int]:
         return prompting.turn_ids(self.tokenizer, turns, [], self.dataset["chat"])
 
@@ -134,11 +139,11 @@ def _others(prompts: list[Prompt], chosen: list[Prompt]) -> list[Prompt]:
     return [prompt for prompt in prompts if tuple(prompt.prompt_ids) not in taken]
 
 
-def write(path: Path, prompts: list[Prompt], tuning: list[Prompt], counts: dict[str, int]) -> None:
+def write(path: Path, prompts: list[Prompt], tuning: list[Prompt], summary: dict[str, int | str]) -> None:
     """All files, or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = {
-        path.with_name("prompts_summary.json"): json.dumps(counts, indent=2) + "\n",
+        path.with_name("prompts_summary.json"): json.dumps(summary, indent=2) + "\n",
         path.with_name("prompts_tuning.jsonl"): "".join(map(to_line, tuning)),
         path: "".join(map(to_line, prompts)),
     }
@@ -154,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     preparer = Preparer(args.model_spec, args.dataset_spec)
     prompts = preparer.prompts()
-    write(args.output, prompts, preparer.tuning, dict(preparer.counts))
+    write(args.output, prompts, preparer.tuning, {**preparer.counts, "data": preparer.data()})
     lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
     print(f"{args.output}: {dict(preparer.counts)}, {lengths[0]} to {lengths[-1]} tokens")
 

@@ -17,10 +17,11 @@ def main(argv: list[str] | None = None) -> None:
     """Parse arguments, render, write."""
     parser = arguments(__doc__)
     parser.add_argument("--config", type=json.loads, required=True, help="the configuration, as JSON")
+    parser.add_argument("--unpinned", nargs="*", default=[], help="what is read from a hub without a commit")
     parser.add_argument("--reports", type=Path, required=True, help="folder of the pages")
     args: Any = parser.parse_args(argv)
     pages = {
-        args.reports / "index.html": report.render(args.grid, args.config, args.results, TEMPLATE),
+        args.reports / "index.html": report.render(args.grid, args.config, args.results, TEMPLATE, args.unpinned),
         args.reports / "paper.html": paper.render(args.grid, args.config, args.results, PAPER, PUBLISHED),
     }
     args.reports.mkdir(parents=True, exist_ok=True)
