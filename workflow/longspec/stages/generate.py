@@ -105,13 +105,14 @@ class Supervisor:
         """Start workers until every sample stands in the journal. SystemExit with a worker's code if it refused."""
         while not (before := self.journal()).complete:
             outcome = watch(command, self.args.timeout)
+            if outcome.cause is None and outcome.code > 0:
+                raise SystemExit(outcome.code)  # it has said why
             after = self.journal()
             if after.facts["pieces"] and outcome.peak_memory_bytes:
                 after.facts["pieces"][-1]["peak_memory_bytes"] = outcome.peak_memory_bytes
                 after.save()
-            if outcome.cause is None and outcome.code >= 0:
-                if outcome.code or not after.complete:
-                    raise SystemExit(outcome.code or 1)  # it has said why
+            if outcome.cause is None and outcome.code == 0:
+                assert after.complete, "a worker ended in order without an end"
                 continue
             if after.complete:  # ended in the profiled pass: the samples stand, where their time goes stays unknown
                 log.error("no profile: %s", outcome.cause or "killed")
@@ -137,10 +138,7 @@ class Supervisor:
                 f"{where}: {cause}, {LOST[cause]} ({message}); the next run tries it again, and `on_error: continue` "
                 "would go on without it"
             )
-        failure = {"sample_id": prompt.sample_id, "repeat": repeat, "cause": cause, "message": message}
-        journal.append(journals.lost(prompt, repeat, cause))
-        journal.facts["failures"] = [*journal.facts["failures"], failure]
-        journal.save()
+        journal.lose(cause, message)
 
 
 class _Redacting(logging.Formatter):
