@@ -1,38 +1,24 @@
 """Is our baseline weak? Vanilla against Hugging Face `generate`, interleaved in one process.
 
-    python benchmarks/vanilla.py [--dtype bfloat16] [--rounds 5] [--output vanilla.json]
+    python benchmarks/vanilla.py [--dtype bfloat16] [--rounds 5] [--context 256 4096] [--output vanilla.json]
 
-Both decode the same prompts greedily to the same length. Printed: the ratio of decode throughputs per round, and
-its median. Prefill is taken out of both: Hugging Face's is timed as `generate` with one new token.
+Both decode the same prompts greedily to the same length, under the same clock: prefill ends with the first token
+(peers/hf_generate.py). Printed: the ratio of decode throughputs per round, and its median.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 
 import setup  # before longspec: it finds the package
-import torch
-from transformers import AutoModelForCausalLM
 
+from longspec import model_files
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
+from longspec.peers import hf_generate
+from longspec.sampling import GREEDY
 
 NEW_TOKENS = 64
-
-
-def hf_seconds(model, ids, new_tokens):
-    """Wall-clock seconds of one greedy `generate`."""
-    mask = torch.ones(1, len(ids), dtype=torch.long)
-    started = time.perf_counter()
-    model.generate(
-        torch.tensor([ids]),
-        attention_mask=mask,
-        min_new_tokens=new_tokens,
-        max_new_tokens=new_tokens,
-        do_sample=False,
-    )
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -41,15 +27,15 @@ def main() -> None:
     parser.add_argument("--context", type=int, nargs="+", default=[256, 1024])
     args = parser.parse_args()
     ours = setup.target(args.dtype)
-    theirs = AutoModelForCausalLM.from_pretrained(ours.folder, dtype=ours.dtype).eval()
-    text = setup.text_ids(__file__, 8)
+    theirs = hf_generate.make(model_files.plain(setup.MODEL, ours.dtype, ours.device))
+    text = setup.text_ids(__file__, 20)
     raw = []
     for context in args.context:
         ids, limits = text[:context], Limits((), NEW_TOKENS)
         generate(ours, vanilla.Method(), None, ids, limits)
-        hf_seconds(theirs, ids, NEW_TOKENS)
+        theirs.answer(ids, limits, GREEDY, 0)
         for number in range(args.rounds):
-            hf = hf_seconds(theirs, ids, NEW_TOKENS) - hf_seconds(theirs, ids, 1)
+            hf = theirs.answer(ids, limits, GREEDY, 0).decode_seconds
             own = generate(ours, vanilla.Method(), None, ids, limits).decode_seconds
             raw.append({"context": context, "round": number, "hf_seconds": hf, "vanilla_seconds": own})
             print(f"context {context}, round {number}: vanilla / generate = {hf / own:.2f}")

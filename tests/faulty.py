@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FAULTS = {31: "hang", 32: "memory", 33: "kill", 34: "device", 35: "kill once", 36: "numbers", 37: "bug"}
+FAULTS = {31: "hang", 32: "memory", 33: "kill", 34: "device", 35: "kill once", 36: "numbers", 37: "bug", 38: "full"}
 """Prompt tokens to fault."""
 
 SOURCE = '''
 """Fails as tests/faulty.py says."""
+import contextlib
 import os
 import signal
 import time
@@ -21,6 +22,12 @@ import torch
 
 OPTIONS = {}
 FAULTS = @FAULTS@
+
+
+def fill(ballast):
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for _ in range(1024):  # a small disk, or a mistake
+            file.write(bytes(4096))
 
 
 class Faulty:
@@ -40,6 +47,9 @@ class Faulty:
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault == "numbers":
             self.target._cache.stack[0].keys.fill_(float("nan"))
+        elif fault == "full" and not Path("filled").exists():
+            Path("filled").touch()
+            fill(Path("results/ballast"))
         elif fault == "bug":
             raise ZeroDivisionError("a bug")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import synthetic
 
-from longspec.stages import costs, lossless, metrics, speedup, summary, symmetry
+from longspec.stages import costs, lossless, metrics, report, speedup, summary, symmetry
 
 CELLS = {"m": ["d", "e"]}
 GRID: dict[str, Any] = {
@@ -39,10 +39,22 @@ def failures(place: Path, grid: dict[str, Any] = GRID) -> pd.DataFrame:
     return table[table["verdict"] == "fail"]
 
 
+def publish(place: Path, grid: dict[str, Any] = GRID, audit: bool = True, pages: bool = True) -> None:
+    """The audit, the claims and, in `reports`, what is printed of them, as the workflow makes them."""
+    arguments = ["--grid", json.dumps(grid), "--results", str(place)]
+    if audit:
+        symmetry.main(arguments)
+    summary.main([*arguments, "--tables", str(place / "reports")])
+    if pages:
+        config = {"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}}
+        report.main([*arguments, "--config", json.dumps(config), "--reports", str(place / "reports")])
+
+
 def claims(place: Path, grid: dict[str, Any] = GRID) -> dict[tuple[str, str], dict[str, Any]]:
     """The judged claims of finished tables, by data set and method."""
-    symmetry.main(["--grid", json.dumps(grid), "--results", str(place)])
-    return {(claim["dataset"], claim["method"]): claim for claim in summary.build(grid, place)["claims"]}
+    publish(place, grid, pages=False)
+    made = json.loads((place / "summary.json").read_text(encoding="utf-8"))
+    return {(claim["dataset"], claim["method"]): claim for claim in made["claims"]}
 
 
 def edit_samples(place: Path, method: str, change: Any, dataset: str = "d") -> Path:

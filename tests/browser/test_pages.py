@@ -21,6 +21,8 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium, or set CHROMIUM")
 CONFIG = {"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}}
 SERIOUS = ("serious", "critical")
+PRINTED = int((279.4 - 2 * 12) / 25.4 * 96)
+"""CSS pixels across a landscape Letter page inside its margins; A4 is a little wider."""
 
 
 def make(place: Path, datasets: int, samples: int) -> Path:
@@ -167,9 +169,12 @@ def test_the_page_fits_its_window(visit, pages, name, width):
         seen.page.screenshot(path=Path(folder) / f"{name}-{width}.png", full_page=True)
 
 
-def test_the_printed_page_holds_what_was_folded(visit, pages):
-    seen = visit(pages / "index.html")
-    seen.page.emulate_media(media="print")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_printed_page_is_white_holds_what_was_folded_and_all_columns(visit, pages, scheme):
+    seen = visit(pages / "index.html", width=PRINTED, scheme=scheme)
+    seen.page.emulate_media(media="print", color_scheme=scheme)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == PRINTED
+    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not seen.page.is_visible("nav")
     assert seen.page.is_visible("text=The configuration, defaults filled in")
     assert len(seen.page.pdf()) > 10_000

@@ -24,6 +24,7 @@ CASES = {
     "keyed": {"sampling": {"temperature": 0.8, "top_k": 9, "top_p": 0.9}},
     "residual": {"sampling": {"temperature": 0.8, "top_k": 4}, "verification": "residual"},
     "bfloat16": {"sampling": {"temperature": 1.0}, "dtype": "bfloat16"},
+    "repeated": {"repeats": 2},
 }
 
 
@@ -75,12 +76,27 @@ def test_our_results_pass(folders, case):
         assert tokens == sum(len(turn.output_ids) for sample in samples for turn in sample.turns) > 40
 
 
-def edit(place: Path, change) -> None:
+def edit(place: Path, change, numbers=(0,)) -> None:
     file = place / "m" / "d" / "wide" / "samples.jsonl"
-    first, *rest = read_records(file, Sample)
-    ids = change(list(first.turns[0].output_ids))
-    first = replace(first, turns=[replace(first.turns[0], output_ids=ids), *first.turns[1:]])
-    file.write_text("".join(map(to_line, [first, *rest])), encoding="utf-8")
+    samples = read_records(file, Sample)
+    for number in numbers:
+        first, *others = samples[number].turns
+        ids = change(list(first.output_ids))
+        samples[number] = replace(samples[number], turns=[replace(first, output_ids=ids), *others])
+    file.write_text("".join(map(to_line, samples)), encoding="utf-8")
+
+
+def test_every_repeat_counts(folders, tmp_path):
+    """The first sample, whose token is changed in one repeat, and in both."""
+    wrong = []
+    for numbers in ((0,), (0, len(WORDS))):
+        place = shutil.copytree(folders["repeated"], tmp_path / f"{len(numbers)}")
+        edit(place, lambda ids: [*ids[:5], (ids[5] + 7) % 40, *ids[6:]], numbers)
+        with pytest.raises(SystemExit):
+            run(place)
+        row = pd.read_csv(place / "audit_tokens.csv").set_index("method").loc["wide"]
+        wrong.append(row["tokens"] - row["agreeing"])
+    assert wrong[1] == 2 * wrong[0] > 0
 
 
 @pytest.mark.parametrize("case", CASES)

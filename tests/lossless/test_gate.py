@@ -137,6 +137,8 @@ def test_one_fault_among_ties_is_enough(folder):
         (0.2, 0.2, False, True),
         (0.21, 0.2, False, False),
         (-0.3, 0.2, False, False),
+        (-0.3, 0.2, True, False),
+        (-0.1, 0.2, True, True),
         (0.3, 0.2, True, True),
         (None, 0.2, True, True),
         (None, 0.2, False, False),

@@ -1,29 +1,20 @@
 """Each fault that published evaluations of speculative decoding had, planted in results, and the guard that sees it.
 
-The faults of sampling are planted in the rules themselves by tests/lossless/test_mutants.py and, at the end here,
-looked for by the gate in a run's results.
+docs/trust.md lists them. Those of the code that generates are planted in test_planted_in_the_code.py, those of the
+rules in tests/lossless/test_mutants.py too.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
 
 import made_up
 import pytest
-import test_audit
-import test_mutants
-import tiny_folder
 from made_up import GRID, edit_run, edit_samples, failures
-from test_gate import samples as generated
-from test_gate import spec_for, texts, verdict
 
-from longspec import attention
-from longspec.drafters import causal_lm
 from longspec.errors import UserError
-from longspec.methods import sequential, tree
-from longspec.stages import _target, gate, generate, speedup, symmetry
+from longspec.stages import speedup, symmetry
 
 
 def edit_cell(place, name, column, change):
@@ -145,6 +136,31 @@ def test_another_seed_is_refused(results):
         speedup.build(GRID, results)
 
 
+def test_a_run_without_a_seed_is_refused(results):
+    for method in GRID["methods"]:
+        edit_run(results, method, lambda facts: facts["conditions"].pop("seed"))
+    with pytest.raises(UserError, match=r"run\.json: conditions\.seed: Field required"):
+        speedup.build(GRID, results)
+    assert symmetry.FILES in set(failures(results)["rule"])
+
+
+def test_one_pass_without_its_double_says_that_the_noise_is_unknown(results):
+    assert "noise floor not measured" not in made_up.claims(results)["d", "wide"]["claim"]
+    grid = {**GRID, "methods": [name for name in GRID["methods"] if name != "vanilla-again"]}
+    made_up.analyse(results, grid)
+    assert "noise floor not measured" in made_up.claims(results, grid)["d", "wide"]["claim"]
+
+
+def test_a_list_of_ends_of_which_one_is_obeyed_is_caught_by_the_end_rule(results):
+    """Both sides have the fault, so they agree with each other; run.json says at which ids a text ends."""
+    first = symmetry.runs.read(results, "m", "d", "wide").samples[0].turns[0].output_ids
+    for method in GRID["methods"]:
+        edit_run(results, method, lambda facts: facts["conditions"].update(stop_ids=[2, first[1]]))
+    found = failures(results)
+    assert set(found[found["rule"] == "same end of text"]["method"]) == set(GRID["methods"])
+    assert f"after id {first[1]}, at which other texts end" in found["finding"].iloc[0]
+
+
 def test_an_end_that_comes_at_once_is_no_speedup(results):
     """An id taken for the end that is not: every text of one method is one token long."""
 
@@ -190,56 +206,3 @@ def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
     after = speedup.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
     assert after["samples_paired"] == before["samples_paired"] - 2
     assert after["speedup"] < 3
-
-
-def work_here(command, timeout):
-    """A job's worker in this process, where a fault was planted."""
-    ours, theirs = os.pipe()
-    generate.main([*command[3:], f"--worker={theirs}"])
-    os.close(ours)
-    return generate.Outcome()
-
-
-def test_a_fixed_softmax_scale_is_caught_by_the_audit_of_tokens(tmp_path, monkeypatch):
-    """Both sides have the fault, so they agree with each other; Hugging Face's model does not agree with them."""
-    monkeypatch.setattr(generate, "watch", work_here)
-
-    def fixed(*tensors, **options):
-        return attention.hybrid_attention(*tensors, **{**options, "scaling": 128**-0.5})
-
-    attention.AttentionInterface.register(attention.NAME, fixed)
-    try:
-        place = test_audit.make(tmp_path / "results", tiny_folder.make(tmp_path / "model"), {})
-    finally:
-        attention.AttentionInterface.register(attention.NAME, attention.hybrid_attention)
-    with pytest.raises(SystemExit):
-        test_audit.run(place)
-
-
-SAMPLING = {
-    "probabilities_indexed_by_node_number": tree.Method([3, 2]),
-    "children_taken_by_top_k_but_tested_as_if_sampled": tree.Method([3, 2]),
-    "the_chain_resampled_from_p": sequential.Method(3),
-}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
-    return tiny_folder.make(place / "target"), tiny_folder.make(place / "drafter", seed=3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [None, *SAMPLING])
-def test_a_sampling_fault_is_caught_by_the_gate(folders, name, monkeypatch):
-    spec, prompts = spec_for(folders[0], temperature=1.0, verification="residual"), texts(folders[0])
-    if name:
-        test_mutants.MUTANTS[name][0](monkeypatch)
-    method = SAMPLING.get(name, tree.Method([3, 2]))
-    drawn = []
-    for repeat in range(12):
-        noisy = {**spec, "seed": repeat}
-        drafter = causal_lm.make(_target.load(noisy), model={"path": str(folders[1])}, shared_noise=False)
-        drawn += generated(noisy, prompts, method, drafter, repeat)
-    row = verdict(gate.compare(spec, prompts, drawn, drawn, method.max_nodes), "residual")
-    assert row["verdict"] == ("not lossless" if name else "same distribution")

@@ -47,7 +47,7 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone():
     assert before == SMALL
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "smoke.yaml", "train.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "peers.yaml", "smoke.yaml", "train.yaml"])
 def test_the_experiments_of_the_repository_are_valid(name):
     file = REPOSITORY / "config" / name
     config.load(yaml.safe_load(file.read_text(encoding="utf-8")), [file])

@@ -23,39 +23,63 @@ from longspec.verification import keyed
 NAMES = {"model": "m", "dataset": "d", "method": "chain"}
 
 
-def facts(steps: int, **seconds: float) -> dict:
+def facts(steps: int, shape: dict | None = None, **seconds: float) -> dict:
     profile = {"steps": steps, **{f"{part}_seconds": seconds.get(part, 0.0) for part in STEP_PARTS}}
-    return {**NAMES, "profile": [profile], "memory": None, "peak_memory_bytes": 1}
+    return {**NAMES, "spec": {"method": shape or {}}, "profile": [profile], "memory": None, "peak_memory_bytes": 1}
 
 
 PLAIN = facts(10, forward=0.9, other=0.1)
 """0.1 s a step."""
-CHAINED = facts(5, draft=0.1, forward=0.55, other=0.05)
+CHAINED = facts(5, {"gamma": 2}, draft=0.1, forward=0.55, other=0.05)
 """0.02 s of drafting a step, 0.12 s of the rest."""
-ACCEPTED = {"depth": 2, "acceptance_length": 2.1, "drafted_per_step": 2.0}
+ACCEPTED = {"depth": 2, "acceptance_length": 2.05, "drafted_per_step": 2.0, "verification_steps": 20}
 
 
 def test_the_cost_model_by_hand():
-    row = costs.row(CHAINED, PLAIN, ACCEPTED, [0.7, 0.5], 1.4)
+    row = costs.row(CHAINED, PLAIN, ACCEPTED, [14, 7], 1.4)
     assert row["draft_cost"] == pytest.approx(0.1)
     assert row["verify_cost"] == pytest.approx(1.2)
-    assert row["predicted_speedup"] == pytest.approx(2.1 / (2 * 0.1 + 1.2))
-    assert row["prediction_gap"] == pytest.approx(1.5 / 1.4 - 1)
+    assert row["predicted_speedup"] == pytest.approx(2.05 / (2 * 0.1 + 1.2))
+    assert row["prediction_gap"] == pytest.approx(2.05 / 1.4 / 1.4 - 1)
     assert row["forward_seconds_per_step"] == pytest.approx(0.11)
     # gamma 1: 1.7 / (0.1 + 1.1) = 1.417; gamma 2: 2.05 / (0.2 + 1.2) = 1.464
     assert (row["best_gamma"], row["best_gamma_speedup"]) == (2, pytest.approx(2.05 / 1.4))
+    assert "best_depth" not in row
+
+
+def test_the_best_depth_of_a_tree_by_hand():
+    """v - 1 = 0.2 is for 1 + 4 nodes: 0.04 a node."""
+    wide = {**CHAINED, "spec": {"method": {"tree_shape": [1, 4]}}}
+    row = costs.row(wide, PLAIN, ACCEPTED, [14, 7], 1.4)
+    # depth 1: 1.7 / (0.1 + 1.04) = 1.491; depth 2: 2.05 / (0.2 + 1.2) = 1.464
+    assert (row["best_depth"], row["best_depth_speedup"]) == (1, pytest.approx(1.7 / 1.14))
+    assert "best_gamma" not in row
+    tuned = {**wide, "tuning": {"options": {"tree_shape": [4, 1]}}}
+    # depth 1: 1.7 / (0.1 + 1.16) = 1.349
+    assert costs.row(tuned, PLAIN, ACCEPTED, [14, 7], 1.4)["best_depth"] == 2
+
+
+def test_at_full_depth_the_best_cut_is_the_prediction_itself():
+    """Also where the drafter drafted in few of the steps: conditional acceptance would say 1 + 0.7 + 0.35 of each."""
+    seldom = {**ACCEPTED, "acceptance_length": 1.105, "verification_steps": 200}
+    cheap = facts(5, {"gamma": 2}, forward=0.4, other=0.05)
+    row = costs.row(cheap, PLAIN, seldom, [14, 7], 1.0)
+    assert row["best_gamma"] == 2
+    assert row["best_gamma_speedup"] == pytest.approx(row["predicted_speedup"])
 
 
 def test_drafting_that_never_pays_is_best_left():
-    assert costs.best_gamma([0.01, 0.01], 0.5, 2.0) == {"best_gamma": 0, "best_gamma_speedup": 1.0}
+    assert costs.best_depth([0.01, 0.0001], [1, 1], 0.5, 2.0) == (0, 1.0)
 
 
 def test_what_is_not_known_stays_empty():
     peer = costs.row({**CHAINED, "profile": None}, PLAIN, ACCEPTED, [], 0.5)
     assert "draft_cost" not in peer
     assert peer["measured_speedup"] == 0.5
-    wide = costs.row(CHAINED, PLAIN, {**ACCEPTED, "drafted_per_step": 6.0}, [0.7, 0.5], 1.4)
-    assert "best_gamma" not in wide
+    for shape in ({}, {"gamma": "auto"}, {"tree_shape": [4]}):
+        unknown = costs.row({**CHAINED, "spec": {"method": shape}}, PLAIN, ACCEPTED, [14, 7], 1.4)
+        assert "draft_cost" in unknown
+        assert not {"best_gamma", "best_depth"} & set(unknown)
 
 
 @pytest.mark.parametrize("method", [vanilla.Method(), sequential.Method(3), tree.Method([2, 2])])

@@ -1,4 +1,4 @@
-"""pyproject, locks, environment.yml, Makefile and smoke.yaml agree with each other, and name no index."""
+"""pyproject, locks, environment.yml, Makefile and the configurations agree with each other, and name no index."""
 
 from __future__ import annotations
 
@@ -158,3 +158,13 @@ def test_the_smoke_run_is_the_default_experiment_in_little() -> None:
     for dataset in default["datasets"].values():
         dataset.update(samples=2, max_new_tokens=32)
     assert smoke == default
+
+
+def test_peers_run_on_the_default_experiments_prompts_beside_its_variants() -> None:
+    default, peers = (
+        yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")) for name in ("config.yaml", "peers.yaml")
+    )
+    assert peers["datasets"] == default["datasets"]
+    common = set(peers["methods"]) & set(default["methods"])
+    assert {"vanilla", "vanilla-again", "ngram-sequential", "ngram-tree", "hf-generate"} == common
+    assert all(peers["methods"][name] == default["methods"][name] for name in common)

@@ -142,6 +142,7 @@ def test_samples(examples, tmp_path):
             assert "samples.jsonl" in str(error)
             return
         assert len(tables["timings"]) == 4
+        records.parse_record("the slow way takes it too", json.dumps(replaced(LINE, path, new)), records.Sample)
 
     check()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from longspec import journal as journals
 from longspec import scheduling
 from longspec.errors import UserError
 from longspec.journal import Journal, claim
-from longspec.records import Prompt, Sample, Turn, read_records
+from longspec.records import Prompt, Sample, Turn, read_records, to_line
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
 JOBS = scheduling.jobs(PROMPTS, 2)
@@ -176,3 +177,39 @@ def test_an_owner_on_another_host_is_believed_while_it_gives_signs_of_life(tmp_p
     thread.join()
     with claim(lock):
         assert foreign not in lock.read_text()
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_nothing_however_much_of_it_fits(tmp_path):
+    """A limit on the file's size stops a write in its middle as a full disk does; the file then has room again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = written(tmp_path, 1)
+    before = journal.partial.read_bytes()
+    for room in range(len(to_line(sample(1)))):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, hard))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                journal.append(sample(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert journal.partial.read_bytes() == before
+    journal.append(sample(1))
+    assert opened(tmp_path).done == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("full", ["samples.jsonl.partial", "run.json.partial.unfinished"])
+def test_a_sample_and_its_failure_stand_together_or_not_at_all(tmp_path, full):
+    journal = written(tmp_path, 1)
+    kept = journal.partial.read_bytes()
+    (tmp_path / full).unlink(missing_ok=True)
+    (tmp_path / full).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space"):
+        journal.lose("timeout", "too slow")
+    if journal.partial.is_symlink():
+        journal.partial.unlink()
+        journal.partial.write_bytes(kept)
+    journal = opened(tmp_path)
+    assert len(journal.facts["failures"]) == journal.done - 1
+    while journal.done < 3:
+        journal.lose("timeout", "too slow")
+    assert [failure["sample_id"] for failure in opened(tmp_path).facts["failures"]] == ["s1", "s2"]

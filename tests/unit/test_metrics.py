@@ -213,4 +213,19 @@ def test_a_stop_id_that_was_drafted_has_no_bonus_token_behind_it(results):
 def test_a_rows_hash_is_that_of_its_line(results):
     lines = (results / "m" / "d" / "chain" / "samples.jsonl").read_text().splitlines()
     rows = metrics.build(GRID, results)["timings"]
-    assert list(rows[rows.method == "chain"].line_sha256) == [line_sha256(line) for line in lines]
+    assert list(rows[rows.method == "chain"].line_sha256) == [line_sha256(line.encode()) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("prompt_tokens", -1), ("prompt_tokens", 10**30), ("decode_seconds", -0.5), ("steps", [[65_537, 0, 0]]),
+     ("output_ids", [-1]), ("prefill_seconds", "1"), ("prefill_tokens", 1.5)],
+)  # fmt: skip
+def test_a_number_that_cannot_be_is_refused_by_name(results, key, value):
+    file = results / "m" / "d" / "chain" / "samples.jsonl"
+    first, *rest = file.read_text().splitlines(keepends=True)
+    row = json.loads(first)
+    row["turns"][0][key] = value
+    file.write_text("".join([json.dumps(row) + "\n", *rest]))
+    with pytest.raises(UserError, match=rf"samples\.jsonl, line 1: not a Sample record \(turns\.0\.{key}"):
+        metrics.build(GRID, results)

@@ -265,4 +265,5 @@ def test_the_table_sets_predictions_beside_measurements(tmp_path) -> None:
     assert (row["predicted_tokens_per_second"], row["measured_tokens_per_second"]) == (6.0, 5.0)
     assert (row["predicted_acceptance_length"], row["measured_acceptance_length"]) == (2.5, 2.0)
     write_run(tmp_path, "chain", CHAIN)
-    assert tuning_stage.build(GRID, tmp_path).empty
+    tuning_stage.main(arguments)
+    assert tables.read(tmp_path / "tuning.csv").empty

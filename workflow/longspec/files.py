@@ -21,7 +21,7 @@ def write_whole(texts: dict[Path, str]) -> None:
         for place in texts:
             unfinished[place].replace(place)
     except OSError as error:
-        error.filename = error.filename or str(next(iter(texts)).parent)
+        error.filename = error.filename or str(place)
         raise
     finally:
         for place in texts:

@@ -11,9 +11,11 @@ ledger.py.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -55,6 +57,8 @@ class Journal:
         self.facts = self._facts()
         self.done = self._verified() if self.facts["pieces"] else 0
         """How many lines stand, the first so many of `jobs`."""
+        stand = {(repeat, prompt.sample_id) for repeat, prompt in jobs[: self.done]}
+        self.facts["failures"] = [f for f in self.facts["failures"] if (f["repeat"], f["sample_id"]) in stand]
 
     def _nothing(self) -> dict[str, Any]:
         """What is written down before a first piece."""
@@ -130,15 +134,24 @@ class Journal:
         """Put `facts` on the disk."""
         write_whole({self.partial_run: json.dumps(self.facts, indent=2) + "\n"})
 
+    def lose(self, cause: str, message: str) -> None:
+        """Record the next sample as one without an outcome."""
+        repeat, prompt = self.jobs[self.done]
+        failure = {"sample_id": prompt.sample_id, "repeat": repeat, "cause": cause, "message": message}
+        self.facts["failures"] = [*self.facts["failures"], failure]
+        self.save()  # the reason first: ended in between, it is dropped and the sample tried again
+        self.append(lost(prompt, repeat, cause))
+
     def append(self, sample: Sample) -> None:
         """Add the next line; it is on the disk on return, or not there at all."""
         assert (sample.repeat, sample.sample_id) == (self.jobs[self.done][0], self.jobs[self.done][1].sample_id)
         line = to_line(sample).encode()
-        with self.partial.open("ab") as file:
+        # Unbuffered: what a failed write leaves in a buffer is written when the file closes, behind the truncation.
+        with self.partial.open("ab", buffering=0) as file:
             size = file.tell()
             try:
-                file.write(line)
-                file.flush()
+                while line:
+                    line = line[file.write(line) :]
                 os.fsync(file.fileno())
             except OSError as error:
                 error.filename = error.filename or str(self.partial)
@@ -190,9 +203,14 @@ def claim(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
                 raise
             lease.acquire(timeout=1.5 * LEASE_SECONDS)
     except Timeout:
+        if shutil.disk_usage(lock.parent).free == 0:  # then nor could a dead owner's claim be taken over
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(lock)) from None
         owner = lease.owner
         who = f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "another process"
         raise UserError(f"{lease.lock_file}: {who} is writing to this folder; end it, or wait, and run again") from None
+    except OSError as error:
+        error.filename = error.filename or str(lock)
+        raise
     try:
         yield
     finally:

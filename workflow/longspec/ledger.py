@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from longspec import journal as journals
 from longspec import scheduling
 from longspec.journal import Journal
 from longspec.records import Prompt, Sample
@@ -84,12 +83,8 @@ class Ledger:
 
     def lose(self, cause: str, message: str) -> None:
         """Record the next line as a sample without an outcome."""
-        method, repeat, prompt = self.next()
-        self.append(journals.lost(prompt, repeat, cause))
-        journal = self.journals[method]
-        failure = {"sample_id": prompt.sample_id, "repeat": repeat, "cause": cause, "message": message}
-        journal.facts["failures"] = [*journal.facts["failures"], failure]
-        journal.save()
+        self.journals[self.next()[0]].lose(cause, message)
+        self.done += 1
 
     def note_peak(self, peak_memory_bytes: int) -> None:
         """The most memory that the latest process held, for whichever of the methods."""

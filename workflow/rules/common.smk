@@ -19,6 +19,7 @@ from longspec import config as experiment
 from longspec.errors import UserError
 from longspec.journal import claim
 from longspec.planning import Plan
+from longspec.stages._run import explained
 
 # Every job runs the python that runs snakemake, with this package, and ends when snakemake does (longspec/lifeline.py).
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` would count as done.
@@ -49,8 +50,10 @@ def begin(plan):
     atexit.register(held.close)
     try:
         held.enter_context(claim(Path(plan.results) / "snakemake.lock"))
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
+    except (UserError, OSError) as error:
+        if (message := explained(error)) is None:
+            raise
+        raise WorkflowError(message) from None
     if plan.unpinned:
         print(f"warning: not pinned to a commit by `revision`: {', '.join(plan.unpinned)}", file=sys.stderr)
 

@@ -5,7 +5,7 @@ It does not know the page; how things are drawn is drawing.py's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,16 +17,18 @@ from matplotlib.ticker import MaxNLocator
 from longspec.analysis import drawing
 from longspec.analysis.drawing import INK, MARKERS, PAIR
 
+Titles = Mapping[str, str]
+"""Methods in drawing order, each with what it is called: a peer says that it is one."""
 MOST_MARKS = 400
 """Marks of one method in one panel; of more samples, as many at even distances."""
 MOST_CIRCLES = 8
 """Nodes of one depth that are drawn apart."""
 
 
-def speedup_bars(table: pd.DataFrame, methods: Sequence[str], baseline: str) -> Markup:
+def speedup_bars(table: pd.DataFrame, methods: Titles, baseline: str) -> Markup:
     """Speedup of each method over the baseline by data set, with intervals, a line at 1 and the noise floor as a band.
 
-    `table` is speedup.csv."""
+    `table` is speedup.csv. The bars of peers are hollow and hatched."""
     cells = drawing.cells_of(table)
     names = drawing.names_of(cells)
     height = 0.84 / max(len(methods), 1)
@@ -37,12 +39,14 @@ def speedup_bars(table: pd.DataFrame, methods: Sequence[str], baseline: str) -> 
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for place, limit in enumerate(drawing.values_of(table, methods[0], cells, "noise_floor")):
+        for place, limit in enumerate(drawing.values_of(table, next(iter(methods)), cells, "noise_floor")):
             if pd.notna(limit):
                 axes.barh(place, limit - 1 / limit, 0.94, 1 / limit, color=INK, alpha=0.14, linewidth=0)
         for number, method in enumerate(methods):
             places = [place + (number + 0.5) * height - 0.42 for place in range(len(cells))]
-            _bars(axes, table, method, number, places, height, reach)
+            peer = bool(table.loc[table["method"] == method, "peer"].any())
+            look = {"label": methods[method], **(drawing.hollow if peer else drawing.fill)(number)}
+            _bars(axes, table, method, look, places, height, reach)
         axes.axvline(1, color=INK, linewidth=0.9, linestyle="--")
         axes.set_yticks(range(len(cells)), names)
         axes.tick_params(axis="y", length=0)
@@ -55,13 +59,13 @@ def speedup_bars(table: pd.DataFrame, methods: Sequence[str], baseline: str) -> 
 
 
 def _bars(
-    axes: Axes, table: pd.DataFrame, method: str, number: int, places: list[float], height: float, reach: float
+    axes: Axes, table: pd.DataFrame, method: str, look: dict[str, Any], places: list[float], height: float, reach: float
 ) -> None:
     """One method's bars, whiskers and figures."""
     cells = drawing.cells_of(table)
     columns = ("speedup", "speedup_low", "speedup_high", "verdict")
     values, lows, highs, verdicts = (drawing.values_of(table, method, cells, column) for column in columns)
-    axes.barh(places, values, height * 0.86, label=method, linewidth=0.4, **drawing.fill(number))
+    axes.barh(places, values, height * 0.86, **{"linewidth": 0.4, **look})
     for place, value, low, high, verdict in zip(places, values, lows, highs, verdicts, strict=True):
         if pd.isna(value):
             continue
@@ -74,19 +78,20 @@ def _bars(
         axes.annotate(text, (start, place), (3, 0), textcoords="offset points", **drawing.LABEL)
 
 
-def _drawn(table: pd.DataFrame, methods: Sequence[str]) -> list[tuple[int, str]]:
-    """The methods that a table speaks of, each with the number that gives it its colour."""
+def _lines(table: pd.DataFrame, methods: Titles) -> list[tuple[str, dict[str, Any]]]:
+    """The methods that a table speaks of, each with how its line is drawn: by its number among all."""
     known = set(table["method"])
-    return [(number, method) for number, method in enumerate(methods) if method in known]
+    looks = ({"label": methods[method], "markersize": 3.5, **drawing.stroke(n)} for n, method in enumerate(methods))
+    return [(method, look) for method, look in zip(methods, looks, strict=True) if method in known]
 
 
-def position_lines(table: pd.DataFrame, methods: Sequence[str]) -> Markup:
+def position_lines(table: pd.DataFrame, methods: Titles) -> Markup:
     """Conditional acceptance by position in the draft, a panel a data set. `table` is acceptance_by_position.csv."""
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
-        for number, method in _drawn(table, methods):
+        for method, look in _lines(table, methods):
             mine = rows[rows["method"] == method]
-            axes.plot(mine["position"], mine["acceptance_rate"], label=method, markersize=3.5, **drawing.stroke(number))
+            axes.plot(mine["position"], mine["acceptance_rate"], **look)
         axes.set(ylim=(0, 1.03))
         axes.xaxis.get_major_locator().set_params(integer=True)
 
@@ -99,14 +104,14 @@ def position_lines(table: pd.DataFrame, methods: Sequence[str]) -> Markup:
     )
 
 
-def curve_lines(table: pd.DataFrame, methods: Sequence[str], axis: str, across: str) -> Markup:
+def curve_lines(table: pd.DataFrame, methods: Titles, axis: str, across: str) -> Markup:
     """Acceptance length along a text, a panel a data set. `table` is acceptance_curves.csv; `axis` one of its axes."""
     table = table[table["axis"] == axis]
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
-        for number, method in _drawn(table, methods):
+        for method, look in _lines(table, methods):
             mine = rows[rows["method"] == method]
-            axes.plot(mine["below"], mine["acceptance_length"], label=method, markersize=3.5, **drawing.stroke(number))
+            axes.plot(mine["below"], mine["acceptance_length"], **look)
         axes.set_xscale("log", base=2)
         ends = sorted(set(rows["below"]))
         axes.set_xticks(ends, [f"{end:,}" for end in ends])
@@ -120,7 +125,7 @@ def curve_lines(table: pd.DataFrame, methods: Sequence[str], axis: str, across: 
     return drawing.panels(table, cells, panel, 1.75, across, "tokens a verification step", title, words)
 
 
-def time_scatter(timings: pd.DataFrame, methods: Sequence[str], baseline: str) -> Markup:
+def time_scatter(timings: pd.DataFrame, methods: Titles, baseline: str) -> Markup:
     """Decode seconds of each sample: the baseline across, the method up; above the diagonal, hollow, is slower."""
     base = timings[timings["method"] == baseline][[*PAIR, "decode_seconds"]]
     pairs = timings[timings["method"] != baseline].merge(base, on=PAIR, suffixes=("", "_baseline"))
@@ -143,14 +148,14 @@ def time_scatter(timings: pd.DataFrame, methods: Sequence[str], baseline: str) -
                 facecolors=["none" if slow else colour for slow in slower],
             )
             # The legend shows the full mark even where the first sample was slower.
-            axes.scatter([], [], s=14, marker=marker, color=colour, label=method)
+            axes.scatter([], [], s=14, marker=marker, color=colour, label=methods[method])
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
 
     slower = pairs["decode_seconds"] > pairs["decode_seconds_baseline"]
     words = "; ".join(
-        f"{method}: {int(slower[mine].sum())} of {int(mine.sum())} samples slower than {baseline}"
+        f"{methods[method]}: {int(slower[mine].sum())} of {int(mine.sum())} samples slower than {baseline}"
         for method, mine in ((method, pairs["method"] == method) for method in methods)
     )
     title = f"Decode seconds of each sample, {baseline} against each method"
@@ -158,7 +163,7 @@ def time_scatter(timings: pd.DataFrame, methods: Sequence[str], baseline: str) -
     return drawing.panels(pairs, drawing.cells_of(pairs), panel, 2.25, across, up, title, words)
 
 
-def step_parts(table: pd.DataFrame, methods: Sequence[str], parts: Sequence[str]) -> Markup:
+def step_parts(table: pd.DataFrame, methods: Titles, parts: Sequence[str]) -> Markup:
     """Milliseconds of a step by part, a panel a data set. `table` is costs.csv, `parts` in drawing order."""
     table = table[table["profiled_steps"].notna()]
 
@@ -170,7 +175,7 @@ def step_parts(table: pd.DataFrame, methods: Sequence[str], parts: Sequence[str]
             widths = [1e3 * float(row[column].iloc[0]) if len(row) else 0.0 for row in mine]
             axes.barh(range(len(methods)), widths, 0.7, left=left, label=part, linewidth=0.4, **drawing.fill(number))
             left = [start + width for start, width in zip(left, widths, strict=True)]
-        axes.set_yticks(range(len(methods)), methods)
+        axes.set_yticks(range(len(methods)), list(methods.values()))
         axes.invert_yaxis()
 
     cells = drawing.cells_of(table)
@@ -181,7 +186,7 @@ def step_parts(table: pd.DataFrame, methods: Sequence[str], parts: Sequence[str]
     return drawing.panels(table, cells, panel, height, "milliseconds a step", "", "Where a step's time goes", words)
 
 
-def draft_shapes(table: pd.DataFrame, widths: dict[str, list[int]]) -> Markup:
+def draft_shapes(table: pd.DataFrame, methods: Titles, widths: dict[str, list[int]]) -> Markup:
     """Each method's draft, depth by depth: as many circles as its configuration asks for, the fuller the likelier.
 
     `table` is acceptance_by_position.csv; shares are pooled over data sets: steps that accepted a draft of this depth,
@@ -193,10 +198,11 @@ def draft_shapes(table: pd.DataFrame, widths: dict[str, list[int]]) -> Markup:
     def draw(figure: Figure) -> None:
         grid = figure.subplots(1, len(steps), squeeze=False)
         for axes, name in zip(grid.flat, steps, strict=True):
-            axes.set_title(name, loc="left")
+            axes.set_title(methods[name], loc="left")
+            colour = drawing.colour(list(methods).index(name))
             for depth, width in enumerate(widths[name], start=1):
                 share = shares["accepted"].get((name, depth), 0) / steps[name]
-                _level(axes, depth, width, float(share), drawing.colour(list(widths).index(name)))
+                _level(axes, depth, width, float(share), colour)
             axes.set(xlim=(-MOST_CIRCLES / 2 - 1, MOST_CIRCLES / 2 + 3), ylim=(deepest + 0.6, 0.4))
             axes.set_xticks([])
             axes.yaxis.get_major_locator().set_params(integer=True)

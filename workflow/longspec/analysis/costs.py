@@ -2,9 +2,12 @@
 
 Formulas, from the profiled pass (profiling.py), in units of the baseline's step: c = seconds of drafting a step over
 depth; v = all other seconds of a step; predicted speedup = acceptance length / (depth * c + v) (Leviathan et al. 2023,
-theorem 3.8, with v for 1). Depth is the longest path that any step had to check. The best gamma of a chain takes the
-conditional acceptance at each position, c as it is, and v growing evenly from 1; it looks at nothing longer than what
-was drafted.
+theorem 3.8, with v for 1). Depth is the longest path that any step had to check.
+
+The best depth d cuts every draft off below its d-th level. Tokens: 1 + sum over i <= d of (steps that accepted an i-th
+draft / all steps), which a cut further down does not change. Cost: d * c + 1 + (v - 1) * (nodes down to d / all nodes),
+as configured. Of a chain d is the best gamma. At full depth it is the predicted speedup, but for the last step of a
+text; nothing longer than what was drafted is looked at.
 """
 
 from __future__ import annotations
@@ -31,15 +34,18 @@ COLUMNS = [
     "prediction_gap",
     "best_gamma",
     "best_gamma_speedup",
+    "best_depth",
+    "best_depth_speedup",
     *HELD,
     "peak_memory_bytes",
 ]
+DEPTH = ("best_depth", "best_depth_speedup")
 Row = dict[str, Any]
 
 
-def row(facts: Row, baseline: Row, accepted: Row, rates: Sequence[float], speedup: float | None) -> Row:
+def row(facts: Row, baseline: Row, accepted: Row, reached: Sequence[int], speedup: float | None) -> Row:
     """One row of costs.csv. `facts`, `baseline`: run.json of the job and of its cell's baseline; `accepted`: its row of
-    acceptance.csv; `rates`: conditional acceptance by position; `speedup` as measured. None stands for unknown."""
+    acceptance.csv; `reached`: steps that accepted an i-th draft; `speedup` as measured. None stands for unknown."""
     made: Row = {
         **{name: facts[name] for name in NAMES},
         **{name: (facts.get("memory") or {}).get(name) for name in HELD},
@@ -59,8 +65,12 @@ def row(facts: Row, baseline: Row, accepted: Row, rates: Sequence[float], speedu
     gap = predicted / speedup - 1 if speedup else None
     made |= {"draft_cost": c, "verify_cost": v, "depth": depth, "acceptance_length": length}
     made |= {"predicted_speedup": predicted, "prediction_gap": gap}
-    chain = accepted["drafted_per_step"] <= depth
-    return made | (best_gamma(rates, c, v) if chain and rates else {})
+    nodes = shape(facts)[: len(reached)]
+    if not reached or len(nodes) < len(reached):
+        return made
+    best = best_depth([count / accepted["verification_steps"] for count in reached], nodes, c, v)
+    # Of a tree with one branch the depth is gamma.
+    return made | dict(zip(("best_gamma", "best_gamma_speedup") if max(nodes) == 1 else DEPTH, best, strict=True))
 
 
 def _per_step(profile: list[Row] | None) -> dict[str, float] | None:
@@ -71,12 +81,19 @@ def _per_step(profile: list[Row] | None) -> dict[str, float] | None:
     return {"steps": steps, **{part: sum(one[f"{part}_seconds"] for one in profile) / steps for part in STEP_PARTS}}
 
 
-def best_gamma(rates: Sequence[float], c: float, v: float) -> Row:
-    """The drafting length with the best predicted speedup, up to the one that was drafted."""
-    best, length, reached = (0, 1.0), 1.0, 1.0
-    for gamma, rate in enumerate(rates, start=1):
-        reached *= rate
-        length += reached
-        predicted = length / (gamma * c + 1 + (v - 1) * gamma / len(rates))
-        best = max(best, (gamma, predicted), key=lambda pair: pair[1])
-    return {"best_gamma": best[0], "best_gamma_speedup": best[1]}
+def shape(facts: Row) -> list[int]:
+    """Nodes at each depth of a run's drafts, as its configuration or its tuning says; empty where neither does."""
+    entry = {**facts["spec"].get("method", {}), **((facts.get("tuning") or {}).get("options") or {})}
+    widths = entry.get("tree_shape", entry.get("gamma"))
+    return [1] * widths if isinstance(widths, int) else list(widths) if isinstance(widths, list) else []
+
+
+def best_depth(reached: Sequence[float], nodes: Sequence[int], c: float, v: float) -> tuple[int, float]:
+    """(depth, predicted speedup) of the best cut; (0, 1.0) where no draft pays. `reached`: share of all steps that
+    accepted a draft of each depth; `nodes`: of each depth."""
+    best, length, drafted = (0, 1.0), 1.0, 0
+    for depth, (share, width) in enumerate(zip(reached, nodes, strict=True), start=1):
+        length, drafted = length + share, drafted + width
+        predicted = length / (depth * c + 1 + (v - 1) * drafted / sum(nodes))
+        best = max(best, (depth, predicted), key=lambda pair: pair[1])
+    return best

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -77,13 +77,13 @@ def judged(text: str, verdict: object) -> str:
     return f"{text} (not lossless)" if verdict == "not lossless" else text
 
 
-def words_of(table: pd.DataFrame, methods: Sequence[str], cells: Sequence[Cell], column: str, unit: str) -> str:
+def words_of(table: pd.DataFrame, methods: Mapping[str, str], cells: Sequence[Cell], column: str, unit: str) -> str:
     """The chart's numbers as a sentence, for who cannot see it."""
     parts: dict[str, list[str]] = {name.replace("\n", " / "): [] for name in names_of(cells)}
-    for method in methods:
+    for method, title in methods.items():
         verdicts = values_of(table, method, cells, "verdict") if "verdict" in table else [""] * len(cells)
         for part, value, verdict in zip(parts.values(), values_of(table, method, cells, column), verdicts, strict=True):
-            part.append(judged(f"{method} {value:.2f}{unit}", verdict) if pd.notna(value) else f"{method} none")
+            part.append(judged(f"{title} {value:.2f}{unit}", verdict) if pd.notna(value) else f"{title} none")
     return "; ".join(f"{name}: {', '.join(part)}" for name, part in parts.items()) + "."
 
 
@@ -95,6 +95,12 @@ def colour(number: int) -> str:
 def fill(number: int) -> dict[str, str]:
     """How its areas are filled."""
     return {"color": colour(number), "edgecolor": INK, "hatch": HATCHES[number // len(PALETTE) % len(HATCHES)]}
+
+
+def hollow(number: int) -> dict[str, Any]:
+    """The same of what another library ran: an outline and slanted lines in its colour."""
+    hatch = "\\\\\\" + HATCHES[number // len(PALETTE) % len(HATCHES)]
+    return {"facecolor": "none", "edgecolor": colour(number), "linewidth": 1.2, "hatch": hatch}
 
 
 def stroke(number: int) -> dict[str, str]:

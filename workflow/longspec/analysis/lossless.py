@@ -1,10 +1,10 @@
 """Verdicts on losslessness from the comparisons of one job.
 
 Keyed rule (and greedy): `identical`; `ties only`, when every first divergence is one where the gap between the two
-tokens is within the rounding measured there, or where the target alone, run in steps of another length, makes the
-method's choice; else `not lossless`. Other rules (residual, and whatever a peer draws): outputs differ by design, so
-the places of the output tokens in the target's distribution are tested for being uniform: `same distribution`, or `not
-lossless`.
+tokens is within the rounding measured there, or where the target alone makes vanilla's choice in steps of one token and
+the method's in steps of another length; else `not lossless`. Other rules (residual, and whatever a peer draws): outputs
+differ by design, so the places of the output tokens in the target's distribution are tested for being uniform: `same
+distribution`, or `not lossless`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def tie(comparison: Comparison) -> bool:
     """Whether rounding alone explains a divergence."""
     if comparison.rounding is None:
         return False  # one output ends where the other goes on
+    if comparison.gap is not None and comparison.gap < -comparison.rounding:
+        return False  # vanilla's own token is not the target's choice: to part from it proves nothing
     # Equal is close enough: such a move makes the two scores equal, and then the lower id wins.
     close = comparison.gap is not None and abs(comparison.gap) <= comparison.rounding and comparison.rounding > 0
     return close or bool(comparison.flips)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import browser, charts, runs, tables
+from longspec.analysis import browser, charts, costs, runs, tables
 from longspec.locations import SCRIPT, STYLE
 from longspec.records import STEP_PARTS
 
@@ -63,7 +63,7 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Pat
         started=summary["started"],
         unpinned=unpinned,
         config=yaml.safe_dump(_in_order(config, grid), sort_keys=False, allow_unicode=True, width=100),
-        command=COMMAND,
+        command=f"{_checkout(machine.get('git_commit', '–'))}{COMMAND}",
     )
 
 
@@ -87,6 +87,11 @@ def page(template: Path) -> jinja2.Template:
     return environment.get_template(template.name)
 
 
+def _checkout(commit: str) -> str:
+    """The line that goes to the code of the results; empty where no single commit holds it."""
+    return "" if commit == "–" or "|" in commit or commit.endswith("-dirty") else f"git checkout {commit}\n"
+
+
 def _facts(results: Path, model: str, dataset: str, method: str) -> dict[str, Any]:
     return runs.read_facts(results / model / dataset / method / "run.json")
 
@@ -108,7 +113,9 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
     """The charts that have something to show; of very many cells, the first."""
     baseline = grid["baseline"]
     again = set(frames["speedup"].loc[frames["speedup"]["same_as_baseline"] == 1, "method"])
-    methods = [name for name in grid["methods"] if name != baseline and name not in again]
+    peers = set(frames["speedup"].loc[frames["speedup"]["peer"] == 1, "method"])
+    titles = {name: f"{name} (peer)" if name in peers else name for name in grid["methods"]}
+    methods = {name: titles[name] for name in titles if name != baseline and name not in again}
     kept = pd.DataFrame(list(runs.cells(grid))[:MOST_CELLS], columns=["model", "dataset"])
     few = {name: frame.merge(kept, on=["model", "dataset"]) for name, frame in frames.items() if name != "audit"}
     drawn = {}
@@ -117,7 +124,7 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
         drawn["times"] = charts.time_scatter(few["timings"], methods, baseline)
     if few["costs"]["profiled_steps"].notna().any():
         profiled = set(few["costs"].loc[few["costs"]["profiled_steps"].notna(), "method"])
-        drawn["parts"] = charts.step_parts(few["costs"], [m for m in grid["methods"] if m in profiled], STEP_PARTS)
+        drawn["parts"] = charts.step_parts(few["costs"], {m: titles[m] for m in titles if m in profiled}, STEP_PARTS)
     if not few["acceptance_by_position"].empty:
         drawn["positions"] = charts.position_lines(few["acceptance_by_position"], methods)
         for axis, across in (
@@ -127,17 +134,13 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
             drawn[axis] = charts.curve_lines(few["acceptance_curves"], methods, axis, across)
         widths = {name: shape for name in methods if (shape := _shape(facts, name))}
         if widths:
-            drawn["shapes"] = charts.draft_shapes(frames["acceptance_by_position"], widths)
+            drawn["shapes"] = charts.draft_shapes(frames["acceptance_by_position"], methods, widths)
     return drawn
 
 
 def _shape(facts: dict[Any, dict[str, Any]], method: str) -> list[int]:
     """Nodes at each depth, where the variant's configuration or its tuning says so and all cells agree."""
-    shapes = []
-    for run in (run for (_, _, name), run in facts.items() if name == method):
-        entry = {**run["spec"]["method"], **((run.get("tuning") or {}).get("options") or {})}
-        shape = entry.get("tree_shape", entry.get("gamma"))
-        shapes.append([1] * shape if isinstance(shape, int) else list(shape) if isinstance(shape, list) else [])
+    shapes = [costs.shape(run) for (_, _, name), run in facts.items() if name == method]
     return shapes[0] if all(shape == shapes[0] for shape in shapes) else []
 
 
@@ -179,19 +182,25 @@ def _prompts(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:
 
 
 def _split(mappings: dict[tuple[str, str, str], dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Each key with its value, or all its values; and, where data sets differ in a key, its value in each.
+    """Each key with its value, or all its values; and, where data sets differ in a key, its values in each.
 
-    The methods of one data set never differ in a condition: such a speedup was refused.
+    The methods of one data set differ in what makes a peer's loop another; any other difference was refused.
     """
     keys = list(dict.fromkeys(key for mapping in mappings.values() for key in mapping))
-    merged = {key: list(dict.fromkeys(_text(mapping.get(key)) for mapping in mappings.values())) for key in keys}
-    differ = [key for key in keys if len(merged[key]) > 1]
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for (model, dataset, _), mapping in mappings.items():
-        cell = cells.setdefault((model, dataset), {"model": model, "dataset": dataset})
-        cell |= {key: _text(mapping.get(key)) for key in differ}
-    few = {key: values if len(values) <= MOST_CELLS else [f"{len(values)} values"] for key, values in merged.items()}
-    return {key: " | ".join(values) for key, values in few.items()}, list(cells.values()) if differ else []
+        cells.setdefault((model, dataset), []).append(mapping)
+    merged = {key: _values(mappings.values(), key) for key in keys}
+    within = {cell: {key: _values(found, key) for key in keys} for cell, found in cells.items()}
+    differ = [key for key in keys if len({one[key] for one in within.values()}) > 1]
+    rows = [{"model": m, "dataset": d, **{key: one[key] for key in differ}} for (m, d), one in within.items()]
+    return merged, rows if differ else []
+
+
+def _values(mappings: Iterable[dict[str, Any]], key: str) -> str:
+    """All that a key is in some mappings; of very many, how many."""
+    values = list(dict.fromkeys(_text(mapping.get(key)) for mapping in mappings))
+    return " | ".join(values) if len(values) <= MOST_CELLS else f"{len(values)} values"
 
 
 def _text(value: Any) -> str:

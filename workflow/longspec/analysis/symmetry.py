@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from typing import Any
 
@@ -26,6 +26,7 @@ GROUPS = {
 }
 """Which conditions each rule compares; those in no rule belong to `same other conditions`."""
 OWN = ("prompts_sha256", "warmup")
+WRITTEN = "samples are those that the run wrote"
 WHOLE_SHARE = 0.02
 """By how much the parts of a time may miss the whole, where a whole is recorded."""
 TICK = 0.001
@@ -49,7 +50,7 @@ def job(run: Run, baseline: Run) -> dict[str, str]:
         "tokens are those of the steps": _first(run, _tokens),
         "accepted ≤ offered ≤ drafted": _first(run, _order),
         "times are whole": _first(run, _times),
-        "samples are those that the run wrote": _written(run),
+        WRITTEN: _written(run),
     }
 
 
@@ -179,7 +180,7 @@ def _times(turn: Turn) -> str:
 def _written(run: Run) -> str:
     """run.json holds the hash of samples.jsonl as its job left it."""
     said = run.facts.get("samples_sha256")
-    return "" if said == run.samples_sha256 else f"samples.jsonl hashes to {run.samples_sha256}; run.json says {said}"
+    return "" if said == run.samples_sha256 else f"hashes to {run.samples_sha256}; run.json says {said}"
 
 
 def gate(comparisons: list[Comparison], samples: list[Sample], baseline: Run) -> str:
@@ -214,3 +215,22 @@ def table(name: str, stored: str, again: str, samples_of: Callable[[dict[str, st
         key = next((key for key in {**other, **mine} if mine.get(key) != other.get(key)), None)
         return f"{name}, line {number}: {key} is {mine.get(key)!r}; the raw files give {other.get(key)!r}"
     return f"{name}: its text is not what the raw files give"
+
+
+def difference(stored: Any, again: Any, at: str = "") -> str:
+    """The first place where two JSON values differ."""
+    if isinstance(stored, dict) and isinstance(again, dict):
+        keys: Iterable[Any] = {**again, **stored}
+    elif isinstance(stored, list) and isinstance(again, list):
+        keys, stored, again = range(max(len(stored), len(again))), dict(enumerate(stored)), dict(enumerate(again))
+    else:
+        return "" if stored == again else f"{at} is {stored!r}; the tables give {again!r}"
+    parts = (difference(stored.get(key), again.get(key), f"{at}.{key}" if at else str(key)) for key in keys)
+    return next(filter(None, parts), "")
+
+
+def lines(stored: str, again: str) -> str:
+    """The first line in which two texts differ."""
+    pairs = enumerate(zip_longest(stored.splitlines(), again.splitlines()), start=1)
+    place = next(((number, mine, other) for number, (mine, other) in pairs if mine != other), None)
+    return "" if place is None else f"line {place[0]} is {place[1]!r}; the tables give {place[2]!r}"

@@ -19,7 +19,7 @@ SHOWN = {
     "speedup.csv": [*NAMES, "speedup", "speedup_low", "speedup_high", "over_reference", "end_to_end_speedup",
                     "identical_outputs", "samples_paired", "verdict"],
     "costs.csv": [*NAMES, "draft_cost", "verify_cost", "acceptance_length", "predicted_speedup", "measured_speedup",
-                  "best_gamma"],
+                  "best_gamma", "best_depth"],
 }  # fmt: skip
 
 
@@ -36,6 +36,11 @@ def text(table: pd.DataFrame) -> str:
 def read(path: Path | io.StringIO) -> pd.DataFrame:
     """A table written by `write`; names stay text whatever they look like."""
     return _read(path)
+
+
+def again(table: pd.DataFrame) -> pd.DataFrame:
+    """A table in memory as a stage reads it: through its text."""
+    return read(io.StringIO(text(table)))
 
 
 def _read(path: Path | io.StringIO, **options: Any) -> pd.DataFrame:

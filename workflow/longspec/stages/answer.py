@@ -18,6 +18,7 @@ from typing import Any
 
 from longspec import prompting
 from longspec.errors import UserError
+from longspec.files import write_whole
 from longspec.stages import _target
 from longspec.stages._run import run
 from longspec.training import questions, shards, texts
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made_of:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        stamp.write_text(json.dumps(made_of), encoding="utf-8")
+        write_whole({stamp: json.dumps(made_of)})
     from transformers import AutoConfig
 
     from longspec import model_files
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     if not files:
         raise UserError("texts, questions: gave nothing to train on; expected texts or tasks")
     listed = {"shards": [f"answers/{file.name}" for file in files], "answer_tokens": counted(folder)}
-    args.output.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    write_whole({args.output: json.dumps(listed, indent=1) + "\n"})
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ def audit(folder: Path) -> dict[str, object]:
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     prompts = {prompt.sample_id: prompt for prompt in read_records(folder.parent / "prompts.jsonl", Prompt)}
     scorer = Scorer(facts)
-    tokens, ties, gaps = 0, 0, {}
+    tokens, ties = 0, 0
+    gaps: list[tuple[float, str]] = []
     for sample in read_records(folder / "samples.jsonl", Sample):
         if sample.sample_id not in prompts:
             raise UserError(f"{folder / 'samples.jsonl'}: sample {sample.sample_id!r} is not in prompts.jsonl")
@@ -119,8 +120,8 @@ def audit(folder: Path) -> dict[str, object]:
                 continue
             found, tied = scorer.turn(sample.sample_id, number, ids, turn.output_ids)
             tokens, ties = tokens + len(turn.output_ids), ties + tied
-            gaps.update({(sample.sample_id, number, n): gap for n, gap in enumerate(found)})
-    worst = max(gaps, key=lambda where: gaps[where], default=None)
+            gaps += [(gap, sample.sample_id) for gap in found]
+    worst = max(gaps, default=(None, None))
     verdict = "agrees" if not gaps else "ties only" if ties == len(gaps) else "disagrees"
     names = {name: facts[name] for name in tables.NAMES}
     return {
@@ -128,8 +129,8 @@ def audit(folder: Path) -> dict[str, object]:
         "tokens": tokens,
         "agreeing": tokens - len(gaps),
         "ties": ties,
-        "largest_gap": gaps[worst] if worst else None,
-        "worst_sample": worst[0] if worst else None,
+        "largest_gap": worst[0],
+        "worst_sample": worst[1],
         "verdict": verdict,
     }
 

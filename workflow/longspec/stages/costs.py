@@ -12,7 +12,7 @@ from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
 
 READ = ("acceptance", "acceptance_by_position", "speedup")
-COUNTS = ["profiled_steps", "depth", "best_gamma", *costs.HELD, "peak_memory_bytes"]
+COUNTS = ["profiled_steps", "depth", "best_gamma", "best_depth", *costs.HELD, "peak_memory_bytes"]
 
 
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def assemble(
 ) -> pd.DataFrame:
     """The same from tables in memory, those of READ."""
     accepted, speedups = _by_job(acceptance), _by_job(speedup)
-    rates = {names: list(part["acceptance_rate"]) for names, part in positions.groupby(tables.NAMES, sort=False)}
+    reached = {names: list(part["accepted"]) for names, part in positions.groupby(tables.NAMES, sort=False)}
     rows = []
     for model, dataset in runs.cells(grid):
         facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
@@ -33,7 +33,7 @@ def assemble(
             names = (model, dataset, method)
             measured = speedups.get(names, {}).get("speedup")
             base = facts[grid["baseline"]]
-            rows.append(costs.row(facts[method], base, accepted[names], rates.get(names, []), measured))
+            rows.append(costs.row(facts[method], base, accepted[names], reached.get(names, []), measured))
     return pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
 
 

@@ -103,12 +103,13 @@ class Supervisor:
         """Start workers until every sample stands there. SystemExit with a worker's code if it refused."""
         while not (before := _ledger(self.args)).complete:
             outcome = watch(command, self.args.timeout)
+            if outcome.cause is None and outcome.code > 0:
+                raise SystemExit(outcome.code)  # it has said why
             after = _ledger(self.args)
             if outcome.peak_memory_bytes:
                 after.note_peak(outcome.peak_memory_bytes)
-            if outcome.cause is None and outcome.code >= 0:
-                if outcome.code or not after.complete:
-                    raise SystemExit(outcome.code or 1)  # it has said why
+            if outcome.cause is None and outcome.code == 0:
+                assert after.complete, "a worker ended in order without an end"
                 continue
             if after.complete:  # ended in the profiled pass: the samples stand, where their time goes stays unknown
                 log.error("no profile: %s", outcome.cause or "killed")

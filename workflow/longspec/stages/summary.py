@@ -16,12 +16,13 @@ from longspec.locations import SUMMARY_SCHEMA
 from longspec.stages._analysis import arguments
 from longspec.stages._run import run as run_stage
 
+READ = ("speedup", "throughput", "audit", "acceptance")
 
-def build(grid: runs.Grid, results: Path) -> dict[str, Any]:
-    """summary.json, checked against its schema."""
-    speedups = tables.read(results / "speedup.csv")
-    audit = tables.read(results / "audit.csv")
-    drifted = claims.drifted(tables.read(results / "throughput.csv"))
+
+def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """summary.json, checked against its schema, from the tables in READ and each baseline's run.json."""
+    speedups, audit = made["speedup"], made["audit"]
+    drifted = claims.drifted(made["throughput"])
     facts = {cell: runs.read_facts(results.joinpath(*cell, grid["baseline"], "run.json")) for cell in runs.cells(grid)}
     judged = []
     for row in speedups.to_dict("records"):
@@ -60,15 +61,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="folder of tables.md and tables.tex")
     args: Any = parser.parse_args(argv)
-    summary = build(args.grid, args.results)
-    acceptance = tables.read(args.results / "acceptance.csv")
+    made = {name: tables.read(args.results / f"{name}.csv") for name in READ}
+    summary = build(args.grid, args.results, made)
     args.tables.mkdir(parents=True, exist_ok=True)
-    text = publish.markdown(summary, acceptance)
+    text = publish.markdown(summary, made["acceptance"])
     write_whole(
         {
             args.results / "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
             args.tables / "tables.md": text,
-            args.tables / "tables.tex": publish.latex(summary, acceptance),
+            args.tables / "tables.tex": publish.latex(summary, made["acceptance"]),
         }
     )
     print(text)

@@ -3,13 +3,14 @@
     python -m longspec.stages.symmetry --results results      # with PYTHONPATH=workflow, on anybody's results
 
 Contract: results/audit.csv has a row for each job and rule and for each table, pass or fail with the first finding; a
-broken rule is a row, not an error. (`audit` asks the model whether the tokens are its own; this asks the files.)
+broken rule is a row, not an error. (`audit` asks the model whether the tokens are its own; this asks the files.) In the
+workflow what is published is not there yet, since it is made from audit.csv: only without --grid, as an outsider runs
+it, are summary.json and the tables and claims in --reports held against the tables too (_published.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from longspec.analysis import lossless, runs, symmetry, tables
 from longspec.errors import UserError
 from longspec.files import write_whole
 from longspec.records import Comparison, read_records
-from longspec.stages import costs, metrics, speedup
+from longspec.stages import _published, costs, metrics, speedup
 from longspec.stages import lossless as lossless_stage
 from longspec.stages._analysis import many_records
 from longspec.stages._run import run as run_stage
@@ -43,13 +44,19 @@ class Auditor:
         """One job beside the baseline of its cell; None for that one itself."""
         findings = symmetry.job(run, baseline or run)
         if baseline is not None:
-            place = self.results / run.model / run.dataset / run.method / "gate.jsonl"
+            place = self.job(run) / "gate.jsonl"
             comparisons = read_records(place, Comparison)
             finding = symmetry.gate(comparisons, run.samples, baseline)
             findings[GATE] = f"{place}: {finding}" if finding else ""
             self.verdicts.append(lossless.row(run, comparisons))
+        if finding := findings[symmetry.WRITTEN]:
+            findings[symmetry.WRITTEN] = f"{self.job(run) / 'samples.jsonl'}: {finding}"
         for rule, finding in findings.items():
             self.add(rule, finding, run.names)
+
+    def job(self, run: runs.Run) -> Path:
+        """Its folder."""
+        return self.results / run.model / run.dataset / run.method
 
     def add(self, rule: str, finding: str, names: dict[str, str] | None = None) -> None:
         """One row of the audit."""
@@ -59,6 +66,11 @@ class Auditor:
 
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
     """Every rule's verdict."""
+    return audited(grid, results)["audit"]
+
+
+def audited(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
+    """Every rule's verdict, as `audit`, and the tables that the files give."""
     auditor = Auditor(results)
     made: dict[str, pd.DataFrame] = {}
     try:
@@ -69,18 +81,15 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
     if made:
         made["lossless"] = lossless_stage.table(auditor.verdicts)
         try:
-            made["speedup"] = speedup.compare(grid, results, *(_read(made[name]) for name in ("timings", "lossless")))
-            made["costs"] = costs.assemble(grid, results, *(_read(made[name]) for name in costs.READ))
+            read = (tables.again(made[name]) for name in ("timings", "lossless"))
+            made["speedup"] = speedup.compare(grid, results, *read)
+            made["costs"] = costs.assemble(grid, results, *(tables.again(made[name]) for name in costs.READ))
         except UserError as error:
             auditor.add(TABLE, f"{results / 'speedup.csv'}: cannot be made: {error}")
     for name, table in made.items():
         auditor.add(TABLE, _stored(results, name, table))
-    return pd.DataFrame(auditor.rows, columns=symmetry.COLUMNS)
-
-
-def _read(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as a stage reads it: through its text."""
-    return tables.read(io.StringIO(tables.text(table)))
+    made["audit"] = pd.DataFrame(auditor.rows, columns=symmetry.COLUMNS)
+    return made
 
 
 def _stored(results: Path, name: str, table: pd.DataFrame) -> str:
@@ -124,18 +133,26 @@ def main(argv: list[str] | None = None) -> None:
         "--grid", type=json.loads, help="cells, methods and baseline, as JSON; by default what lies there"
     )
     parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--reports", type=Path, help="folder of the report; by default `reports` beside the results")
     parser.add_argument("--strict", action="store_true", help="end with status 1 if a rule is broken")
     args: Any = parser.parse_args(argv)
     grid = args.grid or found_grid(args.results)
     with many_records():
-        table = build(grid, args.results)
+        made = audited(grid, args.results)
+    table = made["audit"]
     write_whole({args.results / "audit.csv": tables.text(table)})
     failed = table[table["verdict"] == "fail"]
     for row in failed.to_dict("records"):
         job = "/".join(str(row[name]) for name in tables.NAMES).strip("/")
         print(job or "tables", row["rule"], row["finding"], sep=": ")
     print(f"audit: {len(table) - len(failed)} of {len(table)} checks passed; {args.results / 'audit.csv'} has all")
-    if args.strict and len(failed):
+    reports = args.reports or args.results.absolute().parent / "reports"
+    found = {} if args.grid else _published.findings(grid, args.results, reports, made)
+    wrong = [f"{path}: {finding}" for path, finding in found.items() if finding]
+    print("".join(f"published: {line}\n" for line in wrong), end="")
+    if found:
+        print(f"published: {len(found) - len(wrong)} of {len(found)} files say what the tables give")
+    if args.strict and (len(failed) or wrong):
         sys.exit(1)
 
 

@@ -33,9 +33,13 @@ COLUMNS = [
 ]
 
 
-def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row per tuned job, in the order of the grid; empty cells where nothing could be predicted."""
-    frames = {name: tables.read(results / f"{name}.csv").set_index(tables.NAMES) for name, _ in MEASURED.values()}
+READ = tuple(table for table, _ in MEASURED.values())
+
+
+def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per tuned job, in the order of the grid, from the tables in READ and each run.json; empty cells where
+    nothing could be predicted."""
+    frames = {name: made[name].set_index(tables.NAMES) for name in READ}
     rows = []
     for model, dataset in runs.cells(grid):
         for method in grid["methods"]:
@@ -55,7 +59,8 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments, compute, write, print."""
     args: Any = arguments(__doc__).parse_args(argv)
-    tables.write(build(args.grid, args.results), args.results / "tuning.csv")
+    made = {name: tables.read(args.results / f"{name}.csv") for name in READ}
+    tables.write(build(args.grid, args.results, made), args.results / "tuning.csv")
     print(f"\ntuning\n{tables.show(args.results / 'tuning.csv')}")
 
 
