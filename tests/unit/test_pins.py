@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 
 import pytest
 import tiny_folder
+from stage import Stage
 
 from longspec import config, pins
 from longspec.errors import UserError
@@ -146,3 +148,18 @@ def test_commits_and_what_is_on_the_disk_are_not_named(tmp_path):
 def test_a_branch_a_tag_and_a_short_hash_are_no_commits(revision):
     assert not pins.is_commit(revision)
     assert pins.is_commit(OLD)
+
+
+def test_a_drafters_commit_is_recorded_like_the_targets(tmp_path):
+    stage = Stage(tmp_path, [5], {"method": "sequential", "drafter": "causal_lm", "gamma": 2, "shared_noise": True})
+    for name, commit in (("target", OLD), ("draft", NEW)):
+        repository = tmp_path / "hub" / f"models--owner--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+        shutil.copytree(tmp_path / "model", repository / "snapshots" / commit)
+    stage.spec["model"] = {"name": "tiny", "hub": "owner/target"}
+    stage.spec["method"]["model"] = {"hub": "owner/draft"}
+    code, text = stage.run(HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
+    assert code == 0, text
+    assert stage.facts["conditions"]["model"] == f"owner/target@{OLD}"
+    assert stage.facts["pieces"][0]["models"] == {"model": f"owner/draft@{NEW}"}

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from longspec import lifeline, machine
+from longspec import config, lifeline, machine, model_files
 from longspec.errors import UserError, first_line, redacted
 from longspec.ledger import Ledger
 from longspec.records import Prompt, Sample, decoded
@@ -87,7 +87,9 @@ def _loaded(spec: dict[str, Any], shared: Shared | None) -> tuple[Runner, dict[s
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runner = Runner(spec, shared)
     seconds = time.perf_counter() - started
-    return runner, {"started": began, "host": platform.node(), "load_seconds": seconds}
+    named = [option for option in config.own_models(spec["method"]) if spec["method"].get(option)]
+    models = {option: model_files.resolved(spec["method"][option]) for option in named}
+    return runner, {"started": began, "host": platform.node(), "load_seconds": seconds, "models": models}
 
 
 def _get_ready(
