@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import pydantic
 
 from longspec.errors import UserError
@@ -22,9 +23,10 @@ SCHEMA_VERSION = 5
 """Version of every record below; results of another version are refused, never guessed at."""
 
 
-Count = Annotated[int, pydantic.Field(ge=0, le=10**9)]
-Drafts = Annotated[int, pydantic.Field(ge=0, le=65_536)]
-Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+# Each limit twice: of pydantic, which explains, and of msgspec, by which analysis reads, neither heeds the other's.
+Count = Annotated[int, pydantic.Field(ge=0, le=10**9), msgspec.Meta(ge=0, le=10**9)]
+Drafts = Annotated[int, pydantic.Field(ge=0, le=65_536), msgspec.Meta(ge=0, le=65_536)]
+Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False), msgspec.Meta(ge=0)]
 STEP_PARTS = ("draft", "forward", "verify", "commit", "other")
 """Of a step's time, as the profiled pass writes them to run.json: `draft_seconds` and so on."""
 LOST = {
