@@ -41,4 +41,9 @@ onstart:
 
 
 onsuccess:
+    end(plan)
     summarise(plan)
+
+
+onerror:
+    end(plan)

@@ -68,6 +68,7 @@ def test_the_paper_is_26_cells_of_three_methods():
         ("datasets.d.sample", 3, r"datasets.d.sample: unknown key; did you mean samples\?"),
         ("models.m.hubs", "x", r"models.m.hubs: unknown key"),
         ("methods.chain.gamma", 0, "methods.chain.gamma: 0; expected at least 1"),
+        ("datasets.d.path", "a\0", r"datasets.d.path: 'a\\x00'; expected text without null characters"),
         ("methods.chain.gamma", "4", "methods.chain.gamma: '4'; expected a text of the form .auto"),
         ("methods.chain.gamma", 4.0, "methods.chain.gamma: 4.0; expected integer"),
         ("methods.chain.gamma", True, "methods.chain.gamma: True; expected integer"),

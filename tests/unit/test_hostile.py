@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 import results_folder
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from longspec import config, records, templates
@@ -82,6 +82,8 @@ def test_configurations(examples, tmp_path, monkeypatch):
 
     @tried(examples)
     @given(path=st.sampled_from(list(places(GOOD))), new=JSON)
+    @example(path=("datasets", "d", "path"), new="\0")
+    @example(path=("models", "m", "path"), new="\ud800")
     def check(path, new):
         raw = replaced(GOOD, path, new)
         try:
@@ -134,6 +136,8 @@ def test_samples(examples, tmp_path):
 
     @tried(examples)
     @given(path=st.sampled_from(list(places(LINE))), new=JSON)
+    @example(path=("turns", 0, "steps", 0, 2), new=2**27)  # it took gigabytes to count so many
+    @example(path=("turns", 0, "steps", 0, 1), new=-1)
     def check(path, new):
         file.write_text(json.dumps(replaced(LINE, path, new)) + "\n" + second + "\n")
         try:

@@ -47,12 +47,35 @@ def written(folder: Path, lines: int, conditions: dict = CONDITIONS) -> Journal:
     return journal
 
 
-def test_a_finished_journal_is_the_outputs_and_nothing_else(tmp_path):
+def test_a_finished_journal_is_the_outputs_and_once_these_are_noted_nothing_else(tmp_path):
     journal = written(tmp_path, 6)
     assert not (tmp_path / "samples.jsonl").exists()
     journal.finish({"model": "m"})
     assert read_records(tmp_path / "samples.jsonl", Sample) == [sample(n) for n in range(6)]
+    journals.tidy(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"samples.jsonl", "run.json"}
+
+
+@pytest.mark.parametrize("gone", [["samples.jsonl"], ["run.json"], ["samples.jsonl", "run.json"]])
+def test_outputs_that_snakemake_deletes_again_are_made_again_as_they_were(tmp_path, gone):
+    """As when it was killed before it noted the job, or the job was ended in its last moment."""
+    written(tmp_path, 6).finish({"model": "m"})
+    before = [(tmp_path / name).read_bytes() for name in ("samples.jsonl", "run.json")]
+    for name in gone:
+        (tmp_path / name).unlink()
+    journals.tidy(tmp_path)
+    journal = opened(tmp_path)
+    assert journal.complete
+    journal.finish({"model": "m"})
+    assert [(tmp_path / name).read_bytes() for name in ("samples.jsonl", "run.json")] == before
+
+
+def test_a_journal_of_other_samples_than_the_outputs_is_not_tidied_away(tmp_path):
+    written(tmp_path, 6).finish({})
+    opened(tmp_path, "another spec").begin(CONDITIONS, PIECE)
+    (tmp_path / "samples.jsonl.partial").touch()
+    journals.tidy(tmp_path)
+    assert (tmp_path / "run.json.partial").exists()
 
 
 def test_a_line_torn_anywhere_is_dropped_and_no_other(tmp_path):

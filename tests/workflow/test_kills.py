@@ -24,9 +24,9 @@ METHODS = ("vanilla", "chain")
 SAMPLES = 12
 
 
-def outcome(clone: Clone, method: str) -> list[tuple[Any, ...]]:
+def outcome(clone: Clone, method: str, dataset: str = "a") -> list[tuple[Any, ...]]:
     """All of a job's samples but for their times."""
-    samples = read_records(clone.place / f"results/tiny/a/{method}/samples.jsonl", Sample)
+    samples = read_records(clone.place / f"results/tiny/{dataset}/{method}/samples.jsonl", Sample)
     return [
         (s.sample_id, s.repeat, s.texts, [(t.output_ids, t.steps, t.stop_reason) for t in s.turns]) for s in samples
     ]
@@ -67,7 +67,8 @@ def kill_one(run: psutil.Popen, chance: random.Random) -> str:
 
 def written(clone: Clone) -> int:
     """Bytes of samples of unfinished jobs."""
-    return sum(partial.stat().st_size for partial in clone.place.glob("results/**/samples.jsonl.partial"))
+    partials = clone.place.glob("results/**/samples.jsonl.partial")
+    return sum(file.stat().st_size for file in partials if not file.with_name("samples.jsonl").exists())
 
 
 def wait(clone: Clone, run: psutil.Popen, chance: random.Random) -> None:

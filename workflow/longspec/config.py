@@ -41,6 +41,7 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
     for file in files:
         plain_yaml.check(Path(file))
     config: Config = copy.deepcopy(dict(raw))
+    plain_yaml.check_texts(config)
     _complete(config, _schema(), "")
     _complete(config["sampling"], _schema()["$defs"]["sampling"], "sampling")
     for name, entry in config["datasets"].items():

@@ -1,17 +1,18 @@
 """A job's samples as they come: one line each, on the disk before the next sample begins, by one writer.
 
 Contract: beside the job's outputs lie `samples.jsonl.partial` and `run.json.partial`, which Snakemake does not know
-and so does not delete. Each line of the first is complete or absent; `finish` renames them into the outputs. What an
-earlier process left is kept only if it was made from the same key (spec, code, prompts) under the same conditions; its
-torn last line is dropped, any other damage is an error that names the line. Nothing here runs under a clock, and
-nothing here knows models. Who may write is decided by `claim`; several journals of one job are held together by
-ledger.py.
+and so does not delete. Each line of the first is complete or absent. `finish` makes the outputs of them; they stay
+until `tidy`, since Snakemake deletes the outputs of a job whose end it did not see. What an earlier process left is
+kept only if it was made from the same key (spec, code, prompts) under the same conditions; its torn last line is
+dropped, any other damage is an error that names the line. Nothing here runs under a clock, and nothing here knows
+models. Who may write is decided by `claim`; several journals of one job are held together by ledger.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import json
 import os
@@ -161,7 +162,7 @@ class Journal:
         self.done += 1
 
     def finish(self, facts: dict[str, Any]) -> None:
-        """Make the outputs. run.json comes first: without samples.jsonl the journal is still there."""
+        """Make the outputs."""
         assert self.complete
         pieces, failures = self.facts["pieces"], self.facts["failures"]
         peaks = [piece["peak_memory_bytes"] for piece in pieces if piece.get("peak_memory_bytes")]
@@ -176,9 +177,17 @@ class Journal:
             "pieces": pieces,
             "failures": failures,
         }
-        write_whole({self.run: json.dumps(whole, indent=2) + "\n"})
-        self.partial.replace(self.samples)
-        self.partial_run.unlink(missing_ok=True)
+        samples = self.partial.read_text(encoding="utf-8")
+        write_whole({self.run: json.dumps(whole, indent=2) + "\n", self.samples: samples})
+
+
+def tidy(results: Path) -> None:
+    """Remove the journals of jobs whose outputs stand. For when Snakemake has noted that these jobs are done."""
+    for partial in results.rglob("samples.jsonl.partial"):
+        samples, run = partial.with_name("samples.jsonl"), partial.with_name("run.json")
+        if samples.exists() and run.exists() and filecmp.cmp(samples, partial, shallow=False):
+            partial.unlink()
+            run.with_name("run.json.partial").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
-"""Refuses configuration files that YAML's usual loaders would read otherwise than their author meant. No torch.
+"""Refuses configuration files that YAML's usual loaders would read otherwise than their author meant, and texts that
+no program can be given. No torch.
 
 Snakemake has read the file already when it is checked here. This module does not know what the keys mean.
 """
@@ -46,3 +47,13 @@ def check(file: Path) -> None:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not YAML ({str(error).replace(chr(10), ' ')})") from None
+
+
+def check_texts(value: Any, where: str = "") -> None:
+    """UserError naming the first text that can be neither a file's name nor an argument of a program."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            check_texts(key, f"{where}.{key!r}".lstrip("."))
+            check_texts(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise UserError(f"{where or 'config'}: {value!r}; expected text without null characters and lone surrogates")

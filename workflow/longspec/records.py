@@ -23,7 +23,8 @@ SCHEMA_VERSION = 5
 """Version of every record below; results of another version are refused, never guessed at."""
 
 
-# Bounds stand twice: pydantic explains what a line is not, msgspec reads 10^6 of them (analysis/runs.py).
+# Bounds stand twice: pydantic explains what a line is not, msgspec reads 10^6 of them (analysis/runs.py); neither heeds
+# the other's.
 Count = Annotated[int, pydantic.Field(ge=0, le=10**9), msgspec.Meta(ge=0, le=10**9)]
 Drafts = Annotated[int, pydantic.Field(ge=0, le=65_536), msgspec.Meta(ge=0, le=65_536)]
 Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False), msgspec.Meta(ge=0)]

@@ -17,7 +17,7 @@ if PACKAGE not in sys.path:
 
 from longspec import config as experiment
 from longspec.errors import UserError
-from longspec.journal import claim
+from longspec.journal import claim, tidy
 from longspec.planning import Plan
 from longspec.stages._run import explained
 
@@ -56,6 +56,11 @@ def begin(plan):
         raise WorkflowError(message) from None
     if plan.unpinned:
         print(f"warning: not pinned to a commit by `revision`: {', '.join(plan.unpinned)}", file=sys.stderr)
+
+
+def end(plan):
+    """After a run, whether it did all that it should or not: what it has noted as done need not be kept twice."""
+    tidy(Path(plan.results))
 
 
 def summarise(plan):
