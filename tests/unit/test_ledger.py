@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from longspec import config, scheduling
+from longspec.journal import tidy
 from longspec.ledger import Ledger
 from longspec.records import Prompt, Sample, Turn, read_records
 
@@ -73,7 +74,16 @@ def test_it_goes_on_at_whatever_line_it_was(tmp_path, standing):
         facts = json.loads((tmp_path / name / "run.json").read_text())
         assert facts["method"] == name
         assert facts["pieces"][0]["first_sample"] == 0
+    tidy(tmp_path)
     assert not list(tmp_path.glob("*/*.partial"))
+
+
+def test_killed_between_two_methods_outputs_nothing_is_measured_again(tmp_path):
+    ledger = written(tmp_path, 12)
+    ledger.journals[0].finish({})
+    (tmp_path / METHODS[0] / "samples.jsonl").unlink()  # as Snakemake does with incomplete outputs
+    (tmp_path / METHODS[0] / "run.json").unlink()
+    assert opened(tmp_path).complete
 
 
 @pytest.mark.parametrize("lost", METHODS)
