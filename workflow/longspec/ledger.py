@@ -51,11 +51,6 @@ class Ledger:
         """Whether every sample stands there."""
         return self.done == len(self.lines)
 
-    @property
-    def begun(self) -> bool:
-        """Whether a process has noted that it is about to append."""
-        return any(journal.facts["pieces"] for journal in self.journals)
-
     def next(self) -> Line:
         """The line that comes next, where one is lacking."""
         return self.lines[self.done]
