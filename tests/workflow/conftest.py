@@ -27,6 +27,8 @@ class Clone:
     """A checkout in a folder of its own."""
 
     place: Path
+    profiles: tuple[tuple[str, ...], ...] = ((),)
+    """Arguments of each way to plan; all must come to the same."""
 
     def edit(self, **changes: Any) -> None:
         """Change the configuration: `datasets__a__samples=1` sets datasets.a.samples."""
@@ -61,6 +63,12 @@ class Clone:
 
     def planned(self, *arguments: str) -> set[str]:
         """The jobs that a run would do now, as rule or rule:model/dataset[/method]."""
+        first, *others = [self._planned(*profile, *arguments) for profile in self.profiles]
+        for profile, other in zip(self.profiles[1:], others, strict=True):
+            assert other == first, profile
+        return first
+
+    def _planned(self, *arguments: str) -> set[str]:
         done = self.snakemake("-n", "--quiet", "progress", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         jobs: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tiny_folder
 from conftest import PARTS, REPOSITORY, Clone
 
@@ -18,6 +20,16 @@ JUDGED = {"speedup", "costs", "symmetry", "summary", "report"}
 ANALYSIS = {"metrics", *JUDGED}
 AFTER = {"lossless", *ANALYSIS}
 """What follows from any generation."""
+
+
+EVERYWHERE = ((), ("--profile", "profiles/slurm"))
+"""Here, and as on a cluster; a plan asks no Slurm."""
+
+
+@pytest.fixture
+def clone(clone):
+    """Each change is planned both ways."""
+    return dataclasses.replace(clone, profiles=EVERYWHERE)
 
 
 def generate(*methods, datasets=("a", "b")):
@@ -191,7 +203,7 @@ def test_a_fresh_clone_with_old_results(finished, tmp_path):
         file.touch()
     for folder in ("model", "results", "reports"):
         shutil.copytree(finished.place / folder, tmp_path / folder)
-    assert Clone(tmp_path).planned() == set()
+    assert Clone(tmp_path, EVERYWHERE).planned() == set()
 
 
 def test_a_deleted_intermediate_is_made_again(clone):

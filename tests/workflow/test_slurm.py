@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -13,7 +14,10 @@ import time
 from pathlib import Path
 
 import faulty
+import psutil
 import pytest
+from conftest import write_rows
+from test_kills import outcome
 from test_reruns import AFTER, generate
 
 SCRIPT = Path(__file__).parents[1] / "cluster" / "start-slurm"
@@ -28,6 +32,7 @@ ARGUMENTS += [
 ]
 JOBS = "%i|%T|%k|%S|%e|%m|%l"
 """squeue's id, state, comment, start, end, memory, time limit."""
+SLURMD = Path("/var/spool/longspec-slurm/slurmd.pid")
 SLOW = "results/tiny/b/wide/samples.jsonl"
 pytestmark = pytest.mark.timeout(600)
 
@@ -143,8 +148,9 @@ def test_over_its_memory_a_job_says_so_and_is_tried_again_with_more(small):
 
 @pytest.mark.slow
 def test_over_its_time_a_job_says_so_and_goes_on_where_it_was(small):
-    """The first attempt is stopped after a minute: Slurm counts in whole ones."""
-    sleeper(small, "time.sleep(35)")
+    """The first attempt is stopped after a minute or a little more: Slurm counts in whole ones."""
+    write_rows(small.place / "b.jsonl", [f"what is {n} and {n}?" for n in range(5)])
+    sleeper(small, "time.sleep(20)")
     small.edit(models__tiny__resources={"mem_mb": 3000, "runtime": 1}, warmup=0)
     before = latest()
     code, text = launch(small, SLOW)
@@ -154,7 +160,8 @@ def test_over_its_time_a_job_says_so_and_goes_on_where_it_was(small):
     assert [job[1] for job in tried] == ["TIMEOUT", "COMPLETED"]
     assert "TIMEOUT" in text
     facts = json.loads((small.place / "results/tiny/b/wide/run.json").read_text())
-    assert [piece["first_sample"] for piece in facts["pieces"]] == [0, 1]
+    first, second = (piece["first_sample"] for piece in facts["pieces"])
+    assert first == 0 < second < 5
 
 
 @pytest.mark.slow
@@ -193,4 +200,54 @@ def test_snakemake_dies_the_job_lives_on_and_a_second_one_is_refused(small):
     made = (folder / "samples.jsonl").read_bytes()
     code, text = launch(small, SLOW)
     assert code == 0, text
-    assert (folder / "samples.jsonl").read_bytes() == made  # the job had noted itself that it was done
+    assert (folder / "samples.jsonl").read_bytes() == made, text  # the job had noted itself that it was done
+
+
+def ended(clone, before):
+    """Wait until Slurm and the machine have no process of these jobs."""
+    lock, deadline = clone.place / Path(SLOW).with_name("generate.lock"), time.monotonic() + 300
+    while any(job[1] in ("RUNNING", "PENDING", "COMPLETING") for job in jobs(before)) or lock.exists():
+        assert time.monotonic() < deadline, jobs(before)
+        time.sleep(0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [False, True], ids=["slurmd", "slurmd-and-slurmstepd"])
+def test_slurm_killed_on_the_node_and_started_again_loses_nothing(small, monkeypatch, steps):
+    """Slurm starts a job without its slurmstepd a second time, two minutes later, and cannot end what was left of it."""
+    write_rows(small.place / "b.jsonl", [f"what is {n} and {n}?" for n in range(8)])
+    sleeper(small, "time.sleep(float(os.environ.get('NAP', 0)))")
+    done = small.snakemake("--force", SLOW)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = outcome(small, "wide", "b")
+    folder = (small.place / SLOW).parent
+    shutil.rmtree(folder)
+    monkeypatch.setenv("NAP", "2")
+    before = latest()
+    first = subprocess.Popen([sys.executable, "-m", "snakemake", *ARGUMENTS, SLOW], cwd=small.place)
+    partial = folder / "samples.jsonl.partial"
+    while not partial.exists() or partial.read_bytes().count(b"\n") < 2:
+        assert first.poll() is None
+        time.sleep(0.1)
+    victims = [psutil.Process(int(SLURMD.read_text()))]
+    if steps:
+        (job,) = jobs(before)
+        of_job = f"slurmstepd: [{job[0]}."
+        victims += [process for process in psutil.process_iter() if " ".join(process.cmdline()).startswith(of_job)]
+        assert len(victims) > 1
+    left = [process for victim in victims[1:] for process in victim.children(recursive=True)]
+    for victim in victims:
+        victim.kill()
+    assert not psutil.wait_procs(victims, timeout=10)[1]
+    subprocess.run([SCRIPT], check=True)
+    first.wait(400)
+    ended(small, before)
+    for process in left:  # they wait for a step that is no more
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    code, text = launch(small, SLOW)
+    assert code == 0, text
+    assert outcome(small, "wide", "b") == expected
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["failures"] == []
+    assert not partial.exists()
