@@ -214,7 +214,7 @@ def ended(clone, before):
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [False, True], ids=["slurmd", "slurmd-and-slurmstepd"])
 def test_slurm_killed_on_the_node_and_started_again_loses_nothing(small, monkeypatch, steps):
-    """A job without its slurmstepd is started anew by Slurm, two minutes later, which cannot end what was left of it."""
+    """A job without its slurmstepd is begun anew by Slurm, two minutes later, which cannot end what is left of it."""
     write_rows(small.place / "b.jsonl", [f"what is {n} and {n}?" for n in range(8)])
     sleeper(small, "time.sleep(float(os.environ.get('NAP', 0)))")
     done = small.snakemake("--force", SLOW)
