@@ -44,9 +44,8 @@ def unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any,
 
 def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, object]:
     """The figures of one row of speedup.csv, from the rows of timings.csv of a method and of its baseline."""
-    counted = finished(timings)
-    pairs = counted.merge(finished(base_timings), on=KEY, suffixes=SIDES)
-    all_pairs = timings.merge(base_timings[KEY], on=KEY)
+    pairs = _paired(finished(timings), finished(base_timings))
+    all_pairs = _paired(timings, base_timings)
     equal = pairs[pairs["output_tokens"] == pairs["output_tokens_baseline"]]
     loops = (pairs[["repeated_4gram_share", "repeated_4gram_share_baseline"]] >= LOOPING).any(axis=1)
     looping, others = decode(pairs[loops]), decode(pairs[~loops])
@@ -71,8 +70,16 @@ def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, obje
 
 def over_reference(timings: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
     """The same ratio over the plain decoding of a peer, which says whether the baseline is weak."""
-    pairs = finished(timings).merge(finished(reference), on=KEY, suffixes=SIDES)
-    return _named("over_reference", decode(pairs))
+    return _named("over_reference", decode(_paired(finished(timings), finished(reference))))
+
+
+def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each sample and repeat that both have: our columns, and theirs with the second of SIDES."""
+    keys = [[side[key].to_numpy() for key in KEY] for side in (ours, theirs)]
+    if len(ours) == len(theirs) and all((mine == other).all() for mine, other in zip(*keys, strict=True)):
+        beside = theirs.drop(columns=KEY).add_suffix(SIDES[1]).set_axis(ours.index)
+        return pd.concat([ours, beside], axis=1)
+    return ours.merge(theirs, on=KEY, suffixes=SIDES)
 
 
 def machines(*facts: dict[str, Any]) -> int:
