@@ -217,6 +217,7 @@ def test_slurm_killed_on_the_node_and_started_again_loses_nothing(small, monkeyp
     """A job without its slurmstepd is begun anew by Slurm, two minutes later, which cannot end what is left of it."""
     write_rows(small.place / "b.jsonl", [f"what is {n} and {n}?" for n in range(8)])
     sleeper(small, "time.sleep(float(os.environ.get('NAP', 0)))")
+    small.edit(models__tiny__resources={"mem_mb": 3000, "runtime": 2})  # Slurm may miss the job no sooner than that
     done = small.snakemake("--force", SLOW)
     assert done.returncode == 0, done.stdout + done.stderr
     expected = outcome(small, "wide", "b")
