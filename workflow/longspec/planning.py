@@ -140,22 +140,24 @@ class Plan:
     def generate_output(self, file: str) -> list[str]:
         """What a generate job makes for each of its methods, with the job's wildcards: without {method} where one job
         measures all of them."""
-        methods = self.grid["methods"] if self.config["schedule"] == "interleaved" else ["{method}"]
+        methods = self._together(None if scheduling.interleaved(self.config) else "{method}")
         return [f"{self.results}/{{model}}/{{dataset}}/{method}/{file}" for method in methods]
 
     def generate_log(self) -> str:
         """Where such a job tells what it does, with the same wildcards."""
         return f"{scheduling.place(self.config, self.results, '{model}', '{dataset}', '{method}')}/generate.log"
 
-    def generate_job(self, model: str, dataset: str, method: str | None = None) -> dict[str, Any]:
-        """For generate: --spec, --version and the checkpoints made here that it needs; `method`: its wildcard."""
-        methods = scheduling.together(self.config, self.grid["methods"], method)
-        versions = [self.generate_versions[model, dataset, name] for name in methods]
-        return {
-            "spec": [self.generate_spec(model, dataset, name) for name in methods],
-            "version": versions[0] if len(versions) == 1 else canonical(versions),
-            "weights": [file for name in methods for file in self.trained_weights(model, name)],
-        }
+    def generate_specs(self, model: str, dataset: str, method: str | None = None) -> list[str]:
+        """For generate: --spec of each method of the job; `method`: its wildcard, if it has one."""
+        return [self.generate_spec(model, dataset, name) for name in self._together(method)]
+
+    def generate_version(self, model: str, dataset: str, method: str | None = None) -> str:
+        """For generate: --version."""
+        versions = [self.generate_versions[model, dataset, name] for name in self._together(method)]
+        return versions[0] if len(versions) == 1 else canonical(versions)
+
+    def _together(self, method: str | None) -> list[str]:
+        return scheduling.together(self.config, self.grid["methods"], method)
 
     def _generate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
@@ -205,10 +207,10 @@ class Plan:
         """The list of what a drafter is trained on."""
         return f"{self.drafter_folder(self.config['drafters'][drafter]['answers'] or drafter)}/answers.json"
 
-    def trained_weights(self, model: str, method: str) -> list[str]:
-        """The checkpoints of this workflow that a job needs."""
-        entry = config.method_entry(self.config, model, method)
-        trained = [self._trained(entry[option]) for option in config.own_models(entry)]
+    def trained_weights(self, model: str, method: str | None = None) -> list[str]:
+        """The checkpoints of this workflow that a generate job needs."""
+        entries = [config.method_entry(self.config, model, name) for name in self._together(method)]
+        trained = [self._trained(entry[option]) for entry in entries for option in config.own_models(entry)]
         return [f"{self.drafter_folder(name)}/model.safetensors" for name in trained if name]
 
     def answers_spec(self, drafter: str) -> str:

@@ -34,15 +34,20 @@ def lines(methods: Sequence[str], prompts: Sequence[Prompt], repeats: int, seed:
     return found
 
 
+def interleaved(config: dict[str, Any]) -> bool:
+    """Whether one job measures all methods of a model and data set."""
+    return bool(config["schedule"] == "interleaved")
+
+
 def together(config: dict[str, Any], methods: Sequence[str], method: str | None) -> list[str]:
     """The methods that one generate job measures: the one that its wildcard names, or where it has none, all."""
-    assert (method is None) == (config["schedule"] == "interleaved")
+    assert (method is None) == interleaved(config)
     return list(methods) if method is None else [method]
 
 
 def place(config: dict[str, Any], *names: str) -> str:
     """The folder of a generate job's log and lock; `names`: results folder, model, data set, one of its methods."""
-    return "/".join(names[:-1] if config["schedule"] == "interleaved" else names)
+    return "/".join(names[:-1] if interleaved(config) else names)
 
 
 def priority(config: dict[str, Any], baseline: str, method: str | None) -> int:

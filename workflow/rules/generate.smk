@@ -9,7 +9,7 @@ rule generate:
     input:
         prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
         tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
-        weights=lambda wildcards: plan.generate_job(**wildcards)["weights"],
+        weights=lambda wildcards: plan.trained_weights(wildcards.model, wildcards.get("method")),
     output:
         samples=plan.generate_output("samples.jsonl"),
         run=plan.generate_output("run.json"),
@@ -29,8 +29,8 @@ rule generate:
         sample_timeout=str(plan.config["timeout"]),
         on_error=plan.config["on_error"],
     params:
-        spec=lambda wildcards: plan.generate_job(**wildcards)["spec"],
-        version=lambda wildcards: plan.generate_job(**wildcards)["version"],
+        spec=lambda wildcards: plan.generate_specs(**wildcards),
+        version=lambda wildcards: plan.generate_version(**wildcards),
     shell:
         "python -m longspec.stages.generate --spec {params.spec:q} --version {params.version:q}"
         " --prompts {input.prompts:q} --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"

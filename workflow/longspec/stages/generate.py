@@ -10,6 +10,7 @@ measures. It computes no ratio.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import selectors
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,18 +96,19 @@ def _listen(pipe: int, outcome: Outcome, timeout: float) -> None:
 class Supervisor:
     """One job, from whatever an earlier process left to its outputs."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
+    def __init__(self, args: argparse.Namespace, ledger: Callable[[], Ledger]) -> None:
+        """`ledger` opens the job's own, as it stands on the disk."""
+        self.args, self.ledger = args, ledger
         self.killed_at: int | None = None
         self.deaths = 0
 
     def run(self, command: list[str]) -> Ledger:
         """Start workers until every sample stands there. SystemExit with a worker's code if it refused."""
-        while not (before := _ledger(self.args)).complete:
+        while not (before := self.ledger()).complete:
             outcome = watch(command, self.args.timeout)
             if outcome.cause is None and outcome.code > 0:
                 raise SystemExit(outcome.code)  # it has said why
-            after = _ledger(self.args)
+            after = self.ledger()
             if outcome.peak_memory_bytes:
                 after.note_peak(outcome.peak_memory_bytes)
             if outcome.cause is None and outcome.code == 0:
@@ -166,27 +169,29 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _ledger(args: argparse.Namespace) -> Ledger:
-    """As it stands on the disk."""
+def _ledger(args: argparse.Namespace) -> Callable[[], Ledger]:
+    """Opens it, as often as asked, over prompts that are read once."""
     prompts = read_records(args.prompts, Prompt)
     if not prompts:
         raise UserError(f"{args.prompts}: no prompts; expected at least one")
     key = journals.key(args.spec, args.version, prompts_sha256(prompts))
     methods, outputs = [spec["method"]["name"] for spec in args.spec], list(zip(args.samples, args.run, strict=True))
-    return Ledger(outputs, key, methods, prompts, args.spec[0]["repeats"], args.spec[0]["seed"])
+    repeats, seed = args.spec[0]["repeats"], args.spec[0]["seed"]
+    return functools.partial(Ledger, outputs, key, methods, prompts, repeats, seed)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments; supervise, or be the worker."""
     args = _arguments(argv)
+    ledger = _ledger(args)
     if args.worker is not None:
-        _be_the_worker(args)
+        _be_the_worker(args, ledger())
         return
 
     signal.signal(signal.SIGTERM, _terminated)
     with journals.claim(args.log.with_name("generate.lock"), _lost_claim):
-        supervisor = Supervisor(args)
-        if not _ledger(args).done:
+        supervisor = Supervisor(args, ledger)
+        if not ledger().done:
             args.log.unlink(missing_ok=True)
         _log_to(args.log)
         try:
@@ -202,7 +207,7 @@ def _names(spec: dict[str, Any]) -> dict[str, str]:
     return {kind: spec[kind]["name"] for kind in ("model", "dataset", "method")}
 
 
-def _be_the_worker(args: argparse.Namespace) -> None:
+def _be_the_worker(args: argparse.Namespace, ledger: Ledger) -> None:
     from longspec.stages import _worker
 
     _log_to(args.log)
@@ -210,7 +215,7 @@ def _be_the_worker(args: argparse.Namespace) -> None:
     title = " / ".join(names if len(args.spec) == 1 else [*names[:2], f"{len(args.spec)} methods"])
     try:
         spare = read_records(args.tuning, Prompt) if args.tuning else []
-        _worker.work(args.spec, _ledger(args), spare, title, args.worker, args.on_error == "stop")
+        _worker.work(args.spec, ledger, spare, title, args.worker, args.on_error == "stop")
     except Exception as error:
         log.error("error: %s", explained(error) or repr(error))
         raise
