@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
 
 from longspec import journal as journals  # noqa: E402
 from longspec import scheduling  # noqa: E402
-from longspec.records import Prompt, Sample, Turn  # noqa: E402
+from longspec.core.records import Prompt, Sample, Turn  # noqa: E402
 
 APPENDS = 300
 TOKENS = 96

@@ -14,9 +14,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from longspec import config, machine, model_files
+from longspec.core.records import Prompt
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
-from longspec.records import Prompt
 from longspec.stages._sides import build
 from longspec.stages.prepare import Preparer
 from longspec.target import CausalLM

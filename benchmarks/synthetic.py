@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from longspec.records import SCHEMA_VERSION, Prompt, ids_sha256, prompts_sha256, to_line
+from longspec.core.records import SCHEMA_VERSION, Prompt, ids_sha256, prompts_sha256, to_line
 
 METHODS: dict[str, dict[str, Any]] = {
     "vanilla": {"method": "vanilla"},

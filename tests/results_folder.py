@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import lossless, tables
-from longspec.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, to_line
-from longspec.records import prompts_sha256 as hashed
+from longspec.core.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, to_line
+from longspec.core.records import prompts_sha256 as hashed
 
 GRID: dict[str, Any] = {"cells": {"m": ["d"]}, "methods": ["vanilla", "chain"], "baseline": "vanilla"}
 CONDITIONS: dict[str, Any] = {

@@ -13,7 +13,7 @@ from typing import Any
 import faulty
 import tiny_folder
 
-from longspec.records import Prompt, Sample, read_records, to_line
+from longspec.core.records import Prompt, Sample, read_records, to_line
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tiny import VOCAB, ours
 
 from longspec import engine
+from longspec.core.errors import UserError
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
-from longspec.errors import UserError
 from longspec.methods import tree, vanilla
 from longspec.target import main_path_first
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, hf_model, ours
 
-from longspec import plugins
 from longspec.analysis import symmetry
+from longspec.core import registry
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
 from longspec.peers import hf_generate, hf_prompt_lookup
@@ -86,7 +86,7 @@ def test_steps_are_counted_as_ours(drafted: list[int], emitted: list[int], count
 
 def test_the_assistants_vocabulary_must_be_the_targets(tmp_path) -> None:
     hf_model("llama", vocab_size=30).save_pretrained(tmp_path)
-    make = plugins.load("peers", "hf_assisted").make
+    make = registry.load("peers", "hf_assisted").make
     model = hf_model("llama")
     with pytest.raises(Exception, match="its vocabulary has 30 ids, the target's 24"):
         make(model, {"path": str(tmp_path)}, 4, 0.0)

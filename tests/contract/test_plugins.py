@@ -15,12 +15,12 @@ import pytest
 import yaml
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec import plugins
+from longspec.core import registry
 from longspec.decoding import Limits, generate
 from longspec.locations import SCHEMA
 from longspec.methods import sequential, vanilla
 
-EVERY = [(kind, name) for kind in plugins.KINDS for name in plugins.names(kind)]
+EVERY = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
 INTERFACE = {
     "methods": {"Method"},
     "peers": {"make"},
@@ -35,11 +35,11 @@ every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=lambda value
 
 
 def tree(kind: str, name: str) -> ast.Module:
-    return ast.parse((plugins.PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
+    return ast.parse((registry.PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
 
 
 def test_there_are_plugins_of_each_kind() -> None:
-    assert {kind for kind, _ in EVERY} == set(plugins.KINDS)
+    assert {kind for kind, _ in EVERY} == set(registry.KINDS)
 
 
 @every_plugin
@@ -49,7 +49,7 @@ def test_it_says_what_it_is(kind: str, name: str) -> None:
 
 @every_plugin
 def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
-    for option, schema in plugins.options(kind, name).items():
+    for option, schema in registry.options(kind, name).items():
         assert option.isidentifier()
         jsonschema.Draft202012Validator.check_schema(schema)
         assert schema.keys() & {"type", "enum"}, f"{option}: any type would pass"
@@ -58,7 +58,7 @@ def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
 
 @every_plugin
 def test_each_default_is_valid(kind: str, name: str) -> None:
-    for option, schema in plugins.options(kind, name).items():
+    for option, schema in registry.options(kind, name).items():
         if "default" in schema:
             jsonschema.validate(schema["default"], {"$defs": DEFINITIONS, **schema})
         assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, option
@@ -82,34 +82,34 @@ def test_methods_and_drafters_do_not_know_each_other(kind: str, name: str) -> No
         assert not files & set(names)
 
 
-@pytest.mark.parametrize("name", plugins.names("methods"))
+@pytest.mark.parametrize("name", registry.names("methods"))
 def test_a_method_says_whether_it_drafts_and_branches(name: str) -> None:
-    assert isinstance(plugins.literal("methods", name, "DRAFTS"), bool)
-    assert isinstance(plugins.literal("methods", name, "BRANCHES"), bool)
+    assert isinstance(registry.literal("methods", name, "DRAFTS"), bool)
+    assert isinstance(registry.literal("methods", name, "BRANCHES"), bool)
 
 
-@pytest.mark.parametrize("name", plugins.names("methods"))
+@pytest.mark.parametrize("name", registry.names("methods"))
 def test_a_methods_constructor_takes_exactly_its_options(name: str) -> None:
     (method,) = [n for n in tree("methods", name).body if isinstance(n, ast.ClassDef) and n.name == "Method"]
     inits = [n for n in method.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     taken = {a.arg for i in inits for a in (*i.args.args, *i.args.kwonlyargs)} - {"self"}
-    assert taken == set(plugins.options("methods", name))
+    assert taken == set(registry.options("methods", name))
 
 
-@pytest.mark.parametrize("name", plugins.names("drafters"))
+@pytest.mark.parametrize("name", registry.names("drafters"))
 def test_a_drafters_make_takes_the_target_and_exactly_its_options(name: str) -> None:
     (make,) = [n for n in tree("drafters", name).body if isinstance(n, ast.FunctionDef) and n.name == "make"]
     first, *rest = [a.arg for a in (*make.args.args, *make.args.kwonlyargs)]
     assert first == "target"
-    assert set(rest) == set(plugins.options("drafters", name))
+    assert set(rest) == set(registry.options("drafters", name))
 
 
 def test_options_of_a_method_and_a_drafter_never_share_a_name() -> None:
     """A `methods:` entry is one flat mapping of both."""
     reserved = {"method", "drafter", "name"}
-    for method in plugins.names("methods"):
-        for drafter in plugins.names("drafters"):
-            ours, theirs = set(plugins.options("methods", method)), set(plugins.options("drafters", drafter))
+    for method in registry.names("methods"):
+        for drafter in registry.names("drafters"):
+            ours, theirs = set(registry.options("methods", method)), set(registry.options("drafters", drafter))
             assert not ours & theirs
             assert not (ours | theirs) & reserved
 
@@ -124,14 +124,14 @@ def test_options_that_are_not_a_literal_are_refused(
 ) -> None:
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "unlike_any_other.py").write_text(source)
-    monkeypatch.setattr(plugins, "PACKAGE", tmp_path)
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path)
     with pytest.raises((LookupError, ValueError)):
-        plugins.options("methods", "unlike_any_other")
+        registry.options("methods", "unlike_any_other")
 
 
 def test_the_interface_files_are_no_plugins() -> None:
     assert all(not name.startswith("_") for _, name in EVERY)
-    assert all((Path(plugins.PACKAGE) / kind / "_interface.py").exists() for kind in plugins.KINDS)
+    assert all((Path(registry.PACKAGE) / kind / "_interface.py").exists() for kind in registry.KINDS)
 
 
 def test_the_readmes_drafter_works_and_changes_no_output() -> None:

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from tiny import VOCAB, ours
 
 from longspec import glide_files
+from longspec.core.errors import UserError
 from longspec.drafters import glide
-from longspec.errors import UserError
 from longspec.glide_files import Checkpoint
 from longspec.glide_model import Glide, Sizes
 

@@ -14,8 +14,8 @@ import torch
 from tiny_folder import make
 
 from longspec import model_files
+from longspec.core.errors import UserError
 from longspec.decoding import Limits, generate
-from longspec.errors import UserError
 from longspec.glide_model import rotate
 from longspec.lending import Lending
 from longspec.methods import vanilla

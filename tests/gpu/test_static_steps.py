@@ -11,11 +11,11 @@ from steps import LIMITS, assert_vanillas_ids, prompt, recorded, static
 from tiny import ARCHITECTURES, ours
 
 from longspec import cuda_graphs, engine, tree_attention
+from longspec.core.errors import UserError
+from longspec.core.records import Sample
 from longspec.cuda_graphs import Buffers, Steps
 from longspec.decoding import generate
-from longspec.errors import UserError
 from longspec.methods import vanilla
-from longspec.records import Sample
 from longspec.stages._runner import measured
 from longspec.static_cache import StaticCache
 

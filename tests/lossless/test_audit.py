@@ -12,8 +12,8 @@ import pytest
 import tiny_folder
 
 from longspec import config, model_files
-from longspec.errors import UserError
-from longspec.records import Prompt, Sample, read_records, to_line
+from longspec.core.errors import UserError
+from longspec.core.records import Prompt, Sample, read_records, to_line
 from longspec.stages import audit
 from longspec.stages import generate as generate_stage
 

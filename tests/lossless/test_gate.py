@@ -12,11 +12,11 @@ import torch
 from longspec import config, model_files, noise
 from longspec.analysis import lossless
 from longspec.analysis.runs import Run
+from longspec.core.errors import UserError
+from longspec.core.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
 from longspec.decoding import Limits, generate
 from longspec.drafters.ngram import NGramDrafter
-from longspec.errors import UserError
 from longspec.methods import sequential, tree, vanilla
-from longspec.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
 from longspec.stages import _meter, _target, gate
 
 SAMPLES = 6

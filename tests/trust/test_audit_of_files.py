@@ -11,7 +11,7 @@ import made_up
 import pytest
 from made_up import GRID, failures
 
-from longspec.records import Sample, Turn
+from longspec.core.records import Sample, Turn
 from longspec.stages import metrics, symmetry, tuning
 
 

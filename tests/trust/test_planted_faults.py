@@ -13,7 +13,7 @@ import made_up
 import pytest
 from made_up import GRID, edit_run, edit_samples, failures
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.stages import speedup, symmetry
 
 

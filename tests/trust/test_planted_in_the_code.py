@@ -14,9 +14,9 @@ from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
 from longspec import attention
+from longspec.core.records import Comparison, read_records
 from longspec.drafters import causal_lm
 from longspec.methods import sequential, tree
-from longspec.records import Comparison, read_records
 from longspec.stages import _target, gate, generate
 from longspec.stages._runner import Runner
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from longspec import config, plugins
-from longspec.errors import UserError
+from longspec import config
+from longspec.core import registry
+from longspec.core.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = {
@@ -190,9 +191,9 @@ def test_every_key_is_explained_in_the_readme():
     keys = list(schema["properties"])
     for definition in ("model", "dataset", "method"):
         keys += schema["$defs"][definition]["properties"]
-    for kind in plugins.KINDS:
-        for name in plugins.names(kind):
-            keys += [name, *plugins.options(kind, name)]
+    for kind in registry.KINDS:
+        for name in registry.names(kind):
+            keys += [name, *registry.options(kind, name)]
     assert [key for key in keys if f"`{key}`" not in readme] == []
 
 

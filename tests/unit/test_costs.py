@@ -12,10 +12,10 @@ from tiny import glide, ours
 from longspec import memory, noise, profiling
 from longspec.analysis import costs, taint
 from longspec.analysis.runs import Run
+from longspec.core.records import STEP_PARTS
 from longspec.decoding import Limits, generate
 from longspec.drafters import ngram
 from longspec.methods import sequential, tree, vanilla
-from longspec.records import STEP_PARTS
 from longspec.sampling import GREEDY
 from longspec.surroundings import Surroundings
 from longspec.verification import keyed

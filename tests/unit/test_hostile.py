@@ -15,9 +15,10 @@ import results_folder
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from longspec import config, records, templates
+from longspec import config, templates
 from longspec.analysis import runs
-from longspec.errors import UserError
+from longspec.core import records
+from longspec.core.errors import UserError
 from longspec.planning import Plan
 from longspec.sources import jsonl
 from longspec.stages import metrics, status

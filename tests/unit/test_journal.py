@@ -13,9 +13,9 @@ import pytest
 
 from longspec import journal as journals
 from longspec import scheduling
-from longspec.errors import UserError
+from longspec.core.errors import UserError
+from longspec.core.records import Prompt, Sample, Turn, read_records, to_line
 from longspec.journal import Journal, claim
-from longspec.records import Prompt, Sample, Turn, read_records, to_line
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
 JOBS = scheduling.jobs(PROMPTS, 2)

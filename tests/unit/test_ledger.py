@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from longspec import config, scheduling
+from longspec.core.records import Prompt, Sample, Turn, read_records
 from longspec.journal import tidy
 from longspec.ledger import Ledger
-from longspec.records import Prompt, Sample, Turn, read_records
 
 METHODS = ["vanilla", "chain", "wide"]
 PROMPTS = [Prompt(f"s{n}", ["x"], [1, 2], False) for n in range(40)]

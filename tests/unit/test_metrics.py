@@ -13,8 +13,8 @@ import pytest
 from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts, write_run
 
 from longspec.analysis import tables
-from longspec.errors import UserError
-from longspec.records import Sample, line_sha256, prompts_sha256
+from longspec.core.errors import UserError
+from longspec.core.records import Sample, line_sha256, prompts_sha256
 from longspec.stages import metrics
 
 FILES = tuple(f"{name}.csv" for name in metrics.TABLES)

@@ -11,10 +11,11 @@ import zipfile
 import pytest
 import tiny_folder
 
-from longspec.errors import UserError
-from longspec.records import Prompt, read_records
+from longspec.core import program
+from longspec.core.errors import UserError
+from longspec.core.records import Prompt, read_records
 from longspec.sources import huggingface, longbench, pydocs, stdlib_code
-from longspec.stages import _run, prepare
+from longspec.stages import prepare
 
 ENTRY = {
     "name": "d",
@@ -201,7 +202,7 @@ def test_code_that_a_model_brings_never_runs(prepared, model, tmp_path, monkeypa
 def test_a_full_disk_is_one_line_and_leaves_nothing(prepared, tmp_path, capsys, full):
     (tmp_path / f"{full}.unfinished").symlink_to("/dev/full")
     with pytest.raises(SystemExit) as end:
-        _run.run(lambda: prepared([{"id": "x", "q": "a"}]) and None)
+        program.run(lambda: prepared([{"id": "x", "q": "a"}]) and None)
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl"]
@@ -212,7 +213,7 @@ def test_other_system_errors_keep_their_traceback():
         raise OSError(errno.EIO, "broken")
 
     with pytest.raises(OSError, match="broken"):
-        _run.run(fail)
+        program.run(fail)
 
 
 def test_longbench_reads_its_archive_and_a_plain_file(tmp_path):

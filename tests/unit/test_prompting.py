@@ -8,7 +8,7 @@ import pytest
 import tiny_folder
 
 from longspec import model_files, prompting
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 VICUNA = Path(__file__).parents[2] / "config" / "prompts" / "vicuna.jinja"
 

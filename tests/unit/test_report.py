@@ -15,8 +15,8 @@ import yaml
 from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
 from longspec.analysis import browser, paper
+from longspec.core.records import Sample
 from longspec.locations import PAPER, PUBLISHED
-from longspec.records import Sample
 from longspec.stages import costs, metrics, report, speedup, summary, symmetry
 
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from longspec.errors import UserError
-from longspec.stages._run import run
+from longspec.core.errors import UserError
+from longspec.core.program import run
 
 
 def test_bad_input_is_one_line(capsys):

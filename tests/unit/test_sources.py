@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from longspec import model_files
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.sources import huggingface, jsonl, longbench, pydocs, stdlib_code
 
 REPOSITORY = Path(__file__).resolve().parents[2]

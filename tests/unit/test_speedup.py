@@ -24,8 +24,8 @@ from results_folder import (
 
 from longspec.analysis import tables
 from longspec.analysis.speedup import compare
-from longspec.errors import UserError
-from longspec.records import Prompt, Sample, to_line
+from longspec.core.errors import UserError
+from longspec.core.records import Prompt, Sample, to_line
 from longspec.stages import metrics, speedup
 
 

@@ -13,14 +13,15 @@ from results_folder import CHAIN, GRID, write_all, write_run
 from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec import config, plugins, tuning
+from longspec import config, tuning
 from longspec.analysis import tables
+from longspec.core import registry
+from longspec.core.records import Prompt, Turn
 from longspec.decoding import Limits, generate
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree
 from longspec.methods._interface import Tunable
 from longspec.prediction import Costs, Step, acceptance_by_rank, predict, recorded
-from longspec.records import Prompt, Turn
 from longspec.sampling import Settings
 from longspec.stages import _runner, metrics, speedup
 from longspec.stages import tuning as tuning_stage
@@ -153,7 +154,7 @@ def test_a_slow_drafter_makes_drafts_short() -> None:
 @pytest.mark.parametrize("name", AUTO)
 def test_every_candidate_is_a_valid_setting_within_what_was_measured(name: str) -> None:
     rng = random.Random(5)
-    widest, described = AUTO[name], plugins.options("methods", name)
+    widest, described = AUTO[name], registry.options("methods", name)
     for depth in (0, 1, 5, 24):
         found = widest.candidates([sorted((rng.random() / 3 for _ in range(8)), reverse=True)] * depth)
         assert found

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from longspec import config, model_files, untrusted
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 
 @pytest.fixture

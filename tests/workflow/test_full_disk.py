@@ -18,9 +18,9 @@ import pytest
 import results_folder
 from stage import Stage
 
+from longspec.core.program import run
 from longspec.journal import claim
 from longspec.stages import costs, gate, lossless, metrics, report, speedup, summary, symmetry, tuning
-from longspec.stages._run import run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full and tmpfs")
 FULL = "the disk is full; free some space and run again"

@@ -13,7 +13,7 @@ import pytest
 from stage import Stage
 from test_reruns import AFTER, ALL_METHODS, gate
 
-from longspec.records import Sample, read_records
+from longspec.core.records import Sample, read_records
 
 METHODS = {
     "vanilla": {"method": "vanilla"},

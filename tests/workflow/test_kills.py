@@ -17,7 +17,7 @@ import psutil
 import pytest
 from conftest import Clone, write_rows
 
-from longspec.records import Sample, read_records
+from longspec.core.records import Sample, read_records
 
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "1", "--resources", "gpu=1", "--configfile", "config.yaml"]
 METHODS = ("vanilla", "chain")

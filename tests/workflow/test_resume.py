@@ -15,7 +15,7 @@ import psutil
 import pytest
 from stage import Stage
 
-from longspec.records import Sample, read_records
+from longspec.core.records import Sample, read_records
 
 LONG = [*range(5, 17)]
 VANILLA = {"method": "vanilla"}

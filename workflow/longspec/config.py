@@ -17,8 +17,9 @@ from typing import Any
 import jsonschema
 import yaml
 
-from longspec import pins, plain_yaml, plugins, templates
-from longspec.errors import UserError
+from longspec import plain_yaml, templates
+from longspec.core import registry, revisions
+from longspec.core.errors import UserError
 from longspec.locations import SCHEMA
 
 Config = dict[str, Any]
@@ -91,7 +92,7 @@ def reference(config: Config) -> str | None:
 def _undrafted(config: Config, kind: str) -> str | None:
     named = ((str(name), entry["method"]) for name, entry in config["methods"].items())
     return next(
-        (name for name, method in named if plugins.decodes(method) == kind and not plugins.drafts(method)), None
+        (name for name, method in named if registry.decodes(method) == kind and not registry.drafts(method)), None
     )
 
 
@@ -138,13 +139,13 @@ def method_entry(config: Config, model: str, method: str) -> dict[str, Any]:
 
 def own_models(entry: dict[str, Any]) -> list[str]:
     """The options of a variant that hold a model."""
-    return [option for kind, name in plugged(entry) for option in plugins.models(kind, name)]
+    return [option for kind, name in plugged(entry) for option in registry.models(kind, name)]
 
 
 def plugged(entry: dict[str, Any]) -> list[tuple[str, str]]:
     """The plug-ins that a variant names, as (kind, name)."""
     drafter = [("drafters", entry["drafter"])] if "drafter" in entry else []
-    return [(plugins.decodes(entry["method"]), entry["method"]), *drafter]
+    return [(registry.decodes(entry["method"]), entry["method"]), *drafter]
 
 
 def answers_spec(config: Config, drafter: str) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def _complete_model(entry: Config, where: str) -> None:
     """Defaults of a model; what a job asks of a cluster; whose code may run."""
     entry.setdefault("resources", {})
     _complete(entry["resources"], _schema()["$defs"]["resources"], f"{where}.resources")
-    fixed = entry.get("path") or pins.is_commit(entry.get("revision"))
+    fixed = entry.get("path") or revisions.is_commit(entry.get("revision"))
     if entry.setdefault("trust_remote_code", False) and not fixed:
         raise UserError(
             f"{where}.trust_remote_code: its code could change under you; expected `revision` to be a commit of 40 "
@@ -188,7 +189,7 @@ def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any
     schema = copy.deepcopy(_schema()["$defs"][definition])
     schema["additionalProperties"] = False
     for kind, name in used:
-        for option, described in plugins.options(kind, name).items():
+        for option, described in registry.options(kind, name).items():
             schema["properties"][option] = described
             if "default" not in described:
                 schema["required"].append(option)
@@ -196,10 +197,10 @@ def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any
 
 
 def _complete_method(entry: Config, where: str) -> None:
-    _one_of(entry["method"], [*plugins.names("methods"), *plugins.names("peers")], f"{where}.method")
-    if plugins.decodes(entry["method"]) == "methods" and plugins.drafts(entry["method"]):
+    _one_of(entry["method"], [*registry.names("methods"), *registry.names("peers")], f"{where}.method")
+    if registry.decodes(entry["method"]) == "methods" and registry.drafts(entry["method"]):
         if "drafter" not in entry:
-            raise UserError(f"{where}.drafter: missing; expected one of {', '.join(plugins.names('drafters'))}")
+            raise UserError(f"{where}.drafter: missing; expected one of {', '.join(registry.names('drafters'))}")
         _known(entry["drafter"], "drafters", f"{where}.drafter")
     elif "drafter" in entry:
         raise UserError(f"{where}.drafter: {entry['drafter']!r}; method {entry['method']} takes no drafter")
@@ -273,7 +274,7 @@ def _one_of(name: str, known: Iterable[str], key: str) -> None:
 
 
 def _known(name: str, kind: str, key: str) -> None:
-    _one_of(name, plugins.names(kind), key)
+    _one_of(name, registry.names(kind), key)
 
 
 def _inside(folder: str, key: str) -> None:

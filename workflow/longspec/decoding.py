@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from longspec.core.records import Turn, ids_sha256
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
-from longspec.records import Turn, ids_sha256
 from longspec.sampling import GREEDY
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree

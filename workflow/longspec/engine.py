@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.tree_attention import HAS_TRITON
 
 INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)

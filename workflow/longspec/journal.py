@@ -24,9 +24,9 @@ from typing import Any
 
 from filelock import LeaseCompromise, SoftFileLease, Timeout
 
-from longspec.errors import UserError
-from longspec.files import write_whole
-from longspec.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
+from longspec.core.errors import UserError
+from longspec.core.io import write_whole
+from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
 from longspec.scheduling import Job
 
 LEASE_SECONDS = 60.0

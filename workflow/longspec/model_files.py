@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from longspec import untrusted
-from longspec.errors import UserError, first_line
+from longspec.core.errors import UserError, first_line
 
 PLANNED_FILES = (
     "config.json",

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 
 class _UniqueKeys(yaml.SafeLoader):

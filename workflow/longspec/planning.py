@@ -12,7 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec import code_version, config, model_files, pins, plugins, scheduling
+from longspec import config, model_files, scheduling
+from longspec.core import fingerprint, registry, revisions
 from longspec.locations import REPORT_FILES, SUMMARY_SCHEMA
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
@@ -28,7 +29,7 @@ class Plan:
 
     def __init__(self, complete: config.Config) -> None:
         self.config = complete
-        self.unpinned = pins.unpinned(complete)
+        self.unpinned = revisions.unpinned(complete)
         self.results: str = complete["results"].rstrip("/")
         self.lossless = f"{self.results}/lossless.csv"
         self.speedup = f"{self.results}/speedup.csv"
@@ -122,7 +123,7 @@ class Plan:
         entry = self.config["datasets"][dataset]
         return canonical(
             {
-                "code": _code("stages.prepare", f"sources.{entry['source']}"),
+                "code": _code("stages.prepare", registry.module("sources", entry["source"])),
                 "data": _data(canonical(entry)),
                 "templates": _content(self.config["prompt_templates"]),
                 "model": _model(canonical(self.config["models"][model])),
@@ -171,8 +172,8 @@ class Plan:
             {
                 "code": _code(
                     "stages.generate",
-                    f"verification.{self.config['verification']}",
-                    *(f"{kind}.{name}" for kind, name in config.plugged(entry)),
+                    registry.module("verification", self.config["verification"]),
+                    *(registry.module(kind, name) for kind, name in config.plugged(entry)),
                 ),
                 "prompts": [self.dataset_spec(dataset), self.prepare_version(model, dataset)],
                 "model": _model(canonical(self.config["models"][model])),
@@ -240,7 +241,9 @@ class Plan:
     def gate_version(self, model: str, dataset: str, method: str) -> str:
         """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
         compared = [self.generate_versions[model, dataset, name] for name in (method, self.grid["baseline"])]
-        return canonical({"code": _code("stages.gate", f"verification.{self.config['verification']}"), "of": compared})
+        return canonical(
+            {"code": _code("stages.gate", registry.module("verification", self.config["verification"])), "of": compared}
+        )
 
     def priority(self, method: str | None) -> int:
         """Which job of a cell runs first, where several could."""
@@ -263,7 +266,7 @@ class Plan:
     def analysis_version(self, stage: str) -> str:
         """Code of one analysis stage; with the files that it reads as data."""
         files = {"report": REPORT_FILES, "summary": (SUMMARY_SCHEMA,)}.get(stage, ())
-        return code_version.digest(f"stages.{stage}", files=files)
+        return fingerprint.digest(f"stages.{stage}", files=files)
 
     def config_json(self) -> str:
         """The complete configuration, for the report."""
@@ -273,13 +276,13 @@ class Plan:
 # Each is asked for once a job and answered once a run of Snakemake.
 @functools.cache
 def _code(*modules: str) -> str:
-    return code_version.digest(*modules)
+    return fingerprint.digest(*modules)
 
 
 @functools.cache
 def _data(entry: str) -> str:
     options = json.loads(entry)
-    return str(plugins.load("sources", options["source"]).fingerprint(options))
+    return str(registry.load("sources", options["source"]).fingerprint(options))
 
 
 @functools.cache
@@ -289,4 +292,4 @@ def _model(entry: str) -> str:
 
 @functools.cache
 def _content(path: str | None) -> str | None:
-    return None if path is None else code_version.digest(files=(Path(path),))
+    return None if path is None else fingerprint.digest(files=(Path(path),))

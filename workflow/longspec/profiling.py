@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from longspec.core.records import STEP_PARTS
 from longspec.decoding import Limits, generate, now
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
-from longspec.records import STEP_PARTS
 from longspec.target import CausalLM
 from longspec.verification._interface import Rule
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from longspec import model_files
-from longspec.errors import UserError
-from longspec.records import Prompt, Sample, ids_sha256
+from longspec.core.errors import UserError
+from longspec.core.records import Prompt, Sample, ids_sha256
 
 
 def tokenizer(model: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from longspec.records import Prompt
+from longspec.core.records import Prompt
 
 Job = tuple[int, Prompt]
 """(repeat, prompt): one line of one samples.jsonl."""

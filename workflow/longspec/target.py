@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from longspec import attention, cuda_graphs, model_files
 from longspec import engine as engines
-from longspec.errors import UserError, first_line
+from longspec.core.errors import UserError, first_line
 from longspec.kv_cache import KVCache
 
 transformers_logging.disable_progress_bar()

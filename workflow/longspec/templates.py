@@ -10,7 +10,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 
 def fields(template: str) -> list[str]:

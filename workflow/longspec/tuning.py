@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
+from longspec.core.records import Prompt
 from longspec.decoding import Limits, generate, now
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Candidate, Method, Tunable
 from longspec.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
-from longspec.records import Prompt
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 """Implementations that transformers brings itself; another name may be fetched from the hub and run."""

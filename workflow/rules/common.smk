@@ -16,12 +16,12 @@ if PACKAGE not in sys.path:
     sys.path.insert(0, PACKAGE)
 
 from longspec import config as experiment
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.journal import claim, tidy
 from longspec.planning import Plan
-from longspec.stages._run import explained
+from longspec.core.program import explained
 
-# Every job runs the python that runs snakemake, with this package, and ends when snakemake does (longspec/lifeline.py).
+# Every job runs the python that runs snakemake, with this package, and ends when snakemake does (longspec/core/watchdog.py).
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` would count as done.
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"

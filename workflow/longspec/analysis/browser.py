@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from longspec.analysis import runs
-from longspec.records import Prompt, Sample, Turn, first_divergence, parse_record, read_lines
+from longspec.core.records import Prompt, Sample, Turn, first_divergence, parse_record, read_lines
 
 BUDGET, REST = 7_000_000, 150
 """Bytes of all outputs together, and those that one takes beside its text."""

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis.tables import NAMES
-from longspec.records import STEP_PARTS
+from longspec.core.records import STEP_PARTS
 
 HELD = ("target_weights_bytes", "kv_cache_bytes", "drafter_weights_bytes", "drafter_state_bytes")
 COLUMNS = [

@@ -14,7 +14,7 @@ from collections import Counter
 from scipy import optimize, stats
 
 from longspec.analysis.runs import Run
-from longspec.records import Comparison
+from longspec.core.records import Comparison
 
 BINS = 20
 LEVEL = 1e-4

@@ -12,7 +12,7 @@ from longspec.analysis import intervals, taint
 from longspec.analysis.repetition import share
 from longspec.analysis.runs import Run
 from longspec.analysis.tables import NAMES
-from longspec.records import Sample
+from longspec.core.records import Sample
 
 TIMING_COLUMNS = [
     *NAMES,

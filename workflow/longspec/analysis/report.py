@@ -21,8 +21,8 @@ import yaml
 from markupsafe import Markup
 
 from longspec.analysis import browser, charts, costs, runs, tables
+from longspec.core.records import STEP_PARTS
 from longspec.locations import SCRIPT, STYLE
-from longspec.records import STEP_PARTS
 
 TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves", "timings",
           "repeats", "audit", "costs")  # fmt: skip

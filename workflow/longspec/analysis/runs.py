@@ -18,8 +18,8 @@ import msgspec
 import pydantic
 from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
-from longspec.errors import UserError
-from longspec.records import (
+from longspec.core.errors import UserError
+from longspec.core.records import (
     SCHEMA_VERSION,
     Prompt,
     Sample,

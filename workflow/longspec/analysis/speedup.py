@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from longspec.analysis import intervals
 from longspec.analysis.metrics import finished
 from longspec.analysis.repetition import LOOPING
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 KEY = ["sample_id", "repeat"]
 SIDES = ("", "_baseline")

@@ -16,7 +16,7 @@ from typing import Any
 
 from longspec.analysis.runs import Run
 from longspec.analysis.speedup import unlike
-from longspec.records import Comparison, Sample, Turn, first_divergence, ids_sha256
+from longspec.core.records import Comparison, Sample, Turn, first_divergence, ids_sha256
 
 COLUMNS = ["model", "dataset", "method", "rule", "verdict", "finding"]
 GROUPS = {

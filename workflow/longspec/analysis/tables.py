@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from longspec.files import write_whole
+from longspec.core.io import write_whole
 
 NAMES = ["model", "dataset", "method"]
 TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256",

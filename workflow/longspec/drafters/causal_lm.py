@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from longspec import model_files
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule

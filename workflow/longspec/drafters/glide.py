@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from longspec import engine, glide_files
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.glide_model import LAGS, Glide
 from longspec.lending import Lending
 from longspec.ring import Ring

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule

@@ -16,8 +16,8 @@ import torch
 import transformers
 from transformers.generation.streamers import BaseStreamer
 
+from longspec.core.records import Turn, ids_sha256
 from longspec.decoding import Limits, now
-from longspec.records import Turn, ids_sha256
 from longspec.sampling import Settings
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from longspec.core.records import Turn
 from longspec.decoding import Limits
-from longspec.records import Turn
 from longspec.sampling import Settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from longspec import model_files
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.peers._huggingface import Generate
 
 DRAFTS = True

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError, first_line
-from longspec.pins import is_commit
+from longspec.core.errors import UserError, first_line
+from longspec.core.revisions import is_commit
 
 OPTIONS = {
     "repository": {"type": "string", "minLength": 1, "description": "owner/name on the hub, or a local folder."},

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError
-from longspec.records import read_rows
+from longspec.core.errors import UserError
+from longspec.core.records import read_rows
 
 OPTIONS = {
     "path": {"type": "string", "minLength": 1, "description": "A JSON Lines file, one object a line."},

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.errors import UserError, first_line
-from longspec.records import parse_row
+from longspec.core.errors import UserError, first_line
+from longspec.core.records import parse_row
 from longspec.sources import jsonl
 
 OPTIONS = {

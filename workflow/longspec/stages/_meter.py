@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from longspec import model_files, noise, plugins, prompting
+from longspec import model_files, noise, prompting
+from longspec.core import registry
+from longspec.core.records import Comparison, Prompt, Sample, first_divergence
 from longspec.noise import Draws, GumbelNoise
-from longspec.records import Comparison, Prompt, Sample, first_divergence
 from longspec.sampling import Settings, Text
 from longspec.stages import _target
 from longspec.token_tree import TokenTree
@@ -33,10 +34,10 @@ class Meter:
         """`nodes`: most that the method verifies in one step."""
         self.spec = spec
         self.settings = Settings(**spec["sampling"])
-        peer = plugins.decodes(spec["method"]["method"]) == "peers"
+        peer = registry.decodes(spec["method"]["method"]) == "peers"
         self.sizes = [] if peer else sorted({*SOME, nodes} - {1})
         """Tokens a step; a peer has no steps of ours."""
-        self.branched = BRANCHED if plugins.branches(spec["method"]["method"]) else ()
+        self.branched = BRANCHED if registry.branches(spec["method"]["method"]) else ()
         self.target = _target.load(spec)
         device, dtype = self.target.device, self.target.dtype
         self.plain = model_files.plain(spec["model"], dtype, device) if peer else None

@@ -16,9 +16,9 @@ import torch
 from tqdm import tqdm
 
 from longspec import machine, model_files, prompting, tuning
+from longspec.core.errors import UserError
+from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
 from longspec.decoding import Limits
-from longspec.errors import UserError
-from longspec.records import Prompt, Sample, Turn, decoded, prompts_sha256
 from longspec.sampling import GREEDY
 from longspec.scheduling import Line
 from longspec.shared_weights import Shared

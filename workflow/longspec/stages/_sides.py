@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import torch
 
-from longspec import attention, memory, model_files, noise, plugins, profiling, tuning
+from longspec import attention, memory, model_files, noise, profiling, tuning
+from longspec.core import registry
+from longspec.core.records import Turn
 from longspec.decoding import Limits, generate
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method, Tunable
-from longspec.records import Turn
 from longspec.sampling import Settings
 from longspec.shared_weights import Shared
 from longspec.stages import _target
@@ -95,7 +96,7 @@ class Ours:
         """Number format, attention, engine."""
         return {
             "loop": "longspec",
-            "verification": plugins.rule_name(self.spec),
+            "verification": registry.rule_name(self.spec),
             "dtype": str(self.target.dtype).removeprefix("torch."),
             "attention": attention.NAME,
             "engine": self.target.engine,
@@ -139,8 +140,10 @@ class Theirs:
             return model_files.plain(spec["model"], dtype, device)
 
         self.model = shared.twin("plain", plain) if shared else plain()
-        module, entry = plugins.load("peers", spec["method"]["method"]), spec["method"]
-        self.peer = module.make(self.model, **{name: entry[name] for name in plugins.options("peers", entry["method"])})
+        module, entry = registry.load("peers", spec["method"]["method"]), spec["method"]
+        self.peer = module.make(
+            self.model, **{name: entry[name] for name in registry.options("peers", entry["method"])}
+        )
         self.engine = "eager"
         self.device = device
         self.stop_ids = model_files.stop_ids(self.model)
@@ -156,7 +159,7 @@ class Theirs:
         """Number format, attention, whose loop."""
         return {
             "loop": self.peer.loop,
-            "verification": plugins.rule_name(self.spec),
+            "verification": registry.rule_name(self.spec),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "attention": self.model.config._attn_implementation,
             "engine": self.engine,
@@ -178,15 +181,15 @@ class Theirs:
 
 def load(spec: dict[str, Any], shared: Shared | None = None) -> Side:
     """The side that a job's spec names, over `shared` weights where others of the job use them too."""
-    return (Theirs if plugins.decodes(spec["method"]["method"]) == "peers" else Ours)(spec, shared)
+    return (Theirs if registry.decodes(spec["method"]["method"]) == "peers" else Ours)(spec, shared)
 
 
 def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:
     """The method and its drafter from a config entry; each gets its own options, by keyword."""
-    module = plugins.load("methods", method["method"])
-    chosen = {name: method[name] for name in plugins.options("methods", method["method"])}
+    module = registry.load("methods", method["method"])
+    chosen = {name: method[name] for name in registry.options("methods", method["method"])}
     drafter = None
     if name := method.get("drafter"):
-        options = {option: method[option] for option in plugins.options("drafters", name)}
-        drafter = plugins.load("drafters", name).make(target, **options)
+        options = {option: method[option] for option in registry.options("drafters", name)}
+        drafter = registry.load("drafters", name).make(target, **options)
     return module.Method(**chosen), drafter

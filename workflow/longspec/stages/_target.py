@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from longspec import machine, model_files, noise, plugins
+from longspec import machine, model_files, noise
+from longspec.core import registry
 from longspec.sampling import Settings
 from longspec.shared_weights import Shared
 from longspec.target import CausalLM
@@ -39,6 +40,6 @@ def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> R
     """The verification rule for one turn. Its noise is named by seed, sample and turn: by nothing of the method."""
     key = noise.key(spec["seed"], sample_id, turn)
     settings = Settings(**spec["sampling"])
-    module = plugins.load("verification", plugins.rule_name(spec))
+    module = registry.load("verification", registry.rule_name(spec))
     made: Rule = module.Rule(settings, key, target.vocab_size, target.device)
     return made

@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from longspec import config, lifeline, machine, model_files
-from longspec.errors import UserError, first_line, redacted
+from longspec import config, machine, model_files
+from longspec.core import watchdog
+from longspec.core.errors import UserError, first_line, redacted
+from longspec.core.records import Prompt, Sample, decoded
 from longspec.ledger import Ledger
-from longspec.records import Prompt, Sample, decoded
 from longspec.shared_weights import Shared
 from longspec.stages._runner import Runner, measured
 
@@ -50,7 +51,7 @@ def cause(error: BaseException) -> str | None:
 def work(specs: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], title: str, pipe: int, stop: bool) -> None:
     """Answer what the ledger lacks. `spare`: prompts to tune on; `stop`: a sample whose numbers are none ends the
     job."""
-    lifeline.end_with_parent()
+    watchdog.end_with_parent()
     shared = Shared() if len(specs) > 1 else None
     runners, pieces = [], []
     for spec in specs:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from longspec import prompting
-from longspec.errors import UserError
-from longspec.files import write_whole
+from longspec.core.errors import UserError
+from longspec.core.io import write_whole
+from longspec.core.program import run
 from longspec.stages import _target
-from longspec.stages._run import run
 from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 

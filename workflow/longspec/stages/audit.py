@@ -26,9 +26,9 @@ from transformers.utils import logging as transformers_logging
 
 from longspec import machine, model_files, noise, prompting
 from longspec.analysis import tables
-from longspec.errors import UserError
-from longspec.records import Prompt, Sample, read_records
-from longspec.stages._run import run
+from longspec.core.errors import UserError
+from longspec.core.program import run
+from longspec.core.records import Prompt, Sample, read_records
 
 transformers_logging.disable_progress_bar()
 COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sample", "verdict"]

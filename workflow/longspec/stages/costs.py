@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import costs, runs, tables
+from longspec.core.program import run as run_stage
 from longspec.stages._analysis import arguments
-from longspec.stages._run import run as run_stage
 
 READ = ("acceptance", "acceptance_by_position", "speedup")
 COUNTS = ["profiled_steps", "depth", "best_gamma", "best_depth", *costs.HELD, "peak_memory_bytes"]

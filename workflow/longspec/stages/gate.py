@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec import plugins
-from longspec.errors import UserError
-from longspec.files import write_whole
-from longspec.records import Comparison, Prompt, Sample, first_divergence, read_records, to_line
-from longspec.stages._run import run
+from longspec.core import registry
+from longspec.core.errors import UserError
+from longspec.core.io import write_whole
+from longspec.core.program import run
+from longspec.core.records import Comparison, Prompt, Sample, first_divergence, read_records, to_line
 
 
 def compare(
@@ -38,7 +38,7 @@ def compare(
 def _compared(
     spec: dict[str, Any], prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int
 ) -> list[Comparison]:
-    drawn = plugins.rule_name(spec) != "keyed"
+    drawn = registry.rule_name(spec) != "keyed"
     if not pairs or (not drawn and all(first_divergence(*pair) is None for pair in pairs)):
         return [Comparison(sample.sample_id, sample.repeat, identical=True) for sample, _ in pairs]
     from longspec.stages import _meter  # torch and the model, where something is to be measured

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from longspec import journal as journals
-from longspec.errors import UserError, redacted
+from longspec.core.errors import UserError, redacted
+from longspec.core.program import REFUSED, explained, run
+from longspec.core.records import LOST, Prompt, prompts_sha256, read_records
 from longspec.ledger import Ledger
 from longspec.locations import WORKFLOW
-from longspec.records import LOST, Prompt, prompts_sha256, read_records
-from longspec.stages._run import REFUSED, explained, run
 
 DEATHS_IN_A_ROW = 4
 """So many workers ended by failures without a sample in between, and the fault is not one sample's."""

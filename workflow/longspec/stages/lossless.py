@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import lossless, runs, tables
-from longspec.errors import UserError
-from longspec.records import Comparison, read_records
+from longspec.core.errors import UserError
+from longspec.core.program import run as run_stage
+from longspec.core.records import Comparison, read_records
 from longspec.stages._analysis import arguments, many_records
-from longspec.stages._run import run as run_stage
 
 
 def build(grid: runs.Grid, results: Path) -> pd.DataFrame:

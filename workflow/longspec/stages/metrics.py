@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import acceptance, metrics, runs, tables
+from longspec.core.program import run as run_stage
 from longspec.stages._analysis import arguments, many_records
-from longspec.stages._run import run as run_stage
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 Visitor = Callable[[runs.Run, runs.Run | None], None]

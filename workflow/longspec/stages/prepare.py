@@ -13,11 +13,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from longspec import model_files, plugins, prompting, templates
-from longspec.errors import UserError
-from longspec.files import write_whole
-from longspec.records import Prompt, to_line
-from longspec.stages._run import run
+from longspec import model_files, prompting, templates
+from longspec.core import registry
+from longspec.core.errors import UserError
+from longspec.core.io import write_whole
+from longspec.core.program import run
+from longspec.core.records import Prompt, to_line
 
 TUNING = 8
 """Most prompts that are set aside for tuning."""
@@ -51,7 +52,7 @@ class Preparer:
 
     def prompts(self) -> list[Prompt]:
         """All prompts that are kept; `self.tuning` are set aside. UserError for a duplicate id or an empty data set."""
-        source = plugins.load("sources", self.dataset["source"])
+        source = registry.load("sources", self.dataset["source"])
         seen: set[str] = set()
         kept: list[Prompt] = []
         for sample_id, row in source.read(self.dataset):
@@ -77,7 +78,7 @@ class Preparer:
 
     def data(self) -> str:
         """What the rows turned out to be: a hub's repository at its commit, or the fingerprint of local data."""
-        source = plugins.load("sources", self.dataset["source"])
+        source = registry.load("sources", self.dataset["source"])
         return str(getattr(source, "resolved", source.fingerprint)(self.dataset))
 
     def _ids(self, turns: list[str]) -> list[int]:

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import claims, runs, speedup, tables
-from longspec.errors import UserError
+from longspec.core.errors import UserError
+from longspec.core.program import run as run_stage
 from longspec.stages._analysis import arguments
-from longspec.stages._run import run as run_stage
 
 COLUMNS = [
     *tables.NAMES,

@@ -23,11 +23,11 @@ from snakemake.utils import update_config
 
 from longspec import config as configuration
 from longspec import scheduling
-from longspec.errors import UserError
+from longspec.core.errors import UserError
+from longspec.core.program import run
+from longspec.core.records import Prompt, Sample, decoded, parse_record, read_records
 from longspec.journal import LEASE_SECONDS
 from longspec.planning import Plan
-from longspec.records import Prompt, Sample, decoded, parse_record, read_records
-from longspec.stages._run import run
 
 STYLES = {"done": "green", "running": "cyan", "stopped": "red", "waiting": "dim"}
 

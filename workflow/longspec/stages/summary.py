@@ -11,10 +11,10 @@ import jsonschema
 import pandas as pd
 
 from longspec.analysis import claims, publish, runs, tables
-from longspec.files import write_whole
+from longspec.core.io import write_whole
+from longspec.core.program import run as run_stage
 from longspec.locations import SUMMARY_SCHEMA
 from longspec.stages._analysis import arguments
-from longspec.stages._run import run as run_stage
 
 READ = ("speedup", "throughput", "audit", "acceptance")
 

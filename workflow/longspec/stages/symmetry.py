@@ -19,13 +19,13 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import lossless, runs, symmetry, tables
-from longspec.errors import UserError
-from longspec.files import write_whole
-from longspec.records import Comparison, read_records
+from longspec.core.errors import UserError
+from longspec.core.io import write_whole
+from longspec.core.program import run as run_stage
+from longspec.core.records import Comparison, read_records
 from longspec.stages import _published, costs, metrics, speedup
 from longspec.stages import lossless as lossless_stage
 from longspec.stages._analysis import many_records
-from longspec.stages._run import run as run_stage
 
 GATE = "gate compared these samples"
 TABLE = "table is what the raw files give"

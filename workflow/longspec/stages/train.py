@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from longspec import glide_files, machine, model_files
-from longspec.errors import UserError
+from longspec.core.errors import UserError
+from longspec.core.program import run
 from longspec.glide_files import Checkpoint
 from longspec.lending import Lending
-from longspec.stages._run import run
 from longspec.stages.answer import feature_layers
 from longspec.target import CausalLM
 from longspec.training import begin, shards

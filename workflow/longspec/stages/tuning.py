@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import runs, tables
+from longspec.core.program import run as run_stage
 from longspec.stages._analysis import arguments
-from longspec.stages._run import run as run_stage
 
 MEASURED = {
     "acceptance_length": ("acceptance", "acceptance_length"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from longspec import prompting
-from longspec.files import write_whole
-from longspec.stages._run import run as run_stage
+from longspec.core.io import write_whole
+from longspec.core.program import run as run_stage
 
 
 def pieces(tokenizer: Any) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 SLOT = re.compile(r"\{(\w+)\}")
 OPEN = "…"

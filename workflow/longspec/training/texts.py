@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 from longspec.target import CausalLM
 from longspec.training.answers import TOP, Answer
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from longspec import code_version, plugins
+from longspec.core import fingerprint, registry
 
 STAGES = ("prepare", "generate", "metrics", "speedup", "report")
 
 
 def files(*modules: str) -> set[str]:
-    return {path.relative_to(code_version.PACKAGE).as_posix() for path in code_version.closure(modules)}
+    return {path.relative_to(fingerprint.PACKAGE).as_posix() for path in fingerprint.closure(modules)}
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def package(tmp_path, monkeypatch):
     """A package of our own, in the place of longspec."""
     place = tmp_path / "longspec"
     place.mkdir()
-    monkeypatch.setattr(code_version, "PACKAGE", place)
-    code_version._imports.cache_clear()
+    monkeypatch.setattr(fingerprint, "PACKAGE", place)
+    fingerprint._imports.cache_clear()
 
     def write(**sources: str) -> None:
         for name, source in sources.items():
             path = place / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(exist_ok=True)
             path.write_text(source)
-        code_version._imports.cache_clear()
+        fingerprint._imports.cache_clear()
 
     yield write
-    code_version._imports.cache_clear()
+    fingerprint._imports.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def package(tmp_path, monkeypatch):
 def test_every_form_of_import_is_followed(package, statement):
     package(a=statement, b="from longspec import c", c="", d="")
     assert files("a") == {"a.py", "b.py", "c.py"}
-    before = code_version.digest("a")
+    before = fingerprint.digest("a")
     package(c="x = 1")
-    assert code_version.digest("a") != before
+    assert fingerprint.digest("a") != before
 
 
 def test_what_is_not_imported_does_not_count(package):
     package(a="import os, numpy\nfrom torch import nn", b="")
-    before = code_version.digest("a")
+    before = fingerprint.digest("a")
     package(b="x = 1")
-    assert code_version.digest("a") == before
+    assert fingerprint.digest("a") == before
 
 
 def test_modules_that_import_each_other_end(package):
@@ -71,42 +71,42 @@ def test_modules_that_import_each_other_end(package):
 
 def test_the_code_itself_is_not_executed(package):
     package(a="raise SystemExit('imported')")
-    assert code_version.digest("a")
+    assert fingerprint.digest("a")
 
 
 def test_bytes_count_and_times_do_not(package):
     package(a="x = 1")
-    before = code_version.digest("a")
-    path = code_version.PACKAGE / "a.py"
+    before = fingerprint.digest("a")
+    path = fingerprint.PACKAGE / "a.py"
     path.touch()
-    assert code_version.digest("a") == before
+    assert fingerprint.digest("a") == before
     package(a="x = 2")
-    assert code_version.digest("a") != before
+    assert fingerprint.digest("a") != before
 
 
 def test_the_digest_of_a_copy_elsewhere_is_the_same(tmp_path, monkeypatch):
-    before = code_version.digest("stages.report")
-    shutil.copytree(code_version.PACKAGE, tmp_path / "longspec")
-    monkeypatch.setattr(code_version, "PACKAGE", tmp_path / "longspec")
-    code_version._imports.cache_clear()
-    assert code_version.digest("stages.report") == before
-    code_version._imports.cache_clear()
+    before = fingerprint.digest("stages.report")
+    shutil.copytree(fingerprint.PACKAGE, tmp_path / "longspec")
+    monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path / "longspec")
+    fingerprint._imports.cache_clear()
+    assert fingerprint.digest("stages.report") == before
+    fingerprint._imports.cache_clear()
 
 
 def test_further_files_count(tmp_path):
     style = tmp_path / "style.css"
     style.write_text("p {}")
-    before = code_version.digest("errors", files=(style,))
-    assert before != code_version.digest("errors")
+    before = fingerprint.digest("errors", files=(style,))
+    assert before != fingerprint.digest("errors")
     style.write_text("p { margin: 0 }")
-    assert code_version.digest("errors", files=(style,)) != before
+    assert fingerprint.digest("errors", files=(style,)) != before
 
 
 def test_a_job_depends_on_its_own_method_and_drafter_only():
     found = files("stages.generate", "methods.sequential", "drafters.ngram")
     expected = {"methods/sequential.py", "drafters/ngram.py", "decoding.py", "attention.py", "verification/keyed.py"}
     assert expected <= found
-    others = {f"{kind}/{name}.py" for kind in ("methods", "drafters") for name in plugins.names(kind)}
+    others = {f"{kind}/{name}.py" for kind in ("methods", "drafters") for name in registry.names(kind)}
     assert found & others == {"methods/sequential.py", "drafters/ngram.py"}
     assert not any(name.startswith(("sources/", "analysis/")) for name in found)
 
@@ -125,10 +125,10 @@ def test_what_a_stage_really_imports_is_in_its_closure(stage):
         f"import sys, longspec.stages.{stage}\n"
         "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'longspec' and m.__file__))"
     )
-    workflow = str(code_version.PACKAGE.parent)
+    workflow = str(fingerprint.PACKAGE.parent)
     done = subprocess.run(
         [sys.executable, "-c", script], env={"PYTHONPATH": workflow}, capture_output=True, text=True, check=True
     )
     loaded = {Path(path) for path in done.stdout.split() if Path(path).read_text(encoding="utf-8").strip()}
-    assert loaded <= code_version.closure((f"stages.{stage}",))
+    assert loaded <= fingerprint.closure((f"stages.{stage}",))
     assert len(loaded) >= 4

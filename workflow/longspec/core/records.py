@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import pydantic
 
-from longspec.errors import UserError
+from longspec.core.errors import UserError
 
 SCHEMA_VERSION = 5
 """Version of every record below; results of another version are refused, never guessed at."""

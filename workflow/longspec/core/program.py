@@ -9,8 +9,8 @@ import errno
 import sys
 from collections.abc import Callable
 
-from longspec import lifeline
-from longspec.errors import UserError, redacted
+from longspec.core import watchdog
+from longspec.core.errors import UserError, redacted
 
 REFUSED = 2
 """Exit code of a stage that has said what is wrong."""
@@ -18,7 +18,7 @@ REFUSED = 2
 
 def run(main: Callable[[], None]) -> None:
     """Call `main` as a program."""
-    lifeline.tie()
+    watchdog.tie()
     try:
         main()
     except (UserError, OSError) as error:

@@ -14,8 +14,9 @@ import pytest
 import tiny_folder
 from stage import Stage
 
-from longspec import config, pins
-from longspec.errors import UserError
+from longspec import config
+from longspec.core import revisions
+from longspec.core.errors import UserError
 from longspec.sources import huggingface, longbench
 from longspec.stages import prepare
 
@@ -122,7 +123,7 @@ def test_whatever_the_hub_could_change_is_named():
     raw = json.loads(json.dumps(RAW))
     raw["datasets"]["lcc"] = {"source": "longbench", "task": "lcc", "template": "{context}", "max_new_tokens": 4}
     raw["methods"]["assisted"] = {"method": "hf_assisted", "assistant": {"hub": "owner/small"}}
-    assert pins.unpinned(config.load(raw)) == [
+    assert revisions.unpinned(config.load(raw)) == [
         "datasets.d (owner/name)",
         "datasets.lcc (THUDM/LongBench)",
         "methods.assisted.assistant (owner/small)",
@@ -141,13 +142,13 @@ def test_commits_and_what_is_on_the_disk_are_not_named(tmp_path):
         "lcc": {**ENTRY, "source": "longbench", "task": "lcc", "path": "data.zip"},
     }
     del raw["datasets"]["lcc"]["repository"]
-    assert pins.unpinned(config.load(raw)) == []
+    assert revisions.unpinned(config.load(raw)) == []
 
 
 @pytest.mark.parametrize("revision", [None, "", "main", "v1.0", "a" * 7, "A" * 40, "a" * 41, f"{OLD}\n"])
 def test_a_branch_a_tag_and_a_short_hash_are_no_commits(revision):
-    assert not pins.is_commit(revision)
-    assert pins.is_commit(OLD)
+    assert not revisions.is_commit(revision)
+    assert revisions.is_commit(OLD)
 
 
 def test_a_drafters_commit_is_recorded_like_the_targets(tmp_path):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from longspec import plugins
+from longspec.core import registry
 
 
 def is_commit(revision: str | None) -> bool:
@@ -28,7 +28,7 @@ def _repositories(config: dict[str, Any]) -> Iterator[tuple[str, str, str | None
     for kind in ("models", "methods", "drafters"):
         yield from _models(config[kind], kind)
     for name, entry in config["datasets"].items():
-        source = plugins.load("sources", entry["source"])
+        source = registry.load("sources", entry["source"])
         if hasattr(source, "hub") and (repository := source.hub(entry)):
             yield f"datasets.{name}", repository, entry["revision"]
 

@@ -14,9 +14,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 MODEL = "#/$defs/model"
 """The schema of an option whose value is a model."""
+FOLDERS = {
+    "methods": "methods",
+    "peers": "peers",
+    "drafters": "drafters",
+    "sources": "sources",
+    "verification": "verification",
+}
+"""Kind of plug-in to the folder of its files."""
 KINDS = ("methods", "peers", "drafters", "sources")
 """With options of their own; `verification` holds plug-ins without any."""
 
@@ -24,13 +32,18 @@ KINDS = ("methods", "peers", "drafters", "sources")
 @cache
 def names(kind: str) -> tuple[str, ...]:
     """The plug-ins of a kind, sorted."""
-    return tuple(sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_")))
+    return tuple(sorted(p.stem for p in (PACKAGE / FOLDERS[kind]).glob("*.py") if not p.stem.startswith("_")))
+
+
+def module(kind: str, name: str) -> str:
+    """The plug-in's module, dotted, below this package."""
+    return ".".join([*FOLDERS[kind].split("/"), name])
 
 
 @cache
 def literal(kind: str, name: str, variable: str) -> Any:
     """The value of a module-level literal, read from the file's text."""
-    tree = ast.parse((PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / FOLDERS[kind] / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -79,4 +92,4 @@ def rule_name(spec: dict[str, Any]) -> str:
 
 def load(kind: str, name: str) -> ModuleType:
     """The plug-in's module, imported."""
-    return importlib.import_module(f"longspec.{kind}.{name}")
+    return importlib.import_module(f"longspec.{module(kind, name)}")

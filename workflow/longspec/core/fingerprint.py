@@ -12,7 +12,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def digest(*modules: str, files: tuple[Path, ...] = ()) -> str:
