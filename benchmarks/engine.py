@@ -17,7 +17,7 @@ import torch
 
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 
 QUERIES = (1, 4, 8, 16, 64)
 STEPS = 8

@@ -17,10 +17,11 @@ import time
 import setup  # before longspec: it finds the package
 import torch
 
-from longspec import model_files, prompting
+from longspec import prompting
 from longspec.decoding import Limits, generate
 from longspec.drafters import glide
 from longspec.methods import sequential, tree, vanilla
+from longspec.models import model_files
 from longspec.sampling import GREEDY
 from longspec.token_tree import TokenTree
 from longspec.verification import keyed

@@ -21,9 +21,9 @@ import torch
 from llama_cpp import Llama
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
-from longspec import model_files
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
+from longspec.models import model_files
 
 DATASET = "stdlib_code"
 BF16 = gguf.GGMLQuantizationType.BF16

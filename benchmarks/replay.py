@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from longspec.decoding import Limits, generate
 from longspec.methods import sequential, tree, vanilla
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 
 NEW_TOKENS = 97
 ACCEPTANCE = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)

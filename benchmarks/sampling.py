@@ -20,8 +20,8 @@ from longspec import noise, prompting
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.methods import sequential, vanilla
+from longspec.models.target import CausalLM
 from longspec.sampling import Settings
-from longspec.target import CausalLM
 from longspec.verification import keyed, residual
 
 RULES = {

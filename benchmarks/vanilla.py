@@ -12,9 +12,9 @@ import statistics
 
 import setup  # before longspec: it finds the package
 
-from longspec import model_files
 from longspec.decoding import Limits, generate
 from longspec.methods import vanilla
+from longspec.models import model_files
 from longspec.peers import hf_generate
 from longspec.sampling import GREEDY
 

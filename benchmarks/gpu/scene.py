@@ -15,9 +15,9 @@ import setup  # before longspec: it finds the package
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from longspec import model_files
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 from longspec.sampling import GREEDY
-from longspec.target import CausalLM
 from longspec.verification import keyed
 
 LLAMA_3_8B = {

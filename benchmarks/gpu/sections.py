@@ -17,11 +17,12 @@ import setup
 import torch
 from replay import Replay
 
-from longspec import machine, tree_attention
 from longspec.decoding import Limits, generate
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree, vanilla
-from longspec.target import CausalLM
+from longspec.models import machine
+from longspec.models.attention import on_device
+from longspec.models.target import CausalLM
 
 TREE = (4, 16, 16, 16, 16)
 LONGSPEC_LENGTH = 3.3
@@ -70,7 +71,7 @@ def attention(place: scene.Scene, found: dict[str, Any]) -> Figures:
             query = torch.randn(1, heads, rows, d, dtype=torch.bfloat16, device=place.device)
             at = torch.arange(prefix, prefix + rows, device=place.device)
             hidden = ~torch.tril(torch.ones(rows, rows, dtype=torch.bool, device=place.device))
-            layout = tree_attention.StaticLayout(torch.tensor([prefix, rows], device=place.device), hidden, at, at)
+            layout = on_device.StaticLayout(torch.tensor([prefix, rows], device=place.device), hidden, at, at)
             for name, work in kernels(place, query, kv_heads, layout, prefix).items():
                 try:
                     seconds = place.seconds_each([functools.partial(work, *cache) for cache in caches])
@@ -87,8 +88,8 @@ def kernels(place, query, kv_heads, layout, prefix) -> dict[str, Any]:
     folded = query.reshape(1, kv_heads, heads // kv_heads * rows, d)
     tail = added.repeat(heads // kv_heads, 1)
     ways = {
-        "ours": lambda key, value: tree_attention.attend(query, key, value, layout, scale),
-        "flash and masked tail": lambda key, value: tree_attention.prefix_and_tail(folded, key, value, tail, scale),
+        "ours": lambda key, value: on_device.attend(query, key, value, layout, scale),
+        "flash and masked tail": lambda key, value: on_device.prefix_and_tail(folded, key, value, tail, scale),
     }
     if not place.tiny:
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention

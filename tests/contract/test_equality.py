@@ -8,17 +8,18 @@ import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, hf_model, ours
 
-from longspec import attention, engine
 from longspec.core.errors import UserError
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.drafters.ngram_glide import Both
 from longspec.methods import sequential, tree, vanilla
+from longspec.models import packed_linear
+from longspec.models.attention import hybrid
 
 STOP = frozenset({2})
 CPU = torch.device("cpu")
-ENGINES = sorted({engine.resolve(name, CPU, torch.float32) for name in ("eager", "auto")})
+ENGINES = sorted({packed_linear.resolve(name, CPU, torch.float32) for name in ("eager", "auto")})
 LENGTHS = [1, 2, 7, 20, CONTEXT - 24, CONTEXT - 2, CONTEXT]
 
 
@@ -158,20 +159,20 @@ def test_a_tree_scores_like_each_of_its_paths_alone(architecture, engine):
 
 def test_a_wrong_mask_is_caught(monkeypatch):
     """The negative control: siblings that see each other change the output."""
-    real = attention.Layout
+    real = hybrid.Layout
 
     def blind(hidden, positions, tail_positions):
         open_mask = None if hidden is None else torch.zeros_like(hidden)
         return real(open_mask, positions, tail_positions)
 
-    monkeypatch.setattr(attention, "Layout", blind)
+    monkeypatch.setattr(hybrid, "Layout", blind)
     with pytest.raises(AssertionError):
         test_every_method_and_drafter_gives_hugging_faces_ids("llama", "eager")
 
 
 def test_a_stale_cache_slot_is_caught(monkeypatch):
     """The negative control: accepted nodes left where they lay."""
-    from longspec.kv_cache import PreallocatedLayer
+    from longspec.models.cache.preallocated import PreallocatedLayer
 
     real = PreallocatedLayer.commit
     monkeypatch.setattr(PreallocatedLayer, "commit", lambda self, path, nodes: real(self, path, None))
@@ -181,14 +182,14 @@ def test_a_stale_cache_slot_is_caught(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_layers_compute_what_plain_ones_do(dtype):
-    if engine.resolve("auto", CPU, dtype) != "packed":
+    if packed_linear.resolve("auto", CPU, dtype) != "packed":
         pytest.skip(f"{dtype} weights cannot be packed here")
     torch.manual_seed(0)
     for bias, rows in [(False, 1), (True, 1), (True, 7), (True, 40)]:
         plain = torch.nn.Linear(48, 80, bias=bias, dtype=dtype)
         holder = torch.nn.Sequential(plain)
-        engine.pack(holder, lambda: None)
-        assert type(holder[0]) is engine.PackedLinear
+        packed_linear.pack(holder, lambda: None)
+        assert type(holder[0]) is packed_linear.PackedLinear
         x = torch.randn(1, rows, 48, dtype=dtype)
         tolerance = 1e-5 if dtype is torch.float32 else 2e-2
         with torch.inference_mode():
@@ -208,15 +209,17 @@ class Fork(torch.nn.Module):
         return self.after(torch.cat([self.left(x), self.right(x)], dim=-1))
 
 
-@pytest.mark.skipif(engine.resolve("auto", CPU, torch.float32) != "packed", reason="float32 cannot be packed here")
+@pytest.mark.skipif(
+    packed_linear.resolve("auto", CPU, torch.float32) != "packed", reason="float32 cannot be packed here"
+)
 @torch.inference_mode()
 def test_layers_that_share_an_input_are_one_product():
     torch.manual_seed(0)
     fork, plain, inputs = Fork(), Fork(), [torch.randn(1, rows, 16) for rows in (1, 5, 1)]
     plain.load_state_dict(fork.state_dict())
-    engine.pack(fork, lambda: fork(inputs[0]))
+    packed_linear.pack(fork, lambda: fork(inputs[0]))
     kinds = [type(fork.left), type(fork.right), type(fork.after)]
-    assert kinds == [engine.SharedPart, engine.SharedPart, engine.PackedLinear]
+    assert kinds == [packed_linear.SharedPart, packed_linear.SharedPart, packed_linear.PackedLinear]
     for x in inputs:
         torch.testing.assert_close(fork(x), plain(x), atol=1e-5, rtol=1e-5)
     # Asked in another order or twice, a layer still computes its own output.
@@ -227,4 +230,4 @@ def test_layers_that_share_an_input_are_one_product():
 
 def test_an_engine_that_this_device_lacks_is_refused():
     with pytest.raises(UserError, match="engine: packed, but float64 weights cannot be packed on cpu"):
-        engine.resolve("packed", CPU, torch.float64)
+        packed_linear.resolve("packed", CPU, torch.float64)

@@ -8,15 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import VOCAB, ours
 
-from longspec import engine
 from longspec.core.errors import UserError
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.methods import tree, vanilla
-from longspec.target import main_path_first
+from longspec.models import packed_linear
+from longspec.models.target import main_path_first
 
 CPU = torch.device("cpu")
-packs = pytest.mark.skipif(engine.resolve("auto", CPU, torch.float32) != "packed", reason="no packed layers here")
+packs = pytest.mark.skipif(
+    packed_linear.resolve("auto", CPU, torch.float32) != "packed", reason="no packed layers here"
+)
 
 
 @st.composite
@@ -103,8 +105,8 @@ def test_a_model_that_depends_on_its_company_is_found_out():
 def test_least_rows_are_the_fewest_with_the_same_bits():
     """A lone row of a deep layer is computed in another order than two (oneDNN); where it isn't, 1 is right."""
     torch.manual_seed(0)
-    dtype = torch.bfloat16 if engine.resolve("auto", CPU, torch.bfloat16) == "packed" else torch.float32
-    layer = engine.PackedLinear(torch.nn.Linear(1536, 576, bias=False, dtype=dtype))
+    dtype = torch.bfloat16 if packed_linear.resolve("auto", CPU, torch.bfloat16) == "packed" else torch.float32
+    layer = packed_linear.PackedLinear(torch.nn.Linear(1536, 576, bias=False, dtype=dtype))
     x = torch.randn(200, 1536).to(dtype)
     layer.make_invariant(x)
     together = layer(x[:64])

@@ -7,12 +7,12 @@ import torch
 from tiny import ARCHITECTURES, CONTEXT, glide, hf_model, ours
 
 from longspec.decoding import Limits, generate
-from longspec.engine import PackedLinear, SharedPart
 from longspec.methods import sequential, vanilla
+from longspec.models.packed_linear import PackedLinear, SharedPart
+from longspec.models.shared import Shared, twin
+from longspec.models.target import CausalLM
 from longspec.peers import hf_generate
 from longspec.sampling import GREEDY
-from longspec.shared_weights import Shared, twin
-from longspec.target import CausalLM
 
 LIMITS = Limits(frozenset({2}), 30, CONTEXT)
 PROMPTS = [[5, 9, 9, 9], [4, 7, 4, 7, 4, 7, 4], list(range(3, 24))]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from smollm2 import MODEL
 
-from longspec import model_files, prompting
+from longspec import prompting
 from longspec.decoding import Limits, generate
 from longspec.drafters import glide
 from longspec.methods import sequential, tree, vanilla
-from longspec.target import CausalLM
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 
 WEIGHTS = Path(__file__).parents[2] / "config" / "drafters" / "smollm2-135m-hybrid"
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from smollm2 import MODEL, shortened
 
-from longspec import model_files, noise, prompting
+from longspec import noise, prompting
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree, vanilla
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 from longspec.sampling import Settings
-from longspec.target import CausalLM
 from longspec.verification import keyed
 
 QUESTIONS = Path(__file__).parents[2] / "config" / "prompts" / "chat.jsonl"

@@ -12,15 +12,16 @@ import yaml
 from smollm2 import MODEL, shortened
 from transformers import AutoModelForCausalLM
 
-from longspec import config, model_files
+from longspec import config
 from longspec.core.records import Prompt, Sample, read_records
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree, vanilla
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 from longspec.stages import generate as generate_stage
 from longspec.stages import prepare
-from longspec.target import CausalLM
 
 REPOSITORY = Path(__file__).parents[2]
 

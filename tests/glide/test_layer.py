@@ -14,7 +14,7 @@ from tiny import CONTEXT, VOCAB, ours
 from longspec import glide_files
 from longspec.drafters.glide import GlideDrafter
 from longspec.glide_model import Glide, Sizes
-from longspec.lending import Lending
+from longspec.models.lending import Lending
 from longspec.sampling import GREEDY
 from longspec.token_tree import TokenTree
 from longspec.verification import keyed

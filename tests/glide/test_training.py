@@ -13,14 +13,14 @@ import pytest
 import torch
 from tiny_folder import make
 
-from longspec import model_files
 from longspec.core.errors import UserError
 from longspec.decoding import Limits, generate
 from longspec.glide_model import rotate
-from longspec.lending import Lending
 from longspec.methods import vanilla
+from longspec.models import model_files
+from longspec.models.lending import Lending
+from longspec.models.target import CausalLM
 from longspec.stages import answer, train
-from longspec.target import CausalLM
 from longspec.training import answers, questions, shards
 from longspec.training import texts as plain_texts
 from longspec.training.batches import collate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from longspec.tree_attention import StaticLayout
+from longspec.models.attention.on_device import StaticLayout
 
 EXACT, ROUNDED = (1e-5, 1e-5), (4e-3, 1e-3)
 """Largest and root-mean-square error allowed in float32 and in half precision, as shares of the largest value: rounding

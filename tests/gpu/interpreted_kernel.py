@@ -17,10 +17,10 @@ from attention_cases import CASES, HALF, assert_right, make
 from steps import prompt, static
 from tiny import ours
 
-from longspec import tree_attention, tree_kernel
+from longspec.models.attention import on_device, triton_kernel
 
 interpreter.install()
-SOURCE = Path(tree_kernel.__file__).read_text(encoding="utf-8")
+SOURCE = Path(triton_kernel.__file__).read_text(encoding="utf-8")
 MUTANTS = {
     "the mask is ignored": ("other=1) == 0", "other=1) < 2", "a star"),
     "one sibling is seen": ("other=1) == 0", "other=1) == (node[None, :] == 2)", "a star"),
@@ -49,7 +49,7 @@ def memory_that_nobody_wrote_to_is_nan():
 
 @pytest.mark.parametrize("name", [*CASES, *HALF])
 def test_the_kernel_is_a_softmax_over_what_each_row_sees(name):
-    assert_right(tree_attention.attend, {**CASES, **HALF}[name])
+    assert_right(on_device.attend, {**CASES, **HALF}[name])
 
 
 def test_a_key_that_is_no_number_reaches_the_result():
@@ -57,7 +57,7 @@ def test_a_key_that_is_no_number_reaches_the_result():
     for slot in (3, CASES["a chain"].prefix):
         inputs = make(CASES["a chain"])
         inputs.key[:, :, slot] = float("nan")
-        assert tree_attention.attend(inputs.query, inputs.key, inputs.value, inputs.layout, 1.0).isnan().all()
+        assert on_device.attend(inputs.query, inputs.key, inputs.value, inputs.layout, 1.0).isnan().all()
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gemma3_text"])
@@ -85,6 +85,6 @@ def test_a_wrong_kernel_is_caught(name, tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("mutant", tmp_path / "mutant.py")
     mutant = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(mutant)
-    monkeypatch.setattr(tree_kernel, "attend", mutant.attend)
+    monkeypatch.setattr(triton_kernel, "attend", mutant.attend)
     with pytest.raises(AssertionError, match="errors of"):
-        assert_right(tree_attention.attend, CASES[case])
+        assert_right(on_device.attend, CASES[case])

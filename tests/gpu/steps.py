@@ -8,12 +8,12 @@ import torch
 from tiny import CONTEXT, VOCAB, hf_model, ours
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from longspec import cuda_graphs
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree, vanilla
-from longspec.target import CausalLM
+from longspec.models import cuda_graphs
+from longspec.models.target import CausalLM
 
 METHODS = (sequential.Method(5), tree.Method([3, 2, 2]))
 LIMITS = Limits({2}, 40, CONTEXT)

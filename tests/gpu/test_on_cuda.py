@@ -12,12 +12,12 @@ from steps import LIMITS, METHODS, hugging_faces_ids, prompt
 from test_tree_attention import MERGED, merged
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, hf_model
 
-from longspec import tree_attention
 from longspec.decoding import Limits, generate
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import vanilla
-from longspec.target import CausalLM
+from longspec.models.attention import on_device
+from longspec.models.target import CausalLM
 
 pytestmark = [
     pytest.mark.gpu,
@@ -31,7 +31,7 @@ def on_gpu(architecture, engine="auto", seed=0):
 
 @pytest.mark.parametrize("name", [*CASES, *HALF])
 def test_the_kernel_is_a_softmax_over_what_each_row_sees(name):
-    assert_right(tree_attention.attend, {**CASES, **HALF}[name], "cuda")
+    assert_right(on_device.attend, {**CASES, **HALF}[name], "cuda")
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,15 @@ import torch
 from steps import LIMITS, assert_vanillas_ids, prompt, recorded, static
 from tiny import ARCHITECTURES, ours
 
-from longspec import cuda_graphs, engine, tree_attention
 from longspec.core.errors import UserError
 from longspec.core.records import Sample
-from longspec.cuda_graphs import Buffers, Steps
 from longspec.decoding import generate
 from longspec.methods import vanilla
+from longspec.models import cuda_graphs, packed_linear
+from longspec.models.attention import on_device
+from longspec.models.cache.static import StaticCache
+from longspec.models.cuda_graphs import Buffers, Steps
 from longspec.stages._runner import measured
-from longspec.static_cache import StaticCache
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -97,9 +98,9 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
 
 def test_graphs_are_refused_without_a_gpu():
     with pytest.raises(UserError, match="engine: graphs, but there is no GPU with Triton here"):
-        engine.resolve("graphs", torch.device("cpu"), torch.float32)
-    assert engine.resolve("auto", torch.device("cpu"), torch.float64) == "eager"
-    assert engine.resolve("auto", torch.device("cuda"), torch.bfloat16) == "graphs"
+        packed_linear.resolve("graphs", torch.device("cpu"), torch.float32)
+    assert packed_linear.resolve("auto", torch.device("cpu"), torch.float64) == "eager"
+    assert packed_linear.resolve("auto", torch.device("cuda"), torch.bfloat16) == "graphs"
 
 
 def test_layers_of_another_shape_get_storage_of_their_own():
@@ -232,13 +233,13 @@ def a_length_of_the_host_is_baked_in(monkeypatch):
 
 @mutant
 def the_host_asks_the_device_for_a_number(monkeypatch):
-    real = tree_attention._seen
+    real = on_device._seen
 
     def seen(layout, capacity, window):
         assert int(layout.lengths[1]) > 0
         return real(layout, capacity, window)
 
-    monkeypatch.setattr(tree_attention, "_seen", seen)
+    monkeypatch.setattr(on_device, "_seen", seen)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

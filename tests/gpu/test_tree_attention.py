@@ -12,14 +12,14 @@ import pytest
 import torch
 from attention_cases import CASES, HALF, assert_right
 
-from longspec import tree_attention
+from longspec.models.attention import on_device
 
 MERGED = [name for name, case in {**CASES, **HALF}.items() if not (case.window or case.softcap)]
 
 
 @pytest.mark.parametrize("name", [*CASES, *HALF])
 def test_the_reference_is_a_softmax_over_what_each_row_sees(name):
-    assert_right(tree_attention.reference, {**CASES, **HALF}[name])
+    assert_right(on_device.reference, {**CASES, **HALF}[name])
 
 
 def merged(query, key, value, layout, scaling, window, softcap):
@@ -30,7 +30,7 @@ def merged(query, key, value, layout, scaling, window, softcap):
     added = torch.zeros(n, tail, dtype=query.dtype).masked_fill_(layout.hidden[:, :tail], float("-inf"))
     groups = heads // kv_heads
     rows = query.reshape(1, kv_heads, groups * n, d)
-    mixed = tree_attention.prefix_and_tail(rows, key, value, added.repeat(groups, 1), scaling)
+    mixed = on_device.prefix_and_tail(rows, key, value, added.repeat(groups, 1), scaling)
     return mixed.view(1, heads, n, -1).transpose(1, 2)
 
 
@@ -54,7 +54,7 @@ MERGES = {
 @pytest.mark.parametrize("name", MERGES)
 def test_a_wrong_merge_is_caught(name, monkeypatch):
     function, planted = MERGES[name]
-    monkeypatch.setattr(tree_attention, function, planted(getattr(tree_attention, function)))
+    monkeypatch.setattr(on_device, function, planted(getattr(on_device, function)))
     with pytest.raises(AssertionError, match="errors of"):
         assert_right(merged, CASES["a star"])
 
@@ -81,11 +81,11 @@ def test_the_kernel_compiles_for_gpus_and_fits_their_memory(capability, shared_b
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from longspec import tree_kernel
+    from longspec.models.attention import triton_kernel
 
-    kernel = tree_kernel._parts_kernel
+    kernel = triton_kernel._parts_kernel
     for rows in (1, 80):
-        m, n, warps = tree_kernel.blocks(4 * rows, 128, 2, large=capability == 90)
+        m, n, warps = triton_kernel.blocks(4 * rows, 128, 2, large=capability == 90)
         constants = {
             "GROUPS": 4, "D": 128, "DV": 128, "PARTS": 32, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_D": 128, "BLOCK_DV": 128,
             "SOFTCAP": False, "WINDOWED": False, "PRECISION": "tf32", "q_dim": 1, "k_dim": 1, "v_dim": 1,

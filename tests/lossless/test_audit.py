@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import tiny_folder
 
-from longspec import config, model_files
+from longspec import config
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, read_records, to_line
+from longspec.models import model_files
 from longspec.stages import audit
 from longspec.stages import generate as generate_stage
 

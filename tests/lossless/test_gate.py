@@ -9,7 +9,7 @@ import pytest
 import tiny_folder
 import torch
 
-from longspec import config, model_files, noise
+from longspec import config, noise
 from longspec.analysis import lossless
 from longspec.analysis.runs import Run
 from longspec.core.errors import UserError
@@ -17,6 +17,7 @@ from longspec.core.records import Comparison, Prompt, Sample, Turn, ids_sha256, 
 from longspec.decoding import Limits, generate
 from longspec.drafters.ngram import NGramDrafter
 from longspec.methods import sequential, tree, vanilla
+from longspec.models import model_files
 from longspec.stages import _meter, _target, gate
 
 SAMPLES = 6
@@ -161,17 +162,17 @@ def test_a_text_that_stops_early_or_goes_on_is_not_lossless(folder):
 
 def test_a_wrong_mask_in_the_product_is_not_lossless(folder, monkeypatch):
     """The fault is in the engine that the gate uses too: chains do not go through it, trees do."""
-    from longspec import attention
+    from longspec.models.attention import hybrid
 
     spec, prompts = spec_for(folder), texts(folder)
     plain = samples(spec, prompts, vanilla.Method())
-    real = attention.Layout
+    real = hybrid.Layout
 
     def blind(hidden, positions, tail_positions):
         is_tree = len(positions) > 1 and bool((positions[1:] <= positions[:-1]).any())
         return real(torch.zeros_like(hidden) if is_tree else hidden, positions, tail_positions)
 
-    monkeypatch.setattr(attention, "Layout", blind)
+    monkeypatch.setattr(hybrid, "Layout", blind)
     drafted = samples(spec, prompts, tree.Method([4, 4, 2]), NGramDrafter(3, 1))
     assert verdict(gate.compare(spec, prompts, drafted, plain, 11))["verdict"] == "not lossless"
 

@@ -10,8 +10,10 @@ import test_warp
 import torch
 from tables import Shape
 
-from longspec import attention, sampling, target
-from longspec.kv_cache import PreallocatedLayer
+from longspec import sampling
+from longspec.models import target
+from longspec.models.attention import hybrid
+from longspec.models.cache.preallocated import PreallocatedLayer
 from longspec.sampling import Settings
 from longspec.verification import keyed, residual
 
@@ -132,12 +134,12 @@ def noise_keyed_by_step(monkeypatch):
 
 @mutant(vanillas_ids)
 def siblings_see_each_other(monkeypatch):
-    real = attention.Layout
+    real = hybrid.Layout
 
     def layout(hidden, positions, tail_positions):
         return real(None if hidden is None else torch.zeros_like(hidden), positions, tail_positions)
 
-    monkeypatch.setattr(attention, "Layout", layout)
+    monkeypatch.setattr(hybrid, "Layout", layout)
 
 
 @mutant(vanillas_ids)
@@ -148,7 +150,7 @@ def positions_by_node_number(monkeypatch):
         made = real(self, first)
         count = len(self._parents)
         positions = torch.arange(self.length, self.length + count)
-        return attention.Layout(made.hidden, positions[first:], positions)
+        return hybrid.Layout(made.hidden, positions[first:], positions)
 
     monkeypatch.setattr(target.CausalLM, "_layout", layout)
 

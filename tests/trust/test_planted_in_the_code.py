@@ -13,10 +13,10 @@ import tiny_folder
 from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
-from longspec import attention
 from longspec.core.records import Comparison, read_records
 from longspec.drafters import causal_lm
 from longspec.methods import sequential, tree
+from longspec.models.attention import hybrid
 from longspec.stages import _target, gate, generate
 from longspec.stages._runner import Runner
 
@@ -42,7 +42,7 @@ def made(tmp_path, monkeypatch):
             try:
                 return test_audit.make(tmp_path / "results", tiny_folder.make(tmp_path / "model"), changes)
             finally:
-                attention.AttentionInterface.register(attention.NAME, attention.hybrid_attention)
+                hybrid.AttentionInterface.register(hybrid.NAME, hybrid.hybrid_attention)
 
     return make
 
@@ -65,9 +65,9 @@ def test_without_a_fault_the_audit_of_tokens_passes(made):
 
 def a_fixed_softmax_scale(fault):
     def fixed(*tensors, **options):
-        return attention.hybrid_attention(*tensors, **{**options, "scaling": 128**-0.5})
+        return hybrid.hybrid_attention(*tensors, **{**options, "scaling": 128**-0.5})
 
-    attention.AttentionInterface.register(attention.NAME, fixed)
+    hybrid.AttentionInterface.register(hybrid.NAME, fixed)
 
 
 def a_temperature_that_is_ignored(fault):

@@ -9,13 +9,14 @@ import torch
 from results_folder import CHAIN, CONDITIONS, PROMPTS
 from tiny import glide, ours
 
-from longspec import memory, noise, profiling
+from longspec import noise, profiling
 from longspec.analysis import costs, taint
 from longspec.analysis.runs import Run
 from longspec.core.records import STEP_PARTS
 from longspec.decoding import Limits, generate
 from longspec.drafters import ngram
 from longspec.methods import sequential, tree, vanilla
+from longspec.models import memory
 from longspec.sampling import GREEDY
 from longspec.surroundings import Surroundings
 from longspec.verification import keyed

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from longspec import model_files
 from longspec.core.errors import UserError
+from longspec.models import model_files
 from longspec.sources import huggingface, jsonl, longbench, pydocs, stdlib_code
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from longspec import config, model_files, untrusted
+from longspec import config
 from longspec.core.errors import UserError
+from longspec.models import model_files, trust
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_code_is_refused_unless_the_configuration_trusts_it(folder, file, entrie
 def test_an_index_may_name_safetensors_beside_it_only(folder, name, trusted):
     change(folder, "model.safetensors.index.json", weight_map={"a": "model.safetensors", "b": name})
     with pytest.raises(UserError, match=r"index.json: weight_map names"):
-        untrusted.refuse_unsafe(folder, trusted)
+        trust.refuse_unsafe(folder, trusted)
 
 
 def test_a_pickle_is_never_a_fallback(folder):

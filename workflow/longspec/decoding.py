@@ -15,8 +15,8 @@ import torch
 from longspec.core.records import Turn, ids_sha256
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
+from longspec.models.target import CausalLM
 from longspec.sampling import GREEDY
-from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification import keyed
 from longspec.verification._interface import Rule

@@ -21,10 +21,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from longspec import model_files
 from longspec.core.errors import UserError, first_line
 from longspec.glide_model import Glide, Sizes
-from longspec.target import CausalLM
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 
 JOINED = {
     "self_attn.kv_proj": ("self_attn.k_proj", "self_attn.v_proj"),

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from longspec.attention import products
+from longspec.models.attention.hybrid import products
 
 LAGS = 8
 """Lags that have an embedding of their own; longer ones share the last."""

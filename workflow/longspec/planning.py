@@ -12,9 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec import config, model_files, scheduling
+from longspec import config, scheduling
 from longspec.core import fingerprint, registry, revisions
 from longspec.locations import REPORT_FILES, SUMMARY_SCHEMA
+from longspec.models import model_files
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 

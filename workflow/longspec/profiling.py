@@ -15,7 +15,7 @@ from longspec.core.records import STEP_PARTS
 from longspec.decoding import Limits, generate, now
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 from longspec.verification._interface import Rule
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from longspec import model_files
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, ids_sha256
+from longspec.models import model_files
 
 
 def tokenizer(model: dict[str, Any]) -> Any:

@@ -22,7 +22,7 @@ class Ring:
     ) -> None:
         """A token sees itself and the `window` tokens before it."""
         self.window, self.size, self.nodes = window, window + 1, nodes
-        # As attention's first product reads them, like the target's: see kv_cache.py.
+        # As attention's first product reads them, like the target's: see preallocated.py.
         self.keys = torch.zeros(1, kv_heads, head_dim, nodes + self.size, dtype=dtype, device=device).transpose(2, 3)
         self.values = torch.zeros(1, kv_heads, nodes + self.size, head_dim, dtype=dtype, device=device)
         self.reset()

@@ -22,8 +22,8 @@ from longspec.core.records import Prompt
 from longspec.decoding import Limits, generate, now
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Candidate, Method, Tunable
+from longspec.models.target import CausalLM
 from longspec.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
-from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from longspec import model_files
 from longspec.core.errors import UserError
-from longspec.target import CausalLM
+from longspec.models import model_files
+from longspec.models.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule
 

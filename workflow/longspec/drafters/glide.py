@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from longspec import engine, glide_files
+from longspec import glide_files
 from longspec.core.errors import UserError
 from longspec.glide_model import LAGS, Glide
-from longspec.lending import Lending
+from longspec.models import packed_linear
+from longspec.models.lending import Lending
+from longspec.models.target import CausalLM
 from longspec.ring import Ring
-from longspec.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule
 
@@ -55,7 +56,7 @@ class Head:
         self._main[0].weight = nn.Parameter(rows, requires_grad=False)
         self._main.to(target.device)
         if target.engine == "packed":
-            engine.pack(self._main, lambda: None)
+            packed_linear.pack(self._main, lambda: None)
         self._own = rows.new_zeros(2 * OWN_IDS, rows.shape[1])
         self._ids = torch.cat([draft_ids, draft_ids.new_zeros(2 * OWN_IDS)])
         self._base, self._seen = len(draft_ids), set[int]()
@@ -107,7 +108,7 @@ class GlideDrafter:
         self.layers = feature_layers or []
         target.watch(self.layers)
         if target.engine == "packed":
-            engine.pack(self.model, lambda: None)
+            packed_linear.pack(self.model, lambda: None)
         sizes = model.sizes
         self.ring = Ring(sizes.kv_heads, sizes.head_dim, window, target.dtype, target.device)
         self.lending = Lending(target)

@@ -12,7 +12,7 @@ import math
 from collections import Counter, defaultdict
 
 from longspec.core.errors import UserError
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule
 

@@ -13,7 +13,7 @@ import torch
 
 from longspec.drafters import glide, ngram
 from longspec.drafters._interface import Drafter
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 from longspec.token_tree import TokenTree
 from longspec.verification._interface import Candidates, Rule
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from longspec import model_files
 from longspec.core.errors import UserError
+from longspec.models import model_files
 from longspec.peers._huggingface import Generate
 
 DRAFTS = True

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from longspec import model_files, noise, prompting
+from longspec import noise, prompting
 from longspec.core import registry
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
+from longspec.models import model_files
 from longspec.noise import Draws, GumbelNoise
 from longspec.sampling import Settings, Text
 from longspec.stages import _target

@@ -12,16 +12,18 @@ from typing import Any, Protocol
 
 import torch
 
-from longspec import attention, memory, model_files, noise, profiling, tuning
+from longspec import noise, profiling, tuning
 from longspec.core import registry
 from longspec.core.records import Turn
 from longspec.decoding import Limits, generate
 from longspec.drafters._interface import Drafter
 from longspec.methods._interface import Method, Tunable
+from longspec.models import memory, model_files
+from longspec.models.attention import hybrid
+from longspec.models.shared import Shared
+from longspec.models.target import CausalLM
 from longspec.sampling import Settings
-from longspec.shared_weights import Shared
 from longspec.stages import _target
-from longspec.target import CausalLM
 
 Texts = Callable[[], tuple[list[list[int]], str]]
 """Makes texts to tune on, and says what they are."""
@@ -98,7 +100,7 @@ class Ours:
             "loop": "longspec",
             "verification": registry.rule_name(self.spec),
             "dtype": str(self.target.dtype).removeprefix("torch."),
-            "attention": attention.NAME,
+            "attention": hybrid.NAME,
             "engine": self.target.engine,
             "numerics": self.target.numerics,
         }

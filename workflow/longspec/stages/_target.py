@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from longspec import machine, model_files, noise
+from longspec import noise
 from longspec.core import registry
+from longspec.models import machine, model_files
+from longspec.models.shared import Shared
+from longspec.models.target import CausalLM
 from longspec.sampling import Settings
-from longspec.shared_weights import Shared
-from longspec.target import CausalLM
 from longspec.verification._interface import Rule
 
 

@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 
-from longspec import config, machine, model_files
+from longspec import config
 from longspec.core import watchdog
 from longspec.core.errors import UserError, first_line, redacted
 from longspec.core.records import Prompt, Sample, decoded
 from longspec.ledger import Ledger
-from longspec.shared_weights import Shared
+from longspec.models import machine, model_files
+from longspec.models.shared import Shared
 from longspec.stages._runner import Runner, measured
 
 log = logging.getLogger("longspec.generate")

@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         write_whole({stamp: json.dumps(made_of)})
     from transformers import AutoConfig
 
-    from longspec import model_files
+    from longspec.models import model_files
 
     config = AutoConfig.from_pretrained(model_files.folder(args.spec["model"])).get_text_config()
     have = counted(folder)

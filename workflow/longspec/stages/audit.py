@@ -24,11 +24,12 @@ import torch
 from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from longspec import machine, model_files, noise, prompting
+from longspec import noise, prompting
 from longspec.analysis import tables
 from longspec.core.errors import UserError
 from longspec.core.program import run
 from longspec.core.records import Prompt, Sample, read_records
+from longspec.models import machine, model_files
 
 transformers_logging.disable_progress_bar()
 COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sample", "verdict"]

@@ -13,12 +13,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from longspec import model_files, prompting, templates
+from longspec import prompting, templates
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.program import run
 from longspec.core.records import Prompt, to_line
+from longspec.models import model_files
 
 TUNING = 8
 """Most prompts that are set aside for tuning."""

@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 
-from longspec import glide_files, machine, model_files
+from longspec import glide_files
 from longspec.core.errors import UserError
 from longspec.core.program import run
 from longspec.glide_files import Checkpoint
-from longspec.lending import Lending
+from longspec.models import machine, model_files
+from longspec.models.lending import Lending
+from longspec.models.target import CausalLM
 from longspec.stages.answer import feature_layers
-from longspec.target import CausalLM
 from longspec.training import begin, shards
 from longspec.training.fit import Fit
 from longspec.training.objective import WIDTH, Objective, agreement

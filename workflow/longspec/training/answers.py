@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 from longspec.training import slots
 from longspec.training.questions import OPEN
 

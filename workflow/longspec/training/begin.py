@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from longspec.glide_model import Glide, Sizes
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 
 QUIET = 0.06
 """Scale of the copied layers' output where no norm follows: as they are, their logits are far too large."""

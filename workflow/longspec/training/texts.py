@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from longspec.core.errors import UserError
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 from longspec.training.answers import TOP, Answer
 
 

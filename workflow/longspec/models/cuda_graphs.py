@@ -3,7 +3,7 @@
 A step of n nodes runs in the smallest bucket of at least n rows; the rows that are left are padding, which nobody sees
 and which the next step overwrites. Everything that differs between steps (ids, positions, slots, the prefix's length,
 the tail's mask) goes into one buffer on the host and from there to the device in one copy, and nothing comes back but
-logits. One graph per bucket serves every length, for lengths are read on the device (tree_attention.py).
+logits. One graph per bucket serves every length, for lengths are read on the device (on_device.py).
 
 Engines: `graphs` captures with CUDA; `static` runs the same buffers and buckets uncaptured, on any device.
 This module does not know methods, drafters or rules.
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from longspec.static_cache import StaticCache
-from longspec.tree_attention import StaticLayout
+from longspec.models.attention.on_device import StaticLayout
+from longspec.models.cache.static import StaticCache
 
 LADDER = (1, 2, 4, 8, *range(16, 128, 16), *range(128, 1025, 64))
 """Rows of a step. Wider steps, and prompts, run as the plain engine runs them."""

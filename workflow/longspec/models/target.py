@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
-from longspec import attention, cuda_graphs, model_files
-from longspec import engine as engines
 from longspec.core.errors import UserError, first_line
-from longspec.kv_cache import KVCache
+from longspec.models import cuda_graphs, model_files
+from longspec.models import packed_linear as engines
+from longspec.models.attention import hybrid
+from longspec.models.cache.preallocated import KVCache
 
 transformers_logging.disable_progress_bar()
 
@@ -31,13 +32,13 @@ class CausalLM:
 
     def __init__(self, model: Any, folder: Path | None = None, engine: str = "auto", numerics: str = "auto") -> None:
         """`model`: a transformers causal LM in evaluation mode, on its device, which is changed into ours;
-        `folder`: where it came from; `engine`: see engine.py; `numerics`: see `_resolve_numerics`."""
+        `folder`: where it came from; `engine`: see packed_linear.py; `numerics`: see `_resolve_numerics`."""
         self.folder = folder
         self.model = model
         self.dtype: torch.dtype = model.dtype
         self.parameters = sum(weights.numel() for weights in model.parameters())
         """Weights, tied ones counted once."""
-        self.model.set_attn_implementation(attention.NAME)
+        self.model.set_attn_implementation(hybrid.NAME)
         self.config = model.config.get_text_config()
         self.device: torch.device = model.device
         self.vocab_size: int = self.config.vocab_size
@@ -109,7 +110,7 @@ class CausalLM:
     ) -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
         that the folder brings may run."""
-        model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=attention.NAME)
+        model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=hybrid.NAME)
         return cls(model.to(device), folder, engine, numerics)
 
     @property
@@ -230,14 +231,14 @@ class CausalLM:
         self._cache.rewind(length)
         self._parents, self._slots = [], []
 
-    def _layout(self, first: int) -> attention.Layout:
+    def _layout(self, first: int) -> hybrid.Layout:
         """Positions and visibility of the tail's nodes from `first` on."""
         parents, prefix = self._parents, self.length
         if is_chain(parents):
             positions = torch.arange(prefix, prefix + len(parents), device=self.device)
             plain = prefix == first == 0 or len(parents) == 1
-            hidden = None if plain else attention.causal_mask(len(parents), self.device)[first:]
-            return attention.Layout(hidden, positions[first:], positions)
+            hidden = None if plain else hybrid.causal_mask(len(parents), self.device)[first:]
+            return hybrid.Layout(hidden, positions[first:], positions)
         visible = np.eye(len(parents), dtype=bool)
         depths = np.zeros(len(parents), dtype=np.int64)
         for node, parent in enumerate(parents):
@@ -246,7 +247,7 @@ class CausalLM:
                 depths[node] = depths[parent] + 1
         positions = torch.from_numpy(depths).to(self.device) + prefix
         hidden = torch.from_numpy(~visible[first:]).to(self.device)
-        return attention.Layout(hidden, positions[first:], positions)
+        return hybrid.Layout(hidden, positions[first:], positions)
 
 
 def is_chain(parents: list[int]) -> bool:

@@ -181,7 +181,7 @@ def attend(
 ) -> torch.Tensor:
     """query [1, heads, n, d] over key [1, key_heads, capacity, d] and value [.., dv], views of any strides.
 
-    The other arguments are those of tree_attention.StaticLayout. Returns [1, n, heads, dv], contiguous, in query's
+    The other arguments are those of on_device.StaticLayout. Returns [1, n, heads, dv], contiguous, in query's
     dtype. Nothing is read back by the host.
     """
     _, heads, rows, d = query.shape

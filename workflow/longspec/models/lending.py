@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from longspec.core.errors import UserError
-from longspec.target import CausalLM
+from longspec.models.target import CausalLM
 
 
 class Lending:

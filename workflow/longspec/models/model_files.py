@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from longspec import untrusted
 from longspec.core.errors import UserError, first_line
+from longspec.models import trust
 
 PLANNED_FILES = (
     "config.json",
@@ -44,7 +44,7 @@ def folder(model: dict[str, Any]) -> Path:
     trusted = bool(model.get("trust_remote_code"))
     place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
     _checked(place)
-    untrusted.refuse_unsafe(place, trusted)
+    trust.refuse_unsafe(place, trusted)
     return place
 
 

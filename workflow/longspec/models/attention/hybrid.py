@@ -6,7 +6,7 @@ attention, arXiv 2502.17421), and for none at all when one token is decoded. Gro
 It does not know which model calls it, nor how the tree was drafted.
 
 On a CPU it is two matrix products around a softmax. torch's flash kernel takes 1.5 to 3 times as long there
-(bfloat16, 4,096 positions, 1 to 64 queries), if the keys are stored as the first product reads them (kv_cache.py).
+(bfloat16, 4,096 positions, 1 to 64 queries), if the keys are stored as the first product reads them (preallocated.py).
 Scores are rounded to the model's number format before the softmax, as in Hugging Face's `eager` attention.
 """
 
@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from longspec import tree_attention
+from longspec.models.attention import on_device
 
 NAME = "longspec_hybrid"
 GRAIN = 32
@@ -134,7 +134,7 @@ def _flash(
 ) -> torch.Tensor:
     """The same by torch's fused kernels. Their masks span all keys: behind a longer prefix the tail is run apart."""
     if added is not None and added.shape[1] * 2 < key.shape[1] and query.shape[2] % 8 == 0:
-        return tree_attention.prefix_and_tail(query[None], key[None], value[None], added, scaling)[0]
+        return on_device.prefix_and_tail(query[None], key[None], value[None], added, scaling)[0]
     if added is not None:
         added = torch.nn.functional.pad(added, (key.shape[1] - added.shape[1], 0))
     return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=added, scale=scaling)[0]
@@ -149,7 +149,7 @@ def hybrid_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    layout: Layout | tree_attention.StaticLayout | None = None,
+    layout: Layout | on_device.StaticLayout | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface; `layout` arrives as a keyword argument of `model(...)`.
@@ -162,8 +162,8 @@ def hybrid_attention(
     kv_heads, length = key.shape[1:3]
     groups = heads // kv_heads
     scaling = d**-0.5 if scaling is None else scaling
-    if isinstance(layout, tree_attention.StaticLayout):
-        return tree_attention.attend(query, key, value, layout, scaling, sliding_window, softcap), None
+    if isinstance(layout, on_device.StaticLayout):
+        return on_device.attend(query, key, value, layout, scaling, sliding_window, softcap), None
     on_cpu = query.device.type == "cpu"
     sees_all = sliding_window is None or length <= sliding_window
     if not on_cpu and n == length > 1 and layout.hidden is None and softcap is None and sees_all:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from longspec.core.errors import UserError
-from longspec.tree_attention import HAS_TRITON
+from longspec.models.attention.on_device import HAS_TRITON
 
 INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)
 """Numbers of rows that are compared, most first."""

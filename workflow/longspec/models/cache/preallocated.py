@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from longspec.attention import GRAIN
+from longspec.models.attention.hybrid import GRAIN
 
 
 class PreallocatedLayer(CacheLayerMixin):

@@ -1,6 +1,6 @@
 """Attention of a tree's nodes over a cache, when lengths live on the device, and its fallbacks.
 
-Three ways, all of them the same function: a Triton kernel (tree_kernel.py); torch's own flash attention over the
+Three ways, all of them the same function: a Triton kernel (triton_kernel.py); torch's own flash attention over the
 prefix and a masked tail, merged by log-sum-exp, where the host knows the prefix's length; and plain torch, which is the
 reference. It does not know models, nor who captured what.
 """
@@ -43,10 +43,10 @@ def attend(
 ) -> torch.Tensor:
     """query [1, heads, n, d], key and value [1, kv_heads, capacity, d]; returns [1, n, heads, d]."""
     if HAS_TRITON and (query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
-        from longspec import tree_kernel
+        from longspec.models.attention import triton_kernel
 
         lengths, hidden, positions, tail = layout.lengths, layout.hidden, layout.positions, layout.tail_positions
-        return tree_kernel.attend(query, key, value, hidden, lengths, positions, tail, scaling, window, softcap)
+        return triton_kernel.attend(query, key, value, hidden, lengths, positions, tail, scaling, window, softcap)
     return reference(query, key, value, layout, scaling, window, softcap)
 
 

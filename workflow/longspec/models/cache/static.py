@@ -1,6 +1,6 @@
 """A key/value cache whose storage never moves, and that can be written at positions which only the device knows.
 
-Contract: that of kv_cache.py, and besides: while `slots` is set, `update` writes row i to position slots[i] and returns
+Contract: that of preallocated.py, and besides: while `slots` is set, `update` writes row i to position slots[i] and returns
 the whole storage; the host's counters stand still until `advance`. All layers lie in one block, so that `commit` moves
 the accepted nodes of all of them at once. It does not know what fills `slots`, nor who reads the storage.
 """
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-from longspec.attention import GRAIN
-from longspec.kv_cache import KVCache, PreallocatedLayer
+from longspec.models.attention.hybrid import GRAIN
+from longspec.models.cache.preallocated import KVCache, PreallocatedLayer
 
 POSITIONS = 3
 """The block's dimension of positions."""
