@@ -15,8 +15,8 @@ import time
 import setup  # before longspec: it finds the package
 import torch
 
-from longspec.decoding import Limits, generate
-from longspec.methods import vanilla
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import vanilla
 from longspec.models.target import CausalLM
 
 QUERIES = (1, 4, 8, 16, 64)

@@ -18,13 +18,13 @@ import setup  # before longspec: it finds the package
 import torch
 
 from longspec import prompting
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
+from longspec.decoding.sampling import GREEDY
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed
 from longspec.drafters import glide
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import model_files
-from longspec.sampling import GREEDY
-from longspec.token_tree import TokenTree
-from longspec.verification import keyed
 
 STEPS = 24
 FOLDER = setup.ROOT / "config" / "drafters" / "smollm2-135m-hybrid"

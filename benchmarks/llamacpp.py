@@ -21,8 +21,8 @@ import torch
 from llama_cpp import Llama
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
-from longspec.decoding import Limits, generate
-from longspec.methods import vanilla
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import vanilla
 from longspec.models import model_files
 
 DATASET = "stdlib_code"

@@ -11,8 +11,8 @@ import statistics
 
 import setup  # before longspec: it finds the package
 
-from longspec.decoding import Limits, generate
-from longspec.methods import vanilla
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import vanilla
 
 NEW_TOKENS = 32
 

@@ -18,8 +18,8 @@ import torch
 from engine import forward_seconds
 from matplotlib.figure import Figure
 
-from longspec.decoding import Limits, generate
-from longspec.methods import sequential, tree, vanilla
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.models.target import CausalLM
 
 NEW_TOKENS = 97

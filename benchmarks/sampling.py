@@ -16,13 +16,14 @@ import setup  # before longspec: it finds the package
 import torch
 from transformers import AutoModelForCausalLM
 
-from longspec import noise, prompting
-from longspec.decoding import Limits, generate
+from longspec import prompting
+from longspec.decoding import gumbel
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, vanilla
+from longspec.decoding.sampling import Settings
+from longspec.decoding.verifiers import keyed, residual
 from longspec.drafters.causal_lm import CausalLMDrafter
-from longspec.methods import sequential, vanilla
 from longspec.models.target import CausalLM
-from longspec.sampling import Settings
-from longspec.verification import keyed, residual
 
 RULES = {
     "greedy": (keyed.Rule, Settings(0.0)),
@@ -61,7 +62,7 @@ def gain(target: CausalLM, prompts: list[list[int]]) -> dict[str, float]:
     ]:
         steps = []
         for number, ids in enumerate(prompts):
-            made = rule(Settings(1.0), noise.key(0, number, 0), target.vocab_size, target.device)
+            made = rule(Settings(1.0), gumbel.key(0, number, 0), target.vocab_size, target.device)
             drafter = CausalLMDrafter(lm, target.vocab_size, shared)
             steps += generate(target, sequential.Method(4), drafter, ids, Limits((), 65), made).steps
         rates[name] = sum(accepted for _, _, accepted in steps) / sum(offered for _, offered, _ in steps)

@@ -15,8 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from longspec import config
 from longspec.core.records import Prompt
-from longspec.drafters._interface import Drafter
-from longspec.methods._interface import Method
+from longspec.decoding.interfaces import Drafter, Method
 from longspec.models import machine, model_files
 from longspec.models.target import CausalLM
 from longspec.stages._sides import build

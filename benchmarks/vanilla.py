@@ -12,11 +12,11 @@ import statistics
 
 import setup  # before longspec: it finds the package
 
-from longspec.decoding import Limits, generate
-from longspec.methods import vanilla
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import vanilla
+from longspec.decoding.sampling import GREEDY
 from longspec.models import model_files
 from longspec.peers import hf_generate
-from longspec.sampling import GREEDY
 
 NEW_TOKENS = 64
 

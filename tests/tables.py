@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Candidates, Rule
+from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.tree import TokenTree
 
 CPU = torch.device("cpu")
 

@@ -15,10 +15,10 @@ import setup  # before longspec: it finds the package
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from longspec.decoding.sampling import GREEDY
+from longspec.decoding.verifiers import keyed
 from longspec.models import model_files
 from longspec.models.target import CausalLM
-from longspec.sampling import GREEDY
-from longspec.verification import keyed
 
 LLAMA_3_8B = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,

@@ -17,9 +17,9 @@ import setup
 import torch
 from replay import Replay
 
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import machine
 from longspec.models.attention import on_device
 from longspec.models.target import CausalLM

@@ -9,11 +9,11 @@ import torch
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, hf_model, ours
 
 from longspec.core.errors import UserError
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.drafters.ngram_glide import Both
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import packed_linear
 from longspec.models.attention import hybrid
 

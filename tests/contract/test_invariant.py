@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tiny import VOCAB, ours
 
 from longspec.core.errors import UserError
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
-from longspec.methods import tree, vanilla
 from longspec.models import packed_linear
 from longspec.models.target import main_path_first
 

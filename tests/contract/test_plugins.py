@@ -16,9 +16,9 @@ import yaml
 from tiny import CONTEXT, VOCAB, ours
 
 from longspec.core import registry
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, vanilla
 from longspec.locations import SCHEMA
-from longspec.methods import sequential, vanilla
 
 EVERY = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
 INTERFACE = {

@@ -11,9 +11,9 @@ import torch
 from smollm2 import MODEL
 
 from longspec import prompting
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters import glide
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import model_files
 from longspec.models.target import CausalLM
 

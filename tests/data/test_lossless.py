@@ -10,15 +10,16 @@ import pytest
 import torch
 from smollm2 import MODEL, shortened
 
-from longspec import noise, prompting
-from longspec.decoding import Limits, generate
+from longspec import prompting
+from longspec.decoding import gumbel
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
+from longspec.decoding.sampling import Settings
+from longspec.decoding.verifiers import keyed
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import model_files
 from longspec.models.target import CausalLM
-from longspec.sampling import Settings
-from longspec.verification import keyed
 
 QUESTIONS = Path(__file__).parents[2] / "config" / "prompts" / "chat.jsonl"
 
@@ -49,7 +50,7 @@ def test_every_method_gives_vanillas_ids(target, prompts, temperature, seeds, ne
     compared = accepted = 0
     some = list(prompts.items())[: 20 if seeds == 1 else None]
     for seed, (name, ids) in itertools.product(range(seeds), some):
-        key = noise.key(seed, name, 0)
+        key = gumbel.key(seed, name, 0)
         rules = (keyed.Rule(settings, key, target.vocab_size, target.device) for _ in range(4))
         expected = generate(target, vanilla.Method(), None, ids, limits, next(rules))
         for method, drafter in variants:

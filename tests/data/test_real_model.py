@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from longspec import config
 from longspec.core.records import Prompt, Sample, read_records
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import model_files
 from longspec.models.target import CausalLM
 from longspec.stages import generate as generate_stage

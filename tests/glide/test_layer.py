@@ -12,12 +12,12 @@ import torch
 from tiny import CONTEXT, VOCAB, ours
 
 from longspec import glide_files
+from longspec.decoding.sampling import GREEDY
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed
 from longspec.drafters.glide import GlideDrafter
 from longspec.glide_model import Glide, Sizes
 from longspec.models.lending import Lending
-from longspec.sampling import GREEDY
-from longspec.token_tree import TokenTree
-from longspec.verification import keyed
 
 LAYERS = [0, 1, 2]
 

@@ -14,9 +14,9 @@ import torch
 from tiny_folder import make
 
 from longspec.core.errors import UserError
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import vanilla
 from longspec.glide_model import rotate
-from longspec.methods import vanilla
 from longspec.models import model_files
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM

@@ -8,10 +8,10 @@ import torch
 from tiny import CONTEXT, VOCAB, hf_model, ours
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import cuda_graphs
 from longspec.models.target import CausalLM
 

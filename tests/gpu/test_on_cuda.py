@@ -12,10 +12,10 @@ from steps import LIMITS, METHODS, hugging_faces_ids, prompt
 from test_tree_attention import MERGED, merged
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, hf_model
 
-from longspec.decoding import Limits, generate
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import vanilla
 from longspec.models.attention import on_device
 from longspec.models.target import CausalLM
 

@@ -12,8 +12,8 @@ from tiny import ARCHITECTURES, ours
 
 from longspec.core.errors import UserError
 from longspec.core.records import Sample
-from longspec.decoding import generate
-from longspec.methods import vanilla
+from longspec.decoding.loop import generate
+from longspec.decoding.methods import vanilla
 from longspec.models import cuda_graphs, packed_linear
 from longspec.models.attention import on_device
 from longspec.models.cache.static import StaticCache

@@ -9,14 +9,15 @@ import pytest
 import tiny_folder
 import torch
 
-from longspec import config, noise
+from longspec import config
 from longspec.analysis import lossless
 from longspec.analysis.runs import Run
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
-from longspec.decoding import Limits, generate
+from longspec.decoding import gumbel
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import model_files
 from longspec.stages import _meter, _target, gate
 
@@ -213,7 +214,7 @@ def test_the_stated_power_is_the_power():
     count, found = 2000, 0
     _, shift = lossless.uniform([0.5] * count)
     for number in range(60):
-        draws = noise.Draws(number)
+        draws = gumbel.Draws(number)
         moved = [
             u + 0.5 if u < 0.5 and draws.uniform() < 2 * shift else u for u in (draws.uniform() for _ in range(count))
         ]

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from tables import CPU, Shape, Table, TableDrafter, TableTarget
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, ours
 
-from longspec import noise
-from longspec.decoding import Limits, generate
+from longspec.decoding import gumbel
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
+from longspec.decoding.sampling import Settings
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree, vanilla
-from longspec.sampling import Settings
-from longspec.token_tree import TokenTree
-from longspec.verification import keyed
 
 METHODS = {"sequential": sequential.Method(4), "tree": tree.Method([3, 4, 2]), "wide": tree.Method([VOCAB])}
 WARPS = [
@@ -146,23 +146,23 @@ def test_the_lowest_id_wins_among_equals():
 
 
 def test_noise_is_the_same_in_another_process_and_in_any_order():
-    rows = noise.GumbelNoise(noise.key(1, "s", 0), 50, CPU)
+    rows = gumbel.GumbelNoise(gumbel.key(1, "s", 0), 50, CPU)
     forward = [rows.row(position) for position in range(5)]
-    again = noise.GumbelNoise(noise.key(1, "s", 0), 50, CPU)
+    again = gumbel.GumbelNoise(gumbel.key(1, "s", 0), 50, CPU)
     for position in reversed(range(5)):
         assert torch.equal(again.row(position), forward[position])
     code = (
-        "import torch; from longspec import noise; "
-        "print(noise.GumbelNoise(noise.key(1, 's', 0), 50, torch.device('cpu')).row(3).tolist())"
+        "import torch; from longspec.decoding import gumbel; "
+        "print(gumbel.GumbelNoise(gumbel.key(1, 's', 0), 50, torch.device('cpu')).row(3).tolist())"
     )
-    source = str(Path(noise.__file__).parents[1])
+    source = str(Path(gumbel.__file__).parents[2])
     out = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, check=True)
     assert eval(out.stdout) == forward[3].tolist()
 
 
 def test_noise_known_by_heart():
     """The first numbers of a fixed key: a change to them changes every sampled output ever published."""
-    row = noise.GumbelNoise(noise.key(0, "sample", 0), 4, CPU).row(0)
+    row = gumbel.GumbelNoise(gumbel.key(0, "sample", 0), 4, CPU).row(0)
     torch.testing.assert_close(row, torch.tensor([1.020785, 0.559605, 0.135228, 1.841253]), atol=1e-6, rtol=0)
 
 
@@ -188,7 +188,7 @@ def test_a_hundred_repeats_give_one_text():
     ids=["seeds", "samples", "turns", "positions", "names that run together"],
 )
 def test_noise_of_different_keys_is_independent(one, other):
-    rows = [noise.GumbelNoise(noise.key(*k[:3]), 200_000, CPU).row(k[3]).double() for k in (one, other)]
+    rows = [gumbel.GumbelNoise(gumbel.key(*k[:3]), 200_000, CPU).row(k[3]).double() for k in (one, other)]
     correlation = torch.corrcoef(torch.stack(rows))[0, 1].item()
     assert abs(correlation) < 5 / 200_000**0.5
     assert not torch.isin(rows[0], rows[1]).float().mean() > 0.05

@@ -10,12 +10,12 @@ import test_warp
 import torch
 from tables import Shape
 
-from longspec import sampling
+from longspec.decoding import sampling
+from longspec.decoding.sampling import Settings
+from longspec.decoding.verifiers import keyed, residual
 from longspec.models import target
 from longspec.models.attention import hybrid
 from longspec.models.cache.preallocated import PreallocatedLayer
-from longspec.sampling import Settings
-from longspec.verification import keyed, residual
 
 MUTANTS = {}
 

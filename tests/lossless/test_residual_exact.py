@@ -10,11 +10,11 @@ import pytest
 import torch
 from tables import CPU, Shape, Table, TableDrafter, TableTarget, outcomes, topologies
 
+from longspec.decoding.methods import sequential, tree
+from longspec.decoding.sampling import Settings
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import residual
 from longspec.drafters.ngram_glide import Both
-from longspec.methods import sequential, tree
-from longspec.sampling import Settings
-from longspec.token_tree import TokenTree
-from longspec.verification import residual
 
 PROMPT = [0, 1]
 TARGET = Table(3, seed=1)

@@ -13,10 +13,10 @@ import torch
 from scipy import stats
 from tables import CPU, Table, TableDrafter, TableTarget
 
-from longspec.methods import sequential, tree
-from longspec.sampling import Settings, warp
-from longspec.token_tree import TokenTree
-from longspec.verification import keyed, residual
+from longspec.decoding.methods import sequential, tree
+from longspec.decoding.sampling import Settings, warp
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed, residual
 
 LEVEL = 1e-6
 CHAIN = TokenTree.rooted_at(0)

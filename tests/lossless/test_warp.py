@@ -9,8 +9,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation import logits_process as hf
 
-from longspec.sampling import GREEDY, Settings, Text, warp
-from longspec.token_tree import TokenTree
+from longspec.decoding.sampling import GREEDY, Settings, Text, warp
+from longspec.decoding.tree import TokenTree
 
 CASES = [
     Settings(temperature, top_k, top_p, min_p)

@@ -14,8 +14,8 @@ from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
 from longspec.core.records import Comparison, read_records
+from longspec.decoding.methods import sequential, tree
 from longspec.drafters import causal_lm
-from longspec.methods import sequential, tree
 from longspec.models.attention import hybrid
 from longspec.stages import _target, gate, generate
 from longspec.stages._runner import Runner

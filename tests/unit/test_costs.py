@@ -9,17 +9,17 @@ import torch
 from results_folder import CHAIN, CONDITIONS, PROMPTS
 from tiny import glide, ours
 
-from longspec import noise, profiling
 from longspec.analysis import costs, taint
 from longspec.analysis.runs import Run
 from longspec.core.records import STEP_PARTS
-from longspec.decoding import Limits, generate
+from longspec.decoding import gumbel, profiling
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree, vanilla
+from longspec.decoding.sampling import GREEDY
+from longspec.decoding.verifiers import keyed
 from longspec.drafters import ngram
-from longspec.methods import sequential, tree, vanilla
 from longspec.models import memory
-from longspec.sampling import GREEDY
 from longspec.surroundings import Surroundings
-from longspec.verification import keyed
 
 NAMES = {"model": "m", "dataset": "d", "method": "chain"}
 
@@ -87,7 +87,7 @@ def test_what_is_not_known_stays_empty():
 def test_the_profiled_pass_runs_the_same_loop_and_its_parts_make_the_whole(method):
     target, prompt, limits = ours("llama"), [5, 9, 9, 9, 5, 9], Limits((), 30)
     drafter = None if method.max_nodes == 1 else ngram.make(target, max_ngram=3, min_ngram=1, tokens_per_match=None)
-    rule = keyed.Rule(GREEDY, noise.key("x"), target.vocab_size, target.device)
+    rule = keyed.Rule(GREEDY, gumbel.key("x"), target.vocab_size, target.device)
     turn = generate(target, method, drafter, prompt, limits)
     found = profiling.profile(target, method, drafter, prompt, limits, rule)
     assert found["steps"] == len(turn.steps)

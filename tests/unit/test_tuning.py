@@ -13,22 +13,23 @@ from results_folder import CHAIN, GRID, write_all, write_run
 from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec import config, tuning
+from longspec import config
 from longspec.analysis import tables
 from longspec.core import registry
 from longspec.core.records import Prompt, Turn
-from longspec.decoding import Limits, generate
+from longspec.decoding.autotune import tuning
+from longspec.decoding.autotune.prediction import Costs, Step, acceptance_by_rank, predict, recorded
+from longspec.decoding.autotune.sequoia import BestTrees
+from longspec.decoding.autotune.tuning import Probe
+from longspec.decoding.interfaces import Tunable
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.methods import sequential, tree
+from longspec.decoding.sampling import Settings
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree
-from longspec.methods._interface import Tunable
-from longspec.prediction import Costs, Step, acceptance_by_rank, predict, recorded
-from longspec.sampling import Settings
 from longspec.stages import _runner, metrics, speedup
 from longspec.stages import tuning as tuning_stage
-from longspec.token_tree import TokenTree
-from longspec.topology import BestTrees
-from longspec.tuning import Probe
-from longspec.verification import keyed
 
 AUTO = {"sequential": sequential.Method("auto"), "tree": tree.Method("auto")}
 OPTION = {"sequential": "gamma", "tree": "tree_shape"}

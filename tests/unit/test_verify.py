@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longspec import sampling
+from longspec.decoding import sampling
+from longspec.decoding.methods import sequential, tree
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed
 from longspec.drafters.ngram import NGramDrafter
-from longspec.methods import sequential, tree
-from longspec.token_tree import TokenTree
-from longspec.verification import keyed
 
 RULE = keyed.Rule(sampling.GREEDY, 0, 100, torch.device("cpu"))
 

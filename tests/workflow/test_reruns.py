@@ -137,12 +137,12 @@ def test_a_drafters_file(clone):
 
 
 def test_a_methods_file(clone):
-    clone.append("workflow/longspec/methods/tree.py", "# new\n")
+    clone.append("workflow/longspec/decoding/methods/tree.py", "# new\n")
     assert clone.planned() == generate("wide") | AFTER
 
 
 def test_the_loop(clone):
-    clone.append("workflow/longspec/decoding.py", "# new\n")
+    clone.append("workflow/longspec/decoding/loop.py", "# new\n")
     assert clone.planned() == generate(*ALL_METHODS) | AFTER
 
 

@@ -18,11 +18,11 @@ PACKAGE = Path(__file__).resolve().parents[1]
 MODEL = "#/$defs/model"
 """The schema of an option whose value is a model."""
 FOLDERS = {
-    "methods": "methods",
+    "methods": "decoding/methods",
     "peers": "peers",
     "drafters": "drafters",
     "sources": "sources",
-    "verification": "verification",
+    "verification": "decoding/verifiers",
 }
 """Kind of plug-in to the folder of its files."""
 KINDS = ("methods", "peers", "drafters", "sources")

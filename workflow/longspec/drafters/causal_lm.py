@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from longspec.core.errors import UserError
+from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.tree import TokenTree
 from longspec.models import model_files
 from longspec.models.target import CausalLM
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Candidates, Rule
 
 OPTIONS = {
     "model": {

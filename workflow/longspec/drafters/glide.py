@@ -15,13 +15,13 @@ from torch import nn
 
 from longspec import glide_files
 from longspec.core.errors import UserError
+from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.tree import TokenTree
 from longspec.glide_model import LAGS, Glide
 from longspec.models import packed_linear
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
 from longspec.ring import Ring
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Candidates, Rule
 
 OPTIONS = {
     "weights": {

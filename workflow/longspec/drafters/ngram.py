@@ -12,9 +12,9 @@ import math
 from collections import Counter, defaultdict
 
 from longspec.core.errors import UserError
+from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.tree import TokenTree
 from longspec.models.target import CausalLM
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Candidates, Rule
 
 OPTIONS = {
     "max_ngram": {

@@ -11,11 +11,10 @@ from typing import Any, cast
 
 import torch
 
+from longspec.decoding.interfaces import Candidates, Drafter, Rule
+from longspec.decoding.tree import TokenTree
 from longspec.drafters import glide, ngram
-from longspec.drafters._interface import Drafter
 from longspec.models.target import CausalLM
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Candidates, Rule
 
 OPTIONS = {
     "weights": {

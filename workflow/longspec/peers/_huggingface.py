@@ -17,8 +17,8 @@ import transformers
 from transformers.generation.streamers import BaseStreamer
 
 from longspec.core.records import Turn, ids_sha256
-from longspec.decoding import Limits, now
-from longspec.sampling import Settings
+from longspec.decoding.loop import Limits, now
+from longspec.decoding.sampling import Settings
 
 
 class _Clock(BaseStreamer):

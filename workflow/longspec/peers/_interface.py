@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from longspec.core.records import Turn
-from longspec.decoding import Limits
-from longspec.sampling import Settings
+from longspec.decoding.loop import Limits
+from longspec.decoding.sampling import Settings
 
 
 class Peer(Protocol):

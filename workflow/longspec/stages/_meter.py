@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from longspec import noise, prompting
+from longspec import prompting
 from longspec.core import registry
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
+from longspec.decoding import gumbel
+from longspec.decoding.gumbel import Draws, GumbelNoise
+from longspec.decoding.sampling import Settings, Text
+from longspec.decoding.tree import TokenTree
 from longspec.models import model_files
-from longspec.noise import Draws, GumbelNoise
-from longspec.sampling import Settings, Text
 from longspec.stages import _target
-from longspec.token_tree import TokenTree
 
 BRANCHED = ((2, 1), (3, 2), (4, 4), (4, 9))
 """(tokens of the path a step, branches before it)."""
@@ -109,7 +110,7 @@ class Meter:
             return Comparison(ours.sample_id, ours.repeat, False, turn, position)
         mine, theirs = (output[position] for output in outputs)
         ids, prompt_ids = outputs[1][:position], self.prompt_ids(vanilla, turn)
-        key = noise.key(self.spec["seed"], vanilla.sample_id, turn)
+        key = gumbel.key(self.spec["seed"], vanilla.sample_id, turn)
         most = max(*self.sizes, *(sum(shape) for shape in BRANCHED))
         self.target.reset(len(prompt_ids) + len(ids) + most)
         self.after_prompt = self.target.append(prompt_ids)
@@ -143,7 +144,7 @@ class Meter:
             own = p.gather(-1, torch.tensor(ids, device=p.device)[:, None])
             above = (p * (p > own)).sum(-1)
             equal = (p * (p == own)).sum(-1)
-            draws = Draws(noise.key("quantiles", self.spec["seed"], ours.sample_id, ours.repeat, number))
+            draws = Draws(gumbel.key("quantiles", self.spec["seed"], ours.sample_id, ours.repeat, number))
             spread = torch.tensor([draws.uniform() for _ in ids], dtype=torch.float64, device=p.device)
             quantiles += (above + spread * equal).tolist()
         return Comparison(ours.sample_id, ours.repeat, identical, quantiles=quantiles)

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from longspec import prompting, tuning
+from longspec import prompting
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
-from longspec.decoding import Limits
+from longspec.decoding.autotune import tuning
+from longspec.decoding.loop import Limits
+from longspec.decoding.sampling import GREEDY
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
-from longspec.sampling import GREEDY
 from longspec.scheduling import Line
 from longspec.stages import _sides
 from longspec.surroundings import Surroundings

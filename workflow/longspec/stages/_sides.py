@@ -12,17 +12,17 @@ from typing import Any, Protocol
 
 import torch
 
-from longspec import noise, profiling, tuning
 from longspec.core import registry
 from longspec.core.records import Turn
-from longspec.decoding import Limits, generate
-from longspec.drafters._interface import Drafter
-from longspec.methods._interface import Method, Tunable
+from longspec.decoding import gumbel, profiling
+from longspec.decoding.autotune import tuning
+from longspec.decoding.interfaces import Drafter, Method, Tunable
+from longspec.decoding.loop import Limits, generate
+from longspec.decoding.sampling import Settings
 from longspec.models import memory, model_files
 from longspec.models.attention import hybrid
 from longspec.models.shared import Shared
 from longspec.models.target import CausalLM
-from longspec.sampling import Settings
 from longspec.stages import _target
 
 Texts = Callable[[], tuple[list[list[int]], str]]
@@ -153,7 +153,7 @@ class Theirs:
 
     def answer(self, ids: list[int], limits: Limits, sample_id: str, turn: int) -> Turn:
         """By the peer's loop."""
-        seed = noise.key(self.spec["seed"], sample_id, turn)
+        seed = gumbel.key(self.spec["seed"], sample_id, turn)
         answered: Turn = self.peer.answer(ids, limits, Settings(**self.spec["sampling"]), seed)
         return answered
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from longspec import noise
 from longspec.core import registry
+from longspec.decoding import gumbel
+from longspec.decoding.interfaces import Rule
+from longspec.decoding.sampling import Settings
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
 from longspec.models.target import CausalLM
-from longspec.sampling import Settings
-from longspec.verification._interface import Rule
 
 
 def prepare(spec: dict[str, Any]) -> tuple[torch.device, torch.dtype]:
@@ -39,7 +39,7 @@ def load(spec: dict[str, Any], shared: Shared | None = None) -> CausalLM:
 
 def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:
     """The verification rule for one turn. Its noise is named by seed, sample and turn: by nothing of the method."""
-    key = noise.key(spec["seed"], sample_id, turn)
+    key = gumbel.key(spec["seed"], sample_id, turn)
     settings = Settings(**spec["sampling"])
     module = registry.load("verification", registry.rule_name(spec))
     made: Rule = module.Rule(settings, key, target.vocab_size, target.device)

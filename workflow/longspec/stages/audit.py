@@ -24,11 +24,12 @@ import torch
 from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from longspec import noise, prompting
+from longspec import prompting
 from longspec.analysis import tables
 from longspec.core.errors import UserError
 from longspec.core.program import run
 from longspec.core.records import Prompt, Sample, read_records
+from longspec.decoding import gumbel
 from longspec.models import machine, model_files
 
 transformers_logging.disable_progress_bar()
@@ -85,8 +86,8 @@ class Scorer:
         texts = (torch.tensor([prompt_ids + ids[:position]], device=logits.device) for position in range(len(ids)))
         scores = torch.cat([self.processors(text, row[None].clone()) for text, row in zip(texts, logits, strict=True)])
         if self.sampled and not self.drawn:
-            key = noise.key(self.spec["seed"], sample_id, number)
-            scores = scores + noise.GumbelNoise(key, scores.shape[-1], scores.device).rows(list(range(len(ids))))
+            key = gumbel.key(self.spec["seed"], sample_id, number)
+            scores = scores + gumbel.GumbelNoise(key, scores.shape[-1], scores.device).rows(list(range(len(ids))))
         return scores
 
     def turn(self, sample_id: str, number: int, prompt_ids: list[int], ids: list[int]) -> tuple[list[float], int]:

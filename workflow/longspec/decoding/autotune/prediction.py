@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from longspec.token_tree import TokenTree
+from longspec.decoding.tree import TokenTree
 
 
 @dataclass(frozen=True)

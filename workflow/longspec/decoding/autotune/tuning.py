@@ -19,13 +19,11 @@ from typing import Any
 import torch
 
 from longspec.core.records import Prompt
-from longspec.decoding import Limits, generate, now
-from longspec.drafters._interface import Drafter
-from longspec.methods._interface import Candidate, Method, Tunable
+from longspec.decoding.autotune.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
+from longspec.decoding.interfaces import Candidate, Candidates, Drafter, Method, Rule, Tunable
+from longspec.decoding.loop import Limits, generate, now
+from longspec.decoding.tree import TokenTree
 from longspec.models.target import CausalLM
-from longspec.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Candidates, Rule
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Rows of the forwards that are timed; between them time is interpolated, above them extrapolated."""

@@ -12,11 +12,9 @@ from typing import Any
 import torch
 
 from longspec.core.records import STEP_PARTS
-from longspec.decoding import Limits, generate, now
-from longspec.drafters._interface import Drafter
-from longspec.methods._interface import Method
+from longspec.decoding.interfaces import Drafter, Method, Rule
+from longspec.decoding.loop import Limits, generate, now
 from longspec.models.target import CausalLM
-from longspec.verification._interface import Rule
 
 
 class _Timed:

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import torch
 
 from longspec.core.records import Turn, ids_sha256
-from longspec.drafters._interface import Drafter
-from longspec.methods._interface import Method
+from longspec.decoding.interfaces import Drafter, Method, Rule
+from longspec.decoding.sampling import GREEDY
+from longspec.decoding.tree import TokenTree
+from longspec.decoding.verifiers import keyed
 from longspec.models.target import CausalLM
-from longspec.sampling import GREEDY
-from longspec.token_tree import TokenTree
-from longspec.verification import keyed
-from longspec.verification._interface import Rule
 
 
 @dataclass(frozen=True)

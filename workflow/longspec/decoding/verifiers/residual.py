@@ -12,10 +12,10 @@ from collections.abc import Collection
 
 import torch
 
-from longspec.noise import Draws
-from longspec.sampling import Settings, Text
-from longspec.token_tree import TokenTree
-from longspec.verification._interface import Acceptance, Candidates
+from longspec.decoding.gumbel import Draws
+from longspec.decoding.interfaces import Acceptance, Candidates
+from longspec.decoding.sampling import Settings, Text
+from longspec.decoding.tree import TokenTree
 
 
 class Rule:

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from heapq import nlargest
 
-from longspec.drafters._interface import Drafter
-from longspec.methods._interface import Candidate
-from longspec.token_tree import TokenTree
-from longspec.topology import BestTrees
-from longspec.verification._interface import Rule
+from longspec.decoding.autotune.sequoia import BestTrees
+from longspec.decoding.interfaces import Candidate, Drafter, Rule
+from longspec.decoding.tree import TokenTree
 
 DRAFTS = True
 BRANCHES = True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from longspec.token_tree import TokenTree
+from longspec.decoding.tree import TokenTree
 
 FEW = 1024
 """Ids that top-p looks at before it sorts the whole vocabulary."""
