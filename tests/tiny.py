@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from longspec.drafters.glide import GlideDrafter
-from longspec.glide_model import Glide, Sizes
+from longspec.drafters.glide.drafter import GlideDrafter
+from longspec.drafters.glide.model import Glide, Sizes
 from longspec.models.target import CausalLM
 
 VOCAB = 24

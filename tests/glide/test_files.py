@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import VOCAB, ours
 
-from longspec import glide_files
 from longspec.core.errors import UserError
 from longspec.drafters import glide
-from longspec.glide_files import Checkpoint
-from longspec.glide_model import Glide, Sizes
+from longspec.drafters.glide import checkpoints
+from longspec.drafters.glide.checkpoints import Checkpoint
+from longspec.drafters.glide.model import Glide, Sizes
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def target():
 def published(target, folder, **changed):
     """As LongSpec's: biases, no final norm, and a cross-attention's k_proj and v_proj that nothing uses."""
     model = Glide(Sizes.of(target.config), bias=True, norm=False)
-    tensors = {name: tensor.clone() for name, tensor in glide_files.stored(model.state_dict()).items()}
+    tensors = {name: tensor.clone() for name, tensor in checkpoints.stored(model.state_dict()).items()}
     for part in "kv":
         for kind in ("weight", "bias"):
             tensors[f"cross_attn.{part}_proj.{kind}"] = tensors[f"self_attn.{part}_proj.{kind}"].clone()
@@ -35,8 +35,8 @@ def published(target, folder, **changed):
 
 def test_every_published_tensor_ends_up_in_its_place(target, tmp_path):
     tensors = published(target, tmp_path)
-    model = glide_files.read(tmp_path, target).model
-    kept = glide_files.stored(model.state_dict())
+    model = checkpoints.read(tmp_path, target).model
+    kept = checkpoints.stored(model.state_dict())
     assert set(kept) == {name for name in tensors if not name.startswith(("cross_attn.k", "cross_attn.v"))}
     assert all(torch.equal(kept[name], tensors[name]) for name in kept)
 
@@ -55,23 +55,23 @@ def test_every_published_tensor_ends_up_in_its_place(target, tmp_path):
 def test_what_does_not_fit_is_named(target, tmp_path, changed, message):
     published(target, tmp_path, **changed)
     with pytest.raises(UserError, match=message):
-        glide_files.read(tmp_path, target)
+        checkpoints.read(tmp_path, target)
 
 
 def test_a_layer_that_the_target_lacks_is_refused(target, tmp_path):
     model = Glide(Sizes.of(target.config), feature_layers=1)
-    glide_files.write(tmp_path, Checkpoint(model, [3], None), target.model.get_input_embeddings().weight, "{}")
+    checkpoints.write(tmp_path, Checkpoint(model, [3], None), target.model.get_input_embeddings().weight, "{}")
     with pytest.raises(UserError, match="reads layer 3"):
-        glide_files.read(tmp_path, target)
+        checkpoints.read(tmp_path, target)
 
 
 def test_another_targets_drafter_is_refused_even_if_it_has_the_same_sizes(target, tmp_path):
     model = Glide(Sizes.of(target.config))
     probe = target.model.get_input_embeddings().weight
-    glide_files.write(tmp_path, Checkpoint(model, [], torch.arange(9)), probe, "{}")
-    assert torch.equal(glide_files.read(tmp_path, target).draft_ids, torch.arange(9, dtype=torch.int32))
+    checkpoints.write(tmp_path, Checkpoint(model, [], torch.arange(9)), probe, "{}")
+    assert torch.equal(checkpoints.read(tmp_path, target).draft_ids, torch.arange(9, dtype=torch.int32))
     with pytest.raises(UserError, match="another target"):
-        glide_files.read(tmp_path, ours("llama", seed=1))
+        checkpoints.read(tmp_path, ours("llama", seed=1))
 
 
 def test_weights_that_are_no_safetensors_are_refused(target, tmp_path):
@@ -88,8 +88,8 @@ def test_no_weights_at_all_says_where_to_put_them(target):
 
 def test_a_checkpoint_that_was_written_is_read_again_in_bfloat16(target, tmp_path):
     model = Glide(Sizes.of(target.config), feature_layers=2)
-    glide_files.write(tmp_path, Checkpoint(model, [0, 2], None), target.model.get_input_embeddings().weight, "{}")
-    again = glide_files.read(tmp_path, target)
+    checkpoints.write(tmp_path, Checkpoint(model, [0, 2], None), target.model.get_input_embeddings().weight, "{}")
+    again = checkpoints.read(tmp_path, target)
     assert again.feature_layers == [0, 2]
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], tensor.bfloat16().float())

@@ -11,12 +11,12 @@ import pytest
 import torch
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec import glide_files
 from longspec.decoding.sampling import GREEDY
 from longspec.decoding.tree import TokenTree
 from longspec.decoding.verifiers import keyed
-from longspec.drafters.glide import GlideDrafter
-from longspec.glide_model import Glide, Sizes
+from longspec.drafters.glide import checkpoints
+from longspec.drafters.glide.drafter import GlideDrafter
+from longspec.drafters.glide.model import Glide, Sizes
 from longspec.models.lending import Lending
 
 LAYERS = [0, 1, 2]
@@ -117,7 +117,7 @@ class Recorder(keyed.Rule):
 def setup(architecture="llama", window=6, draft_ids=None, **parts):
     target = ours(architecture)
     model = random_model(target, **parts)
-    tensors = {name: tensor.clone() for name, tensor in glide_files.stored(model.state_dict()).items()}
+    tensors = {name: tensor.clone() for name, tensor in checkpoints.stored(model.state_dict()).items()}
     layers = LAYERS if parts.get("features") else []
     drafter = GlideDrafter(target, model, window, draft_ids, layers)
     return target, drafter, Paper(target, tensors, window)

@@ -16,7 +16,7 @@ from tiny_folder import make
 from longspec.core.errors import UserError
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
-from longspec.glide_model import rotate
+from longspec.drafters.glide.model import rotate
 from longspec.models import model_files
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM

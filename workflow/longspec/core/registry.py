@@ -1,6 +1,6 @@
 """Finds methods, drafters and sources by file name, and reads their options without importing them.
 
-A plug-in is one file in `methods/`, `drafters/`, `peers/` or `sources/`. Its module-level literal `OPTIONS` maps each
+A plug-in is one file, or one folder, in the folder of its kind (FOLDERS). Its module-level literal `OPTIONS` maps each
 option to a JSON schema with a default and a description; an option without a default must be given.
 Reading it as text keeps planning free of torch. This module does not know what a plug-in does.
 """
@@ -32,7 +32,15 @@ KINDS = ("methods", "peers", "drafters", "sources")
 @cache
 def names(kind: str) -> tuple[str, ...]:
     """The plug-ins of a kind, sorted."""
-    return tuple(sorted(p.stem for p in (PACKAGE / FOLDERS[kind]).glob("*.py") if not p.stem.startswith("_")))
+    folder = PACKAGE / FOLDERS[kind]
+    found = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
+    return tuple(sorted(path.stem for path in found if not path.stem.startswith("_")))
+
+
+def file(kind: str, name: str) -> Path:
+    """The plug-in's own file; the `__init__.py` of one that is a folder."""
+    place = PACKAGE / FOLDERS[kind] / name
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
 def module(kind: str, name: str) -> str:
@@ -43,7 +51,7 @@ def module(kind: str, name: str) -> str:
 @cache
 def literal(kind: str, name: str, variable: str) -> Any:
     """The value of a module-level literal, read from the file's text."""
-    tree = ast.parse((PACKAGE / FOLDERS[kind] / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(file(kind, name).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from longspec import glide_files
 from longspec.core.errors import UserError
 from longspec.core.program import run
-from longspec.glide_files import Checkpoint
+from longspec.drafters.glide import checkpoints
+from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.models import machine, model_files
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
@@ -66,7 +66,7 @@ def prepared(spec: dict[str, Any], target: CausalLM, sequences: list[Sequence]) 
     layers = feature_layers(target.config.num_hidden_layers) if spec["kind"] == "hybrid" else []
     ids = draft_ids(sequences, target.vocab_size, spec["draft_vocabulary"])
     if spec.get("start"):
-        started = glide_files.load(spec["start"], target)
+        started = checkpoints.load(spec["start"], target)
         if started.feature_layers != layers:
             raise UserError(f"start: reads layers {started.feature_layers}; expected {layers} for kind {spec['kind']}")
         model = started.model
@@ -141,7 +141,7 @@ def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> No
         full = len(objective.draft_ids) == target.vocab_size
         checkpoint = Checkpoint(objective.model, layers, None if full else objective.draft_ids.cpu())
         probe = target.model.get_input_embeddings().weight
-        glide_files.write(place, checkpoint, probe, json.dumps(facts, indent=1) + "\n")
+        checkpoints.write(place, checkpoint, probe, json.dumps(facts, indent=1) + "\n")
         os.replace(table.file, place / "training.csv")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from longspec.glide_model import LAGS, rotate
+from longspec.drafters.glide.model import LAGS, rotate
 from longspec.training.shards import Sequence
 
 LAG_WEIGHTS = (0.36, 0.24, 0.17, 0.13, 0.10)

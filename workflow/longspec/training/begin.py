@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from longspec.glide_model import Glide, Sizes
+from longspec.drafters.glide.model import Glide, Sizes
 from longspec.models.target import CausalLM
 
 QUIET = 0.06

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from longspec.glide_model import LAGS, Glide
+from longspec.drafters.glide.model import LAGS, Glide
 from longspec.training.batches import Batch, collate
 from longspec.training.shards import Sequence
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from longspec.glide_model import LAGS, Sizes
+from longspec.drafters.glide.model import LAGS, Sizes
 from longspec.training.answers import TOP, Answer
 
 PER_SHARD = 128

@@ -13,30 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from longspec import glide_files
-from longspec.core.errors import UserError
 from longspec.decoding.interfaces import Candidates, Rule
 from longspec.decoding.tree import TokenTree
-from longspec.glide_model import LAGS, Glide
+from longspec.drafters.glide.model import LAGS, Glide
+from longspec.drafters.glide.window_cache import Ring
 from longspec.models import packed_linear
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
-from longspec.ring import Ring
 
-OPTIONS = {
-    "weights": {
-        "type": ["object", "null"],
-        "anyOf": [{"$ref": "#/$defs/model"}, {"type": "null"}],
-        "default": None,
-        "description": "The checkpoint: hub (with revision) or path; by default the target's own `drafter`.",
-    },
-    "window": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 512,
-        "description": "How many earlier tokens the drafter's self-attention sees.",
-    },
-}
 OWN_IDS = 1024
 """Most ids of the text beside the draft vocabulary, and rows of the head kept for what it will yet add."""
 
@@ -183,11 +167,3 @@ class GlideDrafter:
             return None
         added = torch.zeros(1, 1, *hidden.shape, dtype=self.target.dtype, device=self.target.device)
         return added.masked_fill_(torch.from_numpy(hidden).to(self.target.device), float("-inf"))
-
-
-def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int) -> GlideDrafter:
-    """Load the checkpoint for this target. UserError when it is none, or another target's."""
-    if weights is None:
-        raise UserError("weights: none for this model; expected weights on the method, or `drafter:` on the model")
-    checkpoint = glide_files.load(weights, target)
-    return GlideDrafter(target, checkpoint.model, window, checkpoint.draft_ids, checkpoint.feature_layers)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from longspec.core.errors import UserError, first_line
-from longspec.glide_model import Glide, Sizes
+from longspec.drafters.glide.model import Glide, Sizes
 from longspec.models import model_files
 from longspec.models.target import CausalLM
 
