@@ -14,11 +14,11 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from longspec import config
+from longspec.backends.longspec import build
 from longspec.core.records import Prompt
 from longspec.decoding.interfaces import Drafter, Method
 from longspec.models import machine, model_files
 from longspec.models.target import CausalLM
-from longspec.stages._sides import build
 from longspec.stages.prepare import Preparer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,11 +12,11 @@ import statistics
 
 import setup  # before longspec: it finds the package
 
+from longspec.backends.peers import hf_generate
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
 from longspec.decoding.sampling import GREEDY
 from longspec.models import model_files
-from longspec.peers import hf_generate
 
 NEW_TOKENS = 64
 

@@ -7,12 +7,12 @@ import torch
 from tiny import ARCHITECTURES, CONTEXT, hf_model, ours
 
 from longspec.analysis import symmetry
+from longspec.backends.peers import hf_generate, hf_prompt_lookup
+from longspec.backends.peers._huggingface import Generate, step
 from longspec.core import registry
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
 from longspec.decoding.sampling import GREEDY, Settings
-from longspec.peers import hf_generate, hf_prompt_lookup
-from longspec.peers._huggingface import Generate, step
 
 LIMITS = Limits(frozenset({2}), 40, CONTEXT)
 PROMPTS = [[3], [5, 9, 9, 9], [4, 7, 4, 7, 4, 7, 4], list(range(3, 24))]

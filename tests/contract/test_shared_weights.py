@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, glide, hf_model, ours
 
+from longspec.backends.peers import hf_generate
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, vanilla
 from longspec.decoding.sampling import GREEDY
 from longspec.models.packed_linear import PackedLinear, SharedPart
 from longspec.models.shared import Shared, twin
 from longspec.models.target import CausalLM
-from longspec.peers import hf_generate
 
 LIMITS = Limits(frozenset({2}), 30, CONTEXT)
 PROMPTS = [[5, 9, 9, 9], [4, 7, 4, 7, 4, 7, 4], list(range(3, 24))]

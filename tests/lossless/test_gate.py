@@ -12,6 +12,7 @@ import torch
 from longspec import config
 from longspec.analysis import lossless
 from longspec.analysis.runs import Run
+from longspec.backends import job_target
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
 from longspec.decoding import gumbel
@@ -19,7 +20,7 @@ from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.ngram import NGramDrafter
 from longspec.models import model_files
-from longspec.stages import _meter, _target, gate
+from longspec.stages import _meter, gate
 
 SAMPLES = 6
 
@@ -53,10 +54,10 @@ def texts(folder):
 
 def samples(spec, prompts, method, drafter=None, repeat=0):
     """What a generate job would have recorded."""
-    target = _target.load(spec)
+    target = job_target.load(spec)
     made = []
     for prompt in prompts:
-        rule = _target.rule(spec, target, prompt.sample_id, 0)
+        rule = job_target.rule(spec, target, prompt.sample_id, 0)
         turn = generate(target, method, drafter, prompt.prompt_ids, Limits(frozenset(), 60, 256), rule)
         made.append(Sample(prompt.sample_id, repeat, [turn], [""]))
     return made
@@ -70,7 +71,7 @@ def verdict(comparisons, verification="keyed"):
 def test_identical_outputs_need_no_model(folder, monkeypatch):
     spec, prompts = spec_for(folder), texts(folder)
     plain = samples(spec, prompts, vanilla.Method())
-    monkeypatch.setattr(_target, "load", lambda spec: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(job_target, "load", lambda spec: pytest.fail("a model was loaded"))
     found = gate.compare(spec, prompts, plain, plain, 9)
     assert verdict(found)["verdict"] == "identical"
     assert [c.sample_id for c in found] == [p.sample_id for p in prompts]

@@ -13,11 +13,12 @@ import tiny_folder
 from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
+from longspec.backends import job_target
 from longspec.core.records import Comparison, read_records
 from longspec.decoding.methods import sequential, tree
 from longspec.drafters import causal_lm
 from longspec.models.attention import hybrid
-from longspec.stages import _target, gate, generate
+from longspec.stages import gate, generate
 from longspec.stages._runner import Runner
 
 SAMPLED = {"sampling": {"temperature": 0.4}}
@@ -82,13 +83,13 @@ def test_a_fault_of_both_sides_is_caught_by_the_audit_of_tokens(made, plant):
 
 def test_a_baseline_that_is_greedy_whatever_its_conditions_say_is_caught_twice(made):
     def plant(fault):
-        real = _target.rule
+        real = job_target.rule
 
         def greedy(spec, *rest):
             cold = {**spec, "sampling": {**spec["sampling"], "temperature": 0.0}}
             return real(cold if spec["method"]["name"] == "vanilla" else spec, *rest)
 
-        fault.setattr(_target, "rule", greedy)
+        fault.setattr(job_target, "rule", greedy)
 
     place = made(plant, SAMPLED)
     assert disagreeing(place) == {"vanilla"}
@@ -110,8 +111,8 @@ def folders(tmp_path_factory):
 def test_nothing_is_warmed_up_on_a_prompt_that_is_measured(folders, monkeypatch):
     spec, prompts = spec_for(folders[0]), texts(folders[0])
     runner, asked = Runner(spec), []
-    real = runner.side.answer
-    monkeypatch.setattr(runner.side, "answer", lambda ids, *rest: asked.append(ids) or real(ids, *rest))
+    real = runner.backend.answer
+    monkeypatch.setattr(runner.backend, "answer", lambda ids, *rest: asked.append(ids) or real(ids, *rest))
     assert len(runner.warm_up(prompts)) == spec["warmup"] == len(asked) > 0
     assert not [ids for ids in asked if ids in [prompt.prompt_ids for prompt in prompts]]
 
@@ -132,7 +133,7 @@ def test_a_sampling_fault_is_caught_by_the_gate(folders, name, monkeypatch):
     (method, repeats), drawn = SAMPLING[name], []
     for repeat in range(repeats):
         noisy = {**spec, "seed": repeat}
-        drafter = causal_lm.make(_target.load(noisy), model={"path": str(folders[1])}, shared_noise=False)
+        drafter = causal_lm.make(job_target.load(noisy), model={"path": str(folders[1])}, shared_noise=False)
         drawn += generated(noisy, prompts, method, drafter, repeat)
     row = verdict(gate.compare(spec, prompts, drawn, drawn, method.max_nodes), "residual")
     assert row["verdict"] == ("same distribution" if name == "nothing" else "not lossless")

@@ -238,17 +238,17 @@ def test_a_job_tunes_before_it_measures_and_on_other_texts(job, spare) -> None:
     measured = [prompt(f"p{n}", [3 + n, 4, 5, 6 + n]) for n in range(3)]
     runner = _runner.Runner(job)
     ran: list[list[int]] = []
-    append = runner.side.target.append
-    runner.side.target.append = lambda ids: (ran.append(list(ids)), append(ids))[1]
+    append = runner.backend.target.append
+    runner.backend.target.append = lambda ids: (ran.append(list(ids)), append(ids))[1]
     tuned = runner.tune(measured, spare)
     assert tuned is not None
-    assert runner.side.method.tree_shape == tuned["options"]["tree_shape"]
+    assert runner.backend.method.tree_shape == tuned["options"]["tree_shape"]
     assert len(ran) >= 2, "a probe, and the forwards that were timed"
     assert all(ids != p.prompt_ids for ids in ran for p in measured)
     assert runner.tune(measured, spare) is None, "nothing is left to choose"
-    runner.side.method, before = AUTO["tree"], len(ran)
+    runner.backend.method, before = AUTO["tree"], len(ran)
     assert runner.tune(measured, spare, {"options": {"tree_shape": [5]}}) == {"options": {"tree_shape": [5]}}
-    assert (runner.side.method.tree_shape, len(ran)) == ([5], before), "another process of this job has chosen"
+    assert (runner.backend.method.tree_shape, len(ran)) == ([5], before), "another process of this job has chosen"
 
 
 def test_the_table_sets_predictions_beside_measurements(tmp_path) -> None:

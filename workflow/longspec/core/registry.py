@@ -19,7 +19,7 @@ MODEL = "#/$defs/model"
 """The schema of an option whose value is a model."""
 FOLDERS = {
     "methods": "decoding/methods",
-    "peers": "peers",
+    "peers": "backends/peers",
     "drafters": "drafters",
     "sources": "sources",
     "verification": "decoding/verifiers",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from longspec import prompting
+from longspec.backends import job_target
 from longspec.core import registry
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
 from longspec.decoding import gumbel
@@ -21,7 +22,6 @@ from longspec.decoding.gumbel import Draws, GumbelNoise
 from longspec.decoding.sampling import Settings, Text
 from longspec.decoding.tree import TokenTree
 from longspec.models import model_files
-from longspec.stages import _target
 
 BRANCHED = ((2, 1), (3, 2), (4, 4), (4, 9))
 """(tokens of the path a step, branches before it)."""
@@ -40,7 +40,7 @@ class Meter:
         self.sizes = [] if peer else sorted({*SOME, nodes} - {1})
         """Tokens a step; a peer has no steps of ours."""
         self.branched = BRANCHED if registry.branches(spec["method"]["method"]) else ()
-        self.target = _target.load(spec)
+        self.target = job_target.load(spec)
         device, dtype = self.target.device, self.target.dtype
         self.plain = model_files.plain(spec["model"], dtype, device) if peer else None
         self.tokenizer = prompting.tokenizer(spec["model"])

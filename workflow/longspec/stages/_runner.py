@@ -1,6 +1,6 @@
-"""A loaded side (our loop, or a peer's) and the loop over its samples.
+"""A loaded backend (our loop, or a peer's) and the loop over its samples.
 
-Contract: a sample is answered under the side's clock alone; progress is shown between samples. It does not know
+Contract: a sample is answered under the backend's clock alone; progress is shown between samples. It does not know
 files, and no failure but numbers that are none.
 """
 
@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from longspec import prompting
+from longspec.backends.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
 from longspec.decoding.autotune import tuning
@@ -24,7 +25,6 @@ from longspec.decoding.sampling import GREEDY
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
 from longspec.scheduling import Line
-from longspec.stages import _sides
 from longspec.surroundings import Surroundings
 
 WARMUP_NEW_TOKENS = 32
@@ -36,19 +36,19 @@ PROGRESS_SECONDS = 10.0
 
 
 class Runner:
-    """A loaded side, ready to answer prompts."""
+    """A loaded backend, ready to answer prompts."""
 
     def __init__(self, spec: dict[str, Any], shared: Shared | None = None) -> None:
-        """`shared`: where other sides of the same job find the same weights."""
+        """`shared`: where other backends of the same job find the same weights."""
         self.spec = spec
         self.tokenizer = prompting.tokenizer(spec["model"])
-        self.side = _sides.load(spec, shared)
+        self.backend = load(spec, shared)
         self.limits = Limits(
-            stop_ids=self.side.stop_ids,
+            stop_ids=self.backend.stop_ids,
             max_new_tokens=spec["dataset"]["max_new_tokens"],
-            context_tokens=spec["model"].get("context") or self.side.context_tokens,
+            context_tokens=spec["model"].get("context") or self.backend.context_tokens,
         )
-        self.surroundings = Surroundings(self.side.device)
+        self.surroundings = Surroundings(self.backend.device)
 
     def answer(self, prompt: Prompt, repeat: int) -> Sample:
         """All turns of one sample; each answer goes into the next turn's prompt."""
@@ -59,7 +59,7 @@ class Runner:
             ids = prompting.asked_ids(self.tokenizer, prompt, texts)
             if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
                 break  # the tables count it as unanswered
-            turns.append(self.side.answer(ids, self.limits, prompt.sample_id, number))
+            turns.append(self.backend.answer(ids, self.limits, prompt.sample_id, number))
             if turns[-1].failed:
                 break
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
@@ -73,14 +73,14 @@ class Runner:
         def ids_of(message: str, chat: bool) -> list[int]:
             return prompting.turn_ids(self.tokenizer, [message], [], chat)
 
-        return self.side.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, known)
+        return self.backend.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, known)
 
     def profile(self, prompts: list[Prompt]) -> list[dict[str, float]] | None:
         """Where the time goes, on the first of the measured prompts, after they were measured."""
         limits = dataclasses.replace(self.limits, max_new_tokens=min(PROFILED_TOKENS, self.limits.max_new_tokens))
         room = self.limits.context_tokens
         asked = [p for p in prompts if not room or len(p.prompt_ids) <= room][:PROFILED_SAMPLES]
-        found = [self.side.profile(prompt.prompt_ids, limits, prompt.sample_id) for prompt in asked]
+        found = [self.backend.profile(prompt.prompt_ids, limits, prompt.sample_id) for prompt in asked]
         return [row for row in found if row is not None] or None
 
     def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ class Runner:
         done = []
         for number in range(self.spec["warmup"]):
             started = time.perf_counter()
-            turn = self.side.answer(ids, limits, "", number)  # no sample has an empty name
+            turn = self.backend.answer(ids, limits, "", number)  # no sample has an empty name
             seconds = time.perf_counter() - started
             done.append({"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds})
         return done
@@ -106,8 +106,8 @@ class Runner:
             "prompts_sha256": prompts_sha256(prompts),
             "sampling": sampled(self.spec["sampling"]),
             "seed": self.spec["seed"],
-            **self.side.facts(),
-            "device": machine.device_name(self.side.device),
+            **self.backend.facts(),
+            "device": machine.device_name(self.backend.device),
             "threads": torch.get_num_threads(),
             "stop_ids": sorted(self.limits.stop_ids),
             "max_new_tokens": self.limits.max_new_tokens,
@@ -145,15 +145,15 @@ def measured(
         bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
     )
     tokens, seconds = 0, 0.0
-    engines = [runner.side.engine for runner in runners]
+    engines = [runner.backend.engine for runner in runners]
     with bar:
         for number, repeat, prompt in lines[done:]:
             before()
-            side = runners[number].side
+            backend = runners[number].backend
             sample = runners[number].answer(prompt, repeat)
-            if side.engine != engines[number]:
+            if backend.engine != engines[number]:
                 raise UserError(
-                    f"engine: {engines[number]} at first, then {side.engine_note}; expected engine: eager here"
+                    f"engine: {engines[number]} at first, then {backend.engine_note}; expected engine: eager here"
                 )
             sample_tokens, sample_seconds = decoded(sample)
             tokens += sample_tokens

@@ -60,7 +60,7 @@ def work(specs: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], title
         runners.append(runner)
         pieces.append(piece)
     _get_ready(runners, pieces, ledger, spare, pipe)
-    device, answered = runners[0].side.device, [set[str]() for _ in runners]
+    device, answered = runners[0].backend.device, [set[str]() for _ in runners]
     samples = measured(runners, ledger.lines, title, ledger.done, before=lambda: tell(pipe, begins=ledger.done))
     try:
         for sample in samples:
@@ -98,7 +98,7 @@ def _get_ready(
     runners: list[Runner], pieces: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], pipe: int
 ) -> None:
     """Tune and warm up every method; note that this process begins."""
-    prompts, device = ledger.prompts, runners[0].side.device
+    prompts, device = ledger.prompts, runners[0].backend.device
     conditions = [runner.conditions(prompts) for runner in runners]
     tuned = []
     for runner, now, journal in zip(runners, conditions, ledger.journals, strict=True):
@@ -108,7 +108,7 @@ def _get_ready(
         tell(pipe, begins=None)
         piece["warmup_samples"] = runner.warm_up(prompts)
         tell(pipe, peak_memory_bytes=machine.peak_memory_bytes(device))
-        piece |= {"environment": machine.describe(device), "engine_note": runner.side.engine_note}
+        piece |= {"environment": machine.describe(device), "engine_note": runner.backend.engine_note}
     ledger.begin(conditions, pieces, tuned)
     log.info("start at line %d of %d", ledger.done, len(ledger.lines))
     for method, now in zip(ledger.methods, conditions, strict=True):
@@ -120,7 +120,7 @@ def look_inside(runners: list[Runner], ledger: Ledger, answered: list[set[str]])
     process `answered`, by method: others may be what ended an earlier one."""
     for runner, journal, known in zip(runners, ledger.journals, answered, strict=True):
         prompts = [prompt for prompt in ledger.prompts if prompt.sample_id in known]
-        journal.facts |= {"profile": runner.profile(prompts), "memory": runner.side.memory()}
+        journal.facts |= {"profile": runner.profile(prompts), "memory": runner.backend.memory()}
         journal.save()
 
 

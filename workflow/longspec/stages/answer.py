@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from longspec import prompting
+from longspec.backends import job_target
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.program import run
-from longspec.stages import _target
 from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 
@@ -47,7 +47,7 @@ def announce(folder: Path, spec: dict[str, Any], per_token: float, have: int) ->
 
 def produced(spec: dict[str, Any], seed: int) -> Iterator[Answer]:
     """Answers to questions, or texts as they are."""
-    target = _target.load(spec)
+    target = job_target.load(spec)
     tokenizer = prompting.tokenizer(spec["model"])
     layers = feature_layers(target.config.num_hidden_layers)
     if spec["texts"]:

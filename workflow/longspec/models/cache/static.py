@@ -1,6 +1,6 @@
 """A key/value cache whose storage never moves, and that can be written at positions which only the device knows.
 
-Contract: that of preallocated.py, and besides: while `slots` is set, `update` writes row i to position slots[i] and returns
+Contract: that of preallocated.py; while `slots` is set, `update` writes row i to position slots[i] and returns
 the whole storage; the host's counters stand still until `advance`. All layers lie in one block, so that `commit` moves
 the accepted nodes of all of them at once. It does not know what fills `slots`, nor who reads the storage.
 """

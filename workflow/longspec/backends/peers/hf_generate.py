@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from longspec.peers._huggingface import Generate
+from longspec.backends.peers._huggingface import Generate
 
 DRAFTS = False
 OPTIONS: dict[str, dict[str, object]] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from longspec.backends.peers._huggingface import Generate
 from longspec.core.errors import UserError
 from longspec.models import model_files
-from longspec.peers._huggingface import Generate
 
 DRAFTS = True
 OPTIONS = {

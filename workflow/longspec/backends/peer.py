@@ -1,0 +1,67 @@
+"""The backend of a peer: another library's loop over its own modelling code (`peers/NAME.py`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longspec.backends import job_target
+from longspec.backends.base import Texts
+from longspec.core import registry
+from longspec.core.records import Turn
+from longspec.decoding import gumbel
+from longspec.decoding.loop import Limits
+from longspec.decoding.sampling import Settings
+from longspec.models import model_files
+from longspec.models.shared import Shared
+
+
+class Peer:
+    """A peer: another library's loop over its own modelling code."""
+
+    engine_note: str | None = None
+
+    def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
+        self.spec = spec
+        device, dtype = job_target.prepare(spec)
+
+        def plain() -> Any:
+            return model_files.plain(spec["model"], dtype, device)
+
+        self.model = shared.twin("plain", plain) if shared else plain()
+        module, entry = registry.load("peers", spec["method"]["method"]), spec["method"]
+        self.peer = module.make(
+            self.model, **{name: entry[name] for name in registry.options("peers", entry["method"])}
+        )
+        self.engine = "eager"
+        self.device = device
+        self.stop_ids = model_files.stop_ids(self.model)
+        self.context_tokens = model_files.stated_context(self.model.config.get_text_config())
+
+    def answer(self, ids: list[int], limits: Limits, sample_id: str, turn: int) -> Turn:
+        """By the peer's loop."""
+        seed = gumbel.key(self.spec["seed"], sample_id, turn)
+        answered: Turn = self.peer.answer(ids, limits, Settings(**self.spec["sampling"]), seed)
+        return answered
+
+    def facts(self) -> dict[str, Any]:
+        """Number format, attention, whose loop."""
+        return {
+            "loop": self.peer.loop,
+            "verification": registry.rule_name(self.spec),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "attention": self.model.config._attn_implementation,
+            "engine": self.engine,
+            "numerics": "fast",
+        }
+
+    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+        """It has no shape of ours."""
+        return None
+
+    def profile(self, ids: list[int], limits: Limits, sample_id: str) -> dict[str, float] | None:
+        """Its steps are its own affair."""
+        return None
+
+    def memory(self) -> dict[str, int] | None:
+        """As are its caches."""
+        return None
