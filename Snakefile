@@ -33,7 +33,26 @@ localrules:
 rule all:
     default_target: True
     input:
-        plan.targets(),
+        # Intermediates are named too: Snakemake does not make a deleted one again while what was made of it exists.
+        every("<results>/{model}/tokens.json"),
+        every("<results>/{model}/{dataset}/prompts.jsonl"),
+        every("<results>/{model}/{dataset}/prompts_tuning.jsonl"),
+        expand("<results>/drafters/{drafter}/answers.json", drafter=plan.answering()),
+        expand("<results>/drafters/{drafter}/model.safetensors", drafter=plan.config["drafters"]),
+        every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        every("<results>/{model}/{dataset}/{method}/run.json"),
+        every("<results>/{model}/{dataset}/{method}/gate.jsonl", methods=plan.compared),
+        MEASURED,
+        ["<results>/tuning.csv"] if plan.tunes() else [],
+        "<results>/lossless.csv",
+        "<results>/speedup.csv",
+        "<results>/costs.csv",
+        "<results>/audit.csv",
+        "<results>/summary.json",
+        "<reports>/tables.md",
+        "<reports>/tables.tex",
+        "<reports>/index.html",
+        "<reports>/paper.html",
 
 
 onstart:

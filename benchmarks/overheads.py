@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
 
 from longspec import journal as journals  # noqa: E402
-from longspec import scheduling  # noqa: E402
+from longspec import order  # noqa: E402
 from longspec.core.records import Prompt, Sample, Turn  # noqa: E402
 
 APPENDS = 300
@@ -41,7 +41,7 @@ SAMPLE_SECONDS = 2.0
 
 def appends(place: Path) -> dict[str, float]:
     """Median and largest seconds of one append, and of the two messages with which a sample is announced."""
-    jobs = scheduling.jobs([Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1)
+    jobs = order.jobs([Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1)
     journal = journals.Journal(place / "samples.jsonl", place / "run.json", "k", jobs)
     piece = {"started": "", "host": "", "load_seconds": 0, "warmup_samples": [], "environment": {}, "engine_note": None}
     journal.begin({}, piece)
@@ -98,18 +98,12 @@ def grid(place: Path, jobs: int) -> None:
 
 def outputs(place: Path) -> None:
     """Every output of the grid, empty, with Snakemake's note that it is up to date."""
-    sys.path.insert(0, str(place / "workflow"))
-    from longspec import config, planning
-
-    here = Path.cwd()
-    os.chdir(place)
-    targets = planning.Plan(config.load(yaml.safe_load(Path("config.yaml").read_text()))).targets()
-    for target in targets:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).touch()
-        if target.endswith("prompts.jsonl"):
-            Path(target).with_name("prompts_summary.json").touch()
-    os.chdir(here)
+    _, text = snakemake(place, "--configfile", "config.yaml", "--summary")
+    for line in text.splitlines():
+        name, separator, _ = line.partition("\t")
+        if separator and name != "output_file":
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).touch()
     snakemake(place, "--configfile", "config.yaml", "--touch")
 
 

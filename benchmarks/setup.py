@@ -13,8 +13,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from longspec import config
 from longspec.backends.longspec import build
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core.records import Prompt
 from longspec.decoding.interfaces import Drafter, Method
 from longspec.models import machine, model_files
@@ -41,19 +42,19 @@ def target(dtype: str, engine: str = "auto", numerics: str = "auto") -> CausalLM
     return CausalLM.from_folder(folder, device, resolved, engine, numerics)
 
 
-def experiment() -> config.Config:
+def experiment() -> load.Config:
     """The default experiment, complete."""
-    return config.load(yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8")))
+    return load(yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8")))
 
 
-def prompts(complete: config.Config, dataset: str, samples: int) -> list[Prompt]:
+def prompts(complete: load.Config, dataset: str, samples: int) -> list[Prompt]:
     """The first prompts of one of its data sets."""
     (model,) = complete["models"]
-    entry = {**config.dataset_spec(complete, dataset), "samples": samples}
-    return Preparer(config.model_spec(complete, model), entry).prompts()
+    entry = {**specs.dataset_spec(complete, dataset), "samples": samples}
+    return Preparer(specs.model_spec(complete, model), entry).prompts()
 
 
-def ngram_variants(complete: config.Config, target: CausalLM) -> dict[str, tuple[Method, Drafter | None]]:
+def ngram_variants(complete: load.Config, target: CausalLM) -> dict[str, tuple[Method, Drafter | None]]:
     """Its n-gram variants by name."""
     methods = complete["methods"].items()
     return {name: build(entry, target) for name, entry in methods if entry.get("drafter") == "ngram"}

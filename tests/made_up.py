@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import synthetic
 
-from longspec.stages import costs, lossless, metrics, report, speedup, summary, symmetry
+from longspec.stages import audit, costs, lossless, metrics, report, speedup, summary
 
 CELLS = {"m": ["d", "e"]}
 GRID: dict[str, Any] = {
@@ -35,7 +35,7 @@ def analyse(place: Path, grid: dict[str, Any] = GRID) -> None:
 
 def failures(place: Path, grid: dict[str, Any] = GRID) -> pd.DataFrame:
     """The broken rules of the symmetry audit."""
-    table = symmetry.build(grid, place)
+    table = audit.build(grid, place)
     return table[table["verdict"] == "fail"]
 
 
@@ -43,7 +43,7 @@ def publish(place: Path, grid: dict[str, Any] = GRID, audit: bool = True, pages:
     """The audit, the claims and, in `reports`, what is printed of them, as the workflow makes them."""
     arguments = ["--grid", json.dumps(grid), "--results", str(place)]
     if audit:
-        symmetry.main(arguments)
+        audit.main(arguments)
     summary.main([*arguments, "--tables", str(place / "reports")])
     if pages:
         config = {"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}}

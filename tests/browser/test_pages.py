@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from longspec.stages import costs, lossless, metrics, report, speedup, summary, symmetry
+from longspec.stages import audit, costs, lossless, metrics, report, speedup, summary
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -32,7 +32,7 @@ def make(place: Path, datasets: int, samples: int) -> Path:
         grid |= {"methods": [name for name in grid["methods"] if name != grid["reference"]], "reference": None}
     synthetic.write(place, grid["cells"], samples)
     arguments = ["--grid", json.dumps(grid), "--results", str(place)]
-    for stage in (metrics, lossless, speedup, costs, symmetry):
+    for stage in (metrics, lossless, speedup, costs, audit):
         stage.main(arguments)
     summary.main([*arguments, "--tables", str(place / "reports")])
     report.main([*arguments, "--config", json.dumps(CONFIG), "--reports", str(place / "reports")])

@@ -12,7 +12,8 @@ import yaml
 from smollm2 import MODEL, shortened
 from transformers import AutoModelForCausalLM
 
-from longspec import config
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core.records import Prompt, Sample, read_records
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
@@ -73,7 +74,7 @@ def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
         pytest.skip("LONGSPEC_TEST_DATA names no folder with qmsum.jsonl, aime24.jsonl and spec_bench.jsonl")
     entry = {**entry, "path": str(Path(rows) / entry["path"]), "max_new_tokens": 8, "samples": 2}
     raw = yaml.safe_load((REPOSITORY / "config" / "smoke.yaml").read_text(encoding="utf-8"))
-    complete = config.load(
+    complete = load(
         {
             "models": raw["models"],
             "datasets": {"d": {**entry, "max_prompt_tokens": 1500}},
@@ -83,14 +84,14 @@ def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
     )
     model = next(iter(raw["models"]))
     prompts = tmp_path / "prompts.jsonl"
-    specs = [json.dumps(spec) for spec in (config.model_spec(complete, model), config.dataset_spec(complete, "d"))]
+    specs = [json.dumps(spec) for spec in (specs.model_spec(complete, model), specs.dataset_spec(complete, "d"))]
     prepare.main(["--model-spec", specs[0], "--dataset-spec", specs[1], "--output", str(prompts)])
     expected_turns = [len(prompt.turns) for prompt in read_records(prompts, Prompt)]
     assert len(expected_turns) == 2
     assert max(expected_turns) == turns
     outputs = []
     for method in ("vanilla", "chain"):
-        spec = json.dumps(config.generate_spec(complete, model, "d", method))
+        spec = json.dumps(specs.generate_spec(complete, model, "d", method))
         files = {name: tmp_path / f"{method}.{name}" for name in ("samples", "run", "log")}
         arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
         arguments += ["--prompts", str(prompts), "--tuning", str(tmp_path / "prompts_tuning.jsonl")]

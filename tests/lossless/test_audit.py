@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import tiny_folder
 
-from longspec import config
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, read_records, to_line
 from longspec.models import model_files
-from longspec.stages import audit
+from longspec.stages import audit_tokens
 from longspec.stages import generate as generate_stage
 
 WORDS = ["abc abc", "one two one", "xyz", "0 1 2 0 1"]
@@ -47,7 +48,7 @@ def make(place: Path, model: Path, changes: dict) -> Path:
         },
         **{"dtype": "float32", "device": "cpu", "threads": 1, **changes},
     }
-    complete = config.load(raw)
+    complete = load(raw)
     tokenizer = model_files.tokenizer(model)
     (place / "m" / "d").mkdir(parents=True)
     prompts = [Prompt(f"s{n}", [w, "abc"][: 1 + n % 2], tokenizer(w)["input_ids"], False) for n, w in enumerate(WORDS)]
@@ -57,13 +58,13 @@ def make(place: Path, model: Path, changes: dict) -> Path:
         job.mkdir()
         files = {"prompts": job.parent / "prompts.jsonl", "samples": job / "samples.jsonl", "run": job / "run.json"}
         arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
-        spec = json.dumps(config.generate_spec(complete, "m", "d", method))
+        spec = json.dumps(specs.generate_spec(complete, "m", "d", method))
         generate_stage.main(["--spec", spec, *arguments, "--log", str(job / "generate.log")])
     return place
 
 
 def run(place: Path) -> pd.DataFrame:
-    audit.main(["--results", str(place)])
+    audit_tokens.main(["--results", str(place)])
     return pd.read_csv(place / "audit_tokens.csv")
 
 

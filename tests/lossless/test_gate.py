@@ -9,10 +9,11 @@ import pytest
 import tiny_folder
 import torch
 
-from longspec import config
 from longspec.analysis import lossless
 from longspec.analysis.runs import Run
 from longspec.backends import job_target
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
 from longspec.decoding import gumbel
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
 
 
 def spec_for(folder, dtype="float32", temperature=0.0, verification="keyed"):
-    complete = config.load(
+    complete = load(
         {
             "models": {"tiny": {"path": str(folder)}},
             "datasets": {"d": {"source": "pydocs", "template": "{text}", "max_new_tokens": 60}},
@@ -43,7 +44,7 @@ def spec_for(folder, dtype="float32", temperature=0.0, verification="keyed"):
             "verification": verification,
         }
     )
-    return config.generate_spec(complete, "tiny", "d", "vanilla")
+    return specs.generate_spec(complete, "tiny", "d", "vanilla")
 
 
 def texts(folder):

@@ -12,22 +12,22 @@ import pytest
 from made_up import GRID, failures
 
 from longspec.core.records import Sample, Turn
-from longspec.stages import metrics, symmetry, tuning
+from longspec.stages import audit, metrics, tuning
 
 
 def test_consistent_results_pass_every_rule(made):
-    table = symmetry.build(GRID, made)
+    table = audit.build(GRID, made)
     assert set(table["verdict"]) == {"pass"}
     assert len(table[table["method"] == "wide"]["rule"].unique()) == 14
     assert len(table[table["method"] == ""]) == len(metrics.TABLES) + 4
 
 
 def test_as_an_outsider_runs_it(results, capsys):
-    symmetry.main(["--results", str(results), "--strict"])
+    audit.main(["--results", str(results), "--strict"])
     assert "checks passed" in capsys.readouterr().out
     (results / "m/d/wide/samples.jsonl").write_text("")
     with pytest.raises(SystemExit):
-        symmetry.main(["--results", str(results), "--strict"])
+        audit.main(["--results", str(results), "--strict"])
     with (results / "audit.csv").open() as file:
         assert any("samples.jsonl: sample 's0'" in row["finding"] for row in csv.DictReader(file))
 
@@ -78,8 +78,8 @@ def test_tables_made_again_from_a_changed_number_hide_nothing(results, path):
     file.write_text("".join([changed(first, path, 1), *rest]), encoding="utf-8")
     made_up.analyse(results)
     found = failures(results)
-    assert (symmetry.symmetry.WRITTEN, "wide") in set(zip(found["rule"], found["method"], strict=True))
-    assert all(str(file) in finding for finding in found.loc[found["rule"] == symmetry.symmetry.WRITTEN, "finding"])
+    assert (audit.symmetry.WRITTEN, "wide") in set(zip(found["rule"], found["method"], strict=True))
+    assert all(str(file) in finding for finding in found.loc[found["rule"] == audit.symmetry.WRITTEN, "finding"])
     assert made_up.claims(results)["e", "wide"]["claim"] is None
 
 
@@ -87,7 +87,7 @@ def audited(results, capsys):
     """What an outsider's command says of the published files, and whether it ends well."""
     capsys.readouterr()
     try:
-        symmetry.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
+        audit.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
     except SystemExit as ended:
         assert ended.code == 1
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("published: ")]
@@ -152,7 +152,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     made_up.edit_samples(results, "wide", lambda row: row["turns"][0].update(decode_seconds=1e-3))
     made_up.analyse(results)
     audit = results / "audit.csv"
-    symmetry.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    audit.main(["--grid", json.dumps(GRID), "--results", str(results)])
     audit.write_text("".join(line for line in audit.open() if ",fail," not in line))
     made_up.publish(results, audit=False)
     assert any("summary.json: verdict.audit is 'all " in line for line in audited(results, capsys))
@@ -190,7 +190,7 @@ def test_a_gate_that_saw_other_samples(results):
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[::-1]))
     found = failures(results)
-    assert symmetry.GATE in set(found["rule"])
+    assert audit.GATE in set(found["rule"])
     assert str(file) in found["finding"].iloc[0]
 
 
@@ -202,7 +202,7 @@ def test_a_gate_that_saw_other_samples(results):
         ("seed", "same sampling"),
         ("context_tokens", "same limits"),
         ("warmup", "same warm-up"),
-        ("prompts_sha256", symmetry.FILES),
+        ("prompts_sha256", audit.FILES),
         ("cuda_graphs", "same other conditions"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from made_up import GRID, edit_run, edit_samples, failures
 
 from longspec.core.errors import UserError
-from longspec.stages import speedup, symmetry
+from longspec.stages import audit, speedup
 
 
 def edit_cell(place, name, column, change):
@@ -141,7 +141,7 @@ def test_a_run_without_a_seed_is_refused(results):
         edit_run(results, method, lambda facts: facts["conditions"].pop("seed"))
     with pytest.raises(UserError, match=r"run\.json: conditions\.seed: Field required"):
         speedup.build(GRID, results)
-    assert symmetry.FILES in set(failures(results)["rule"])
+    assert audit.FILES in set(failures(results)["rule"])
 
 
 def test_one_pass_without_its_double_says_that_the_noise_is_unknown(results):
@@ -153,7 +153,7 @@ def test_one_pass_without_its_double_says_that_the_noise_is_unknown(results):
 
 def test_a_list_of_ends_of_which_one_is_obeyed_is_caught_by_the_end_rule(results):
     """Both sides have the fault, so they agree with each other; run.json says at which ids a text ends."""
-    first = symmetry.runs.read(results, "m", "d", "wide").samples[0].turns[0].output_ids
+    first = audit.runs.read(results, "m", "d", "wide").samples[0].turns[0].output_ids
     for method in GRID["methods"]:
         edit_run(results, method, lambda facts: facts["conditions"].update(stop_ids=[2, first[1]]))
     found = failures(results)
@@ -169,7 +169,7 @@ def test_an_end_that_comes_at_once_is_no_speedup(results):
         row["turns"][0].update(decode_seconds=1e-6, total_seconds=0.101001)
 
     edit_samples(results, "wide", at_once)
-    assert symmetry.GATE in set(failures(results)["rule"])  # the gate saw other outputs
+    assert audit.GATE in set(failures(results)["rule"])  # the gate saw other outputs
     file = results / "m/d/wide/gate.jsonl"
     seen = file.read_text().replace('"identical": true', '"identical": false, "turn": 0, "position": 1')
     file.write_text(seen)  # as it writes them when it sees these

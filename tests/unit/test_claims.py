@@ -12,7 +12,7 @@ import synthetic
 
 from longspec.analysis import claims, publish, tables
 from longspec.locations import SUMMARY_SCHEMA
-from longspec.stages import costs, lossless, metrics, speedup, summary, symmetry
+from longspec.stages import audit, costs, lossless, metrics, speedup, summary
 
 CELLS = {"m": ["d"]}
 GRID = {"cells": CELLS, "methods": list(synthetic.METHODS), "baseline": "vanilla", "reference": "hf-generate"}
@@ -26,7 +26,7 @@ ROW = {
     "over_reference_low": 3.0, "over_reference_high": 3.2, "tainted_pairs": 0,
 }  # fmt: skip
 CONDITIONS = {"sampling": "greedy", "dtype": "bfloat16", "max_new_tokens": 96, "device": "a CPU", "threads": 2}
-CLEAN = pd.DataFrame(columns=symmetry.symmetry.COLUMNS)
+CLEAN = pd.DataFrame(columns=audit.symmetry.COLUMNS)
 
 
 def judged(audit=CLEAN, drift=None, **changes):
@@ -115,7 +115,7 @@ def test_the_floor_is_a_factor_both_ways(low, high, factor):
 def results(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     synthetic.write(place, CELLS, 20)
-    for stage in (metrics, lossless, speedup, costs, symmetry):
+    for stage in (metrics, lossless, speedup, costs, audit):
         stage.main(["--grid", json.dumps(GRID), "--results", str(place)])
     summary.main(["--grid", json.dumps(GRID), "--results", str(place), "--tables", str(place / "reports")])
     return place

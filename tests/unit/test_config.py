@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from longspec import config
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core import registry
 from longspec.core.errors import UserError
 
@@ -39,7 +40,7 @@ def changed(path, value):
 
 def test_defaults_are_filled_in_and_the_input_is_left_alone():
     before = copy.deepcopy(SMALL)
-    complete = config.load(SMALL)
+    complete = load(SMALL)
     assert complete["repeats"] == 1
     assert complete["methods"]["chain"]["gamma"] == 4
     assert complete["methods"]["chain"]["max_ngram"] == 4
@@ -51,12 +52,12 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone():
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "peers.yaml", "smoke.yaml", "train.yaml"])
 def test_the_experiments_of_the_repository_are_valid(name):
     file = REPOSITORY / "config" / name
-    config.load(yaml.safe_load(file.read_text(encoding="utf-8")), [file])
+    load(yaml.safe_load(file.read_text(encoding="utf-8")), [file])
 
 
 def test_the_paper_is_26_cells_of_three_methods():
     raw = yaml.safe_load((REPOSITORY / "config" / "paper.yaml").read_text(encoding="utf-8"))
-    grid = config.grid(config.load(raw))
+    grid = specs.grid(load(raw))
     assert sum(len(datasets) for datasets in grid["cells"].values()) == 26
     assert len(grid["methods"]) == 3
 
@@ -106,7 +107,7 @@ def test_the_paper_is_26_cells_of_three_methods():
 )
 def test_bad_values_are_named(path, value, message):
     with pytest.raises(UserError, match=message):
-        config.load(changed(path, value))
+        load(changed(path, value))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a;b", "a b", "$(x)", "", ".hidden", "x" * 65, "a\n", 1, None])
@@ -115,27 +116,27 @@ def test_names_are_plain(kind, name):
     raw = copy.deepcopy(SMALL)
     raw[kind][name] = next(iter(raw[kind].values()))
     with pytest.raises(UserError, match=kind):
-        config.load(raw)
+        load(raw)
 
 
 def test_a_name_given_twice_is_found_with_its_line(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("methods:\n  a: {method: vanilla}\n  b: {method: vanilla}\n  a: {method: tree}\n")
     with pytest.raises(UserError, match=r"c.yaml, line 4: 'a' stands twice"):
-        config.load(SMALL, [file])
+        load(SMALL, [file])
 
 
 def test_a_name_given_twice_is_found_below_a_list(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("a:\n- b: 1\n  b: 2\n")
     with pytest.raises(UserError, match=r"c.yaml, line 3: 'b' stands twice"):
-        config.load(SMALL, [file])
+        load(SMALL, [file])
 
 
 def test_an_anchor_may_be_merged_and_overridden(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\n")
-    config.load(SMALL, [file])
+    load(SMALL, [file])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_a_file_that_cannot_be_read_is_one_message(tmp_path, content, message):
     file = tmp_path / "c.yaml"
     file.write_bytes(content)
     with pytest.raises(UserError, match=rf"c\.yaml.*{message}"):
-        config.load(SMALL, [file])
+        load(SMALL, [file])
 
 
 def test_the_order_of_a_models_data_sets_means_nothing():
@@ -159,7 +160,7 @@ def test_the_order_of_a_models_data_sets_means_nothing():
     raw["datasets"]["e"] = raw["datasets"]["d"]
     other = copy.deepcopy(raw)
     other["models"]["m"]["datasets"].reverse()
-    assert config.load(raw) == config.load(other)
+    assert load(raw) == load(other)
 
 
 @pytest.mark.parametrize(
@@ -175,12 +176,12 @@ def test_a_drafter_model_is_checked_like_a_target(model, message):
     raw = copy.deepcopy(SMALL)
     raw["methods"]["x"] = {"method": "sequential", "drafter": "causal_lm", "model": model}
     with pytest.raises(UserError, match=message):
-        config.load(raw)
+        load(raw)
 
 
 def test_a_jobs_spec_holds_its_own_slice_only():
-    complete = config.load(SMALL)
-    text = str(config.generate_spec(complete, "m", "d", "chain"))
+    complete = load(SMALL)
+    text = str(specs.generate_spec(complete, "m", "d", "chain"))
     assert "tree_shape" not in text
     assert "template" not in text
 

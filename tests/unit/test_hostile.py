@@ -15,11 +15,12 @@ import results_folder
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from longspec import config, templates
 from longspec.analysis import runs
+from longspec.config import templates
+from longspec.config.load import load
+from longspec.config.plan.plan import Plan
 from longspec.core import records
 from longspec.core.errors import UserError
-from longspec.planning import Plan
 from longspec.sources import jsonl
 from longspec.stages import metrics, status
 
@@ -88,14 +89,14 @@ def test_configurations(examples, tmp_path, monkeypatch):
     def check(path, new):
         raw = replaced(GOOD, path, new)
         try:
-            complete = config.load(raw if isinstance(raw, dict) else {"models": raw})
+            complete = load(raw if isinstance(raw, dict) else {"models": raw})
         except UserError as error:
             assert str(error)
             return
         for key in ("results", "reports"):
             assert os.path.realpath(tmp_path / complete[key]).startswith(f"{os.path.realpath(tmp_path)}/")
         try:
-            targets = Plan(complete).targets()
+            targets = Plan(complete).every("{model}/{dataset}/{method}/run.json")
         except UserError as error:  # data or a model that is not where the configuration says
             assert str(error)
             return

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from longspec import journal as journals
-from longspec import scheduling
+from longspec import order
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, read_records, to_line
 from longspec.journal import Journal, claim
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
-JOBS = scheduling.jobs(PROMPTS, 2)
+JOBS = order.jobs(PROMPTS, 2)
 CONDITIONS = {"dtype": "float32"}
 PIECE = {
     "started": "now",

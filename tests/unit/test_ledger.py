@@ -7,7 +7,9 @@ from collections import Counter
 
 import pytest
 
-from longspec import config, scheduling
+from longspec import order
+from longspec.config.load import load
+from longspec.config.plan import schedule
 from longspec.core.records import Prompt, Sample, Turn, read_records
 from longspec.journal import tidy
 from longspec.ledger import Ledger
@@ -19,7 +21,7 @@ PIECE = {"started": "", "host": "", "load_seconds": 1.0, "warmup_samples": [], "
 
 
 def lines(seed=0, methods=METHODS, repeats=2):
-    return scheduling.lines(methods, PROMPTS, repeats, seed)
+    return order.lines(methods, PROMPTS, repeats, seed)
 
 
 def test_every_sample_is_answered_by_all_methods_before_the_next_begins():
@@ -28,7 +30,7 @@ def test_every_sample_is_answered_by_all_methods_before_the_next_begins():
         group = found[number : number + len(METHODS)]
         assert len({(repeat, prompt.sample_id) for _, repeat, prompt in group}) == 1
         assert {method for method, _, _ in group} == {0, 1, 2}
-    assert [(r, p) for m, r, p in found if m == 1] == scheduling.jobs(PROMPTS, 2)
+    assert [(r, p) for m, r, p in found if m == 1] == order.jobs(PROMPTS, 2)
 
 
 def test_each_method_comes_first_about_as_often_as_any_other_and_repeats_differ():
@@ -114,7 +116,7 @@ def test_a_sample_without_an_outcome_is_its_own_methods_alone(tmp_path):
 
 
 def test_a_job_of_one_method_runs_in_the_order_of_its_prompts():
-    assert lines(methods=["chain"]) == [(0, repeat, prompt) for repeat, prompt in scheduling.jobs(PROMPTS, 2)]
+    assert lines(methods=["chain"]) == [(0, repeat, prompt) for repeat, prompt in order.jobs(PROMPTS, 2)]
 
 
 def experiment(schedule):
@@ -125,18 +127,18 @@ def experiment(schedule):
     }
     raw = {"models": {"m": {"path": "x"}}, "methods": methods, "schedule": schedule}
     entry = {"source": "jsonl", "path": "d.jsonl", "template": "{q}", "max_new_tokens": 4}
-    return config.load({**raw, "datasets": {"d": entry}})
+    return load({**raw, "datasets": {"d": entry}})
 
 
 def test_blocked_jobs_begin_with_the_baseline_and_end_with_its_double():
     complete = experiment("blocked")
-    order = sorted(complete["methods"], key=lambda name: -scheduling.priority(complete, "vanilla", name))
+    order = sorted(complete["methods"], key=lambda name: -schedule.priority(complete, "vanilla", name))
     assert order == ["vanilla", "chain", "again"]
-    assert scheduling.together(complete, METHODS, "chain") == ["chain"]
-    assert scheduling.place(complete, "r", "m", "d", "chain") == "r/m/d/chain"
+    assert schedule.together(complete, METHODS, "chain") == ["chain"]
+    assert schedule.place(complete, "r", "m", "d", "chain") == "r/m/d/chain"
 
 
 def test_an_interleaved_job_has_every_method_and_one_place():
     complete = experiment("interleaved")
-    assert scheduling.together(complete, METHODS, None) == METHODS
-    assert scheduling.place(complete, "r", "m", "d", "chain") == "r/m/d"
+    assert schedule.together(complete, METHODS, None) == METHODS
+    assert schedule.place(complete, "r", "m", "d", "chain") == "r/m/d"

@@ -17,7 +17,7 @@ from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, wr
 from longspec.analysis import browser, paper
 from longspec.core.records import Sample
 from longspec.locations import PAPER, PUBLISHED
-from longspec.stages import costs, metrics, report, speedup, summary, symmetry
+from longspec.stages import audit, costs, metrics, report, speedup, summary
 
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 
@@ -25,7 +25,7 @@ CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {
 def render(results: Path, grid: dict = GRID, verdict: str = "ties only", unpinned: tuple[str, ...] = ()) -> str:
     write_verdicts(results, verdict, grid)
     arguments = ["--grid", json.dumps(grid), "--results", str(results)]
-    for stage in (metrics, speedup, costs, symmetry):
+    for stage in (metrics, speedup, costs, audit):
         stage.main(arguments)
     summary.main([*arguments, "--tables", str(results / "made")])
     report.main(

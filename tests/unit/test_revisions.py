@@ -14,7 +14,8 @@ import pytest
 import tiny_folder
 from stage import Stage
 
-from longspec import config
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core import revisions
 from longspec.core.errors import UserError
 from longspec.sources import huggingface, longbench
@@ -107,15 +108,15 @@ def test_the_summary_of_prompts_says_what_data_they_are_of(tmp_path, cached):
     local = {**ENTRY, "source": "jsonl", "path": str(tmp_path / "rows.jsonl")}
     raw = {**RAW, "datasets": {"d": {**ENTRY, "chat": False}, "l": {**local, "chat": False}}}
     del raw["datasets"]["l"]["repository"]
-    complete, summaries = config.load(raw), {}
+    complete, summaries = load(raw), {}
     for name in ("d", "l"):
         output = tmp_path / name / "prompts.jsonl"
         arguments = ["--model-spec", json.dumps({"path": str(model)}), "--output", str(output)]
-        prepare.main([*arguments, "--dataset-spec", json.dumps(config.dataset_spec(complete, name))])
+        prepare.main([*arguments, "--dataset-spec", json.dumps(specs.dataset_spec(complete, name))])
         summaries[name] = json.loads(output.with_name("prompts_summary.json").read_text())["data"]
     assert summaries["d"] == f"owner/name@{OLD}"
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
-    prepare.main([*arguments, "--dataset-spec", json.dumps(config.dataset_spec(complete, "l"))])
+    prepare.main([*arguments, "--dataset-spec", json.dumps(specs.dataset_spec(complete, "l"))])
     assert json.loads(output.with_name("prompts_summary.json").read_text())["data"] != summaries["l"]
 
 
@@ -123,7 +124,7 @@ def test_whatever_the_hub_could_change_is_named():
     raw = json.loads(json.dumps(RAW))
     raw["datasets"]["lcc"] = {"source": "longbench", "task": "lcc", "template": "{context}", "max_new_tokens": 4}
     raw["methods"]["assisted"] = {"method": "hf_assisted", "assistant": {"hub": "owner/small"}}
-    assert revisions.unpinned(config.load(raw)) == [
+    assert revisions.unpinned(load(raw)) == [
         "datasets.d (owner/name)",
         "datasets.lcc (THUDM/LongBench)",
         "methods.assisted.assistant (owner/small)",
@@ -142,7 +143,7 @@ def test_commits_and_what_is_on_the_disk_are_not_named(tmp_path):
         "lcc": {**ENTRY, "source": "longbench", "task": "lcc", "path": "data.zip"},
     }
     del raw["datasets"]["lcc"]["repository"]
-    assert revisions.unpinned(config.load(raw)) == []
+    assert revisions.unpinned(load(raw)) == []
 
 
 @pytest.mark.parametrize("revision", [None, "", "main", "v1.0", "a" * 7, "A" * 40, "a" * 41, f"{OLD}\n"])

@@ -13,8 +13,9 @@ from results_folder import CHAIN, GRID, write_all, write_run
 from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec import config
 from longspec.analysis import tables
+from longspec.config import specs
+from longspec.config.load import load
 from longspec.core import registry
 from longspec.core.records import Prompt, Turn
 from longspec.decoding.autotune import tuning
@@ -172,10 +173,10 @@ def test_auto_is_a_setting_and_other_words_are_not() -> None:
     raw = {"models": entries[0], "datasets": entries[1], "methods": {"vanilla": {"method": "vanilla"}}}
     for name, option in OPTION.items():
         raw["methods"][name] = {"method": name, "drafter": "ngram", option: "auto"}
-    assert config.load(raw)["methods"]["tree"]["tree_shape"] == "auto"
+    assert load(raw)["methods"]["tree"]["tree_shape"] == "auto"
     raw["methods"]["tree"]["tree_shape"] = "wide"
-    with pytest.raises(config.UserError, match=r"methods.tree.tree_shape: 'wide'; expected a text of the form .auto"):
-        config.load(raw)
+    with pytest.raises(load.UserError, match=r"methods.tree.tree_shape: 'wide'; expected a text of the form .auto"):
+        load(raw)
 
 
 def prompt(name: str, ids: list[int]) -> Prompt:
@@ -230,7 +231,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> dict:
         "dtype": "float32",
         "device": "cpu",
     }
-    return config.generate_spec(config.load(raw), "m", "d", "auto")
+    return specs.generate_spec(load(raw), "m", "d", "auto")
 
 
 @pytest.mark.parametrize("spare", [[], [prompt("s", [5, 6, 7, 5, 6])]], ids=["none spare", "one spare"])

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from longspec import config
+from longspec.config.load import load
 from longspec.core.errors import UserError
 from longspec.models import model_files, trust
 
@@ -83,15 +83,15 @@ def test_trusted_code_of_the_hub_is_pinned():
         "methods": {"vanilla": {"method": "vanilla"}},
     }
     with pytest.raises(UserError, match=r"models.m.trust_remote_code.*expected `revision` to be a commit"):
-        config.load(raw)
+        load(raw)
     raw["models"]["m"]["revision"] = "0123456789" * 4
-    assert config.load(raw)["models"]["m"]["resources"]["mem_mb"] == 64000
+    assert load(raw)["models"]["m"]["resources"]["mem_mb"] == 64000
     del raw["models"]["m"]["trust_remote_code"]
-    assert config.load(raw)["models"]["m"]["trust_remote_code"] is False
+    assert load(raw)["models"]["m"]["trust_remote_code"] is False
 
 
 def test_expressions_in_a_configuration_are_refused(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("__use_yte__: true\nmodels: {}\n")
     with pytest.raises(UserError, match="__use_yte__"):
-        config.load({}, [file])
+        load({}, [file])

@@ -20,7 +20,7 @@ from stage import Stage
 
 from longspec.core.program import run
 from longspec.journal import claim
-from longspec.stages import costs, gate, lossless, metrics, report, speedup, summary, symmetry, tuning
+from longspec.stages import audit, costs, gate, lossless, metrics, report, speedup, summary, tuning
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full and tmpfs")
 FULL = "the disk is full; free some space and run again"
@@ -111,7 +111,7 @@ def programs(results: Path):
     files += ["--vanilla", folder / "vanilla/samples.jsonl", "--output", folder / "chain/gate.jsonl"]
     yield gate, ["--spec", json.dumps(spec), *map(str, files)]
     arguments = ["--grid", json.dumps(results_folder.GRID), "--results", str(results)]
-    for stage in (metrics, lossless, speedup, costs, tuning, symmetry):
+    for stage in (metrics, lossless, speedup, costs, tuning, audit):
         yield stage, arguments
     yield summary, [*arguments, "--tables", str(results / "made")]
     yield report, [*arguments, "--config", json.dumps({"seed": 0, "methods": {}}), "--reports", str(results / "made")]

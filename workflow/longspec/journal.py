@@ -27,7 +27,7 @@ from filelock import LeaseCompromise, SoftFileLease, Timeout
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
-from longspec.scheduling import Job
+from longspec.order import Job
 
 LEASE_SECONDS = 60.0
 """A writer on another host that has given no sign for so long is taken for dead."""

@@ -1,6 +1,6 @@
 """The journals of one job, written in turn: one a method, all of them together one experiment.
 
-Contract: `lines` are what all of them will hold, in the order in which they are measured (scheduling.py), and what
+Contract: `lines` are what all of them will hold, in the order in which they are measured (order.py), and what
 stands is always a beginning of it: journals that are not one beginning, such as one that lost its file, or that were
 made under other conditions, are begun afresh together. So samples that share an order were measured in it.
 """
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from longspec import scheduling
+from longspec import order
 from longspec.core.records import Prompt, Sample
 from longspec.journal import Journal
-from longspec.scheduling import Line
+from longspec.order import Line
 
 
 class Ledger:
@@ -32,8 +32,8 @@ class Ledger:
     ) -> None:
         """`outputs`: samples.jsonl and run.json of each of `methods`."""
         self.methods, self.prompts = list(methods), list(prompts)
-        self.lines: list[Line] = scheduling.lines(methods, prompts, repeats, seed)
-        jobs = scheduling.jobs(prompts, repeats)
+        self.lines: list[Line] = order.lines(methods, prompts, repeats, seed)
+        jobs = order.jobs(prompts, repeats)
         self.journals = [Journal(samples, run, key, jobs) for samples, run in outputs]
         self.done = sum(journal.done for journal in self.journals)
         """How many lines stand, the first so many of `lines`."""

@@ -7,22 +7,34 @@ localrules:
     speedup,
     costs,
     tuning,
-    symmetry,
+    audit,
     summary,
+
+
+MEASURED = [
+    "<results>/timings.csv",
+    "<results>/repeats.csv",
+    "<results>/throughput.csv",
+    "<results>/acceptance.csv",
+    "<results>/acceptance_by_position.csv",
+    "<results>/acceptance_curves.csv",
+]
+"""What follows from the samples alone."""
 
 
 rule metrics:
     input:
-        runs=plan.runs(),
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
     output:
-        plan.tables(),
+        MEASURED,
     log:
-        f"{plan.results}/metrics.log",
+        "<results>/metrics.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("metrics"),
+        version=plan.versions.analysis("metrics"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
@@ -30,20 +42,21 @@ rule metrics:
 
 rule speedup:
     input:
-        runs=plan.runs(),
-        timings=f"{plan.results}/timings.csv",
-        lossless=plan.lossless,
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        timings="<results>/timings.csv",
+        lossless="<results>/lossless.csv",
     output:
-        plan.speedup,
+        "<results>/speedup.csv",
     log:
-        f"{plan.results}/speedup.log",
+        "<results>/speedup.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("speedup"),
-        lossless=plan.config["lossless"],
+        version=plan.versions.analysis("speedup"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
+        lossless=plan.config["lossless"],
     shell:
         "python -m longspec.stages.speedup --grid {params.grid:q} --results {params.results:q}"
         " --lossless {params.lossless:q} 2>&1 | tee {log:q}"
@@ -51,19 +64,20 @@ rule speedup:
 
 rule costs:
     input:
-        runs=plan.runs(),
-        acceptance=f"{plan.results}/acceptance.csv",
-        positions=f"{plan.results}/acceptance_by_position.csv",
-        speedup=plan.speedup,
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        acceptance="<results>/acceptance.csv",
+        positions="<results>/acceptance_by_position.csv",
+        speedup="<results>/speedup.csv",
     output:
-        plan.costs,
+        "<results>/costs.csv",
     log:
-        f"{plan.results}/costs.log",
+        "<results>/costs.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("costs"),
+        version=plan.versions.analysis("costs"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.costs --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
@@ -72,60 +86,65 @@ rule costs:
 # Made where a variant leaves an option to `auto`.
 rule tuning:
     input:
-        runs=plan.runs(),
-        throughput=f"{plan.results}/throughput.csv",
-        acceptance=f"{plan.results}/acceptance.csv",
-        speedup=plan.speedup,
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        throughput="<results>/throughput.csv",
+        acceptance="<results>/acceptance.csv",
+        speedup="<results>/speedup.csv",
     output:
-        plan.tuning,
+        "<results>/tuning.csv",
     log:
-        f"{plan.results}/tuning.log",
+        "<results>/tuning.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("tuning"),
+        version=plan.versions.analysis("tuning"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.tuning --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
-# Not `audit`, which asks the model about the tokens: this asks the files about the two sides of each speedup.
-rule symmetry:
+# Not `audit_tokens`, which asks the model about the tokens: this asks the files about the two sides of each speedup.
+rule audit:
     input:
-        prompts=plan.prompts(),
-        runs=plan.runs(),
-        gates=plan.gates(),
-        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.costs],
+        prompts=every("<results>/{model}/{dataset}/prompts.jsonl"),
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        gates=every("<results>/{model}/{dataset}/{method}/gate.jsonl", methods=plan.compared),
+        tables=[*MEASURED, "<results>/lossless.csv", "<results>/speedup.csv", "<results>/costs.csv"],
     output:
-        plan.symmetry,
+        "<results>/audit.csv",
     log:
-        f"{plan.results}/symmetry.log",
+        "<results>/audit.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("symmetry"),
+        version=plan.versions.analysis("audit"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.symmetry --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec.stages.audit --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule summary:
     input:
-        runs=plan.runs(),
-        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.symmetry],
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        tables=[*MEASURED, "<results>/lossless.csv", "<results>/speedup.csv", "<results>/audit.csv"],
     output:
-        plan.summary(),
+        "<results>/summary.json",
+        "<reports>/tables.md",
+        "<reports>/tables.tex",
     log:
-        f"{plan.results}/summary.log",
+        "<results>/summary.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("summary"),
+        version=plan.versions.analysis("summary"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
-        tables=lambda wildcards, output: os.path.dirname(output[1]),
+        reports=lambda wildcards, output: os.path.dirname(output[1]),
     shell:
         "python -m longspec.stages.summary --grid {params.grid:q} --results {params.results:q}"
-        " --tables {params.tables:q} 2>&1 | tee {log:q}"
+        " --tables {params.reports:q} 2>&1 | tee {log:q}"

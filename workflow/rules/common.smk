@@ -1,6 +1,6 @@
-# Shared by all rules: the checked configuration, and how a stage is called.
+# Shared by all rules: the checked configuration, the folders that paths begin with, and how a command is called.
 #
-# `plan` answers what each job is given; see longspec/planning.py.
+# `plan` answers what each job is given; see longspec/config/plan/.
 
 import atexit
 import contextlib
@@ -11,27 +11,33 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# This checkout's package, before one that may be installed.
 PACKAGE = str(Path(workflow.basedir) / "workflow")
-if PACKAGE not in sys.path:
-    sys.path.insert(0, PACKAGE)
+sys.path.insert(0, PACKAGE)
 
-from longspec import config as experiment
+from longspec.config.load import load
+from longspec.config.plan.plan import Plan
 from longspec.core.errors import UserError
-from longspec.journal import claim, tidy
-from longspec.planning import Plan
 from longspec.core.program import explained
+from longspec.journal import claim, tidy
 
-# Every job runs the python that runs snakemake, with this package, and ends when snakemake does (longspec/core/watchdog.py).
-# A prefix replaces Snakemake's own, without which a stage that fails before `| tee` would count as done.
+# Every job runs the python that runs snakemake, with this package, and ends when snakemake does (core/watchdog.py).
+# A prefix replaces Snakemake's own, without which a command that fails before `| tee` would count as done.
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(PACKAGE)} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     " LONGSPEC_PARENT=$PPID; "
 )
 
 try:
-    plan = Plan(experiment.load(config, [Path(file) for file in workflow.configfiles]))
+    plan = Plan(load(config, [Path(file) for file in workflow.configfiles]))
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+
+# <results> and <reports> in the rules' paths.
+pathvars:
+    results=plan.results,
+    reports=plan.reports,
 
 
 wildcard_constraints:
@@ -39,6 +45,16 @@ wildcard_constraints:
     dataset="[^/]+",
     method="[^/]+",
     drafter="[^/]+",
+
+
+def every(pattern, **chosen):
+    """A pattern filled in for each model, data set and method of the experiment, as far as it names them."""
+    return plan.every(pattern, **chosen)
+
+
+def of_job(pattern):
+    """A pattern as one generate job fills it in: for every method at once where they are interleaved."""
+    return expand(pattern, method=plan.methods, allow_missing=True) if plan.interleaved else pattern
 
 
 def begin(plan):
@@ -65,8 +81,8 @@ def end(plan):
 
 def summarise(plan):
     """After a run that did something: the speedups, and where the report lies."""
-    table = Path(plan.speedup)
+    table = Path(plan.results) / "speedup.csv"
     if table.is_file():
         from longspec.analysis.tables import show
 
-        print(show(table), f"\nreport: {Path(plan.report).resolve()}", sep="\n")
+        print(show(table), f"\nreport: {Path(plan.reports, 'index.html').resolve()}", sep="\n")

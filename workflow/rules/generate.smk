@@ -7,14 +7,19 @@
 
 rule generate:
     input:
-        prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
-        tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
-        weights=lambda wildcards: plan.trained_weights(wildcards.model, wildcards.get("method")),
+        prompts="<results>/{model}/{dataset}/prompts.jsonl",
+        tuning="<results>/{model}/{dataset}/prompts_tuning.jsonl",
+        weights=lambda wildcards: expand(
+            "<results>/drafters/{drafter}/model.safetensors",
+            drafter=plan.trained_for(wildcards.model, wildcards.get("method")),
+        ),
     output:
-        samples=plan.generate_output("samples.jsonl"),
-        run=plan.generate_output("run.json"),
+        samples=of_job("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        run=of_job("<results>/{model}/{dataset}/{method}/run.json"),
     log:
-        plan.generate_log(),
+        "<results>/{model}/{dataset}/generate.log"
+        if plan.interleaved
+        else "<results>/{model}/{dataset}/{method}/generate.log",
     priority: lambda wildcards: plan.priority(wildcards.get("method"))
     conda:
         "../../environment.yml"

@@ -9,13 +9,13 @@ localrules:
 # It runs the target, so it claims the machine like a timed job, though nothing is timed.
 rule gate:
     input:
-        prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
-        samples=f"{plan.results}/{{model}}/{{dataset}}/{{method}}/samples.jsonl",
-        baseline=f"{plan.results}/{{model}}/{{dataset}}/{plan.grid['baseline']}/samples.jsonl",
+        prompts="<results>/{model}/{dataset}/prompts.jsonl",
+        samples="<results>/{model}/{dataset}/{method}/samples.jsonl",
+        baseline=f"<results>/{{model}}/{{dataset}}/{plan.baseline}/samples.jsonl",
     output:
-        f"{plan.results}/{{model}}/{{dataset}}/{{method}}/gate.jsonl",
+        "<results>/{model}/{dataset}/{method}/gate.jsonl",
     log:
-        f"{plan.results}/{{model}}/{{dataset}}/{{method}}/gate.log",
+        "<results>/{model}/{dataset}/{method}/gate.log",
     conda:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1
@@ -26,8 +26,8 @@ rule gate:
         runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["runtime"],
         slurm_partition=lambda wildcards: plan.resources(wildcards.model)["partition"],
     params:
-        spec=lambda wildcards: plan.generate_spec(wildcards.model, wildcards.dataset, wildcards.method),
-        version=lambda wildcards: plan.gate_version(wildcards.model, wildcards.dataset, wildcards.method),
+        spec=lambda wildcards: plan.generate_spec(**wildcards),
+        version=lambda wildcards: plan.versions.gate(**wildcards),
     shell:
         "python -m longspec.stages.gate --spec {params.spec:q} --prompts {input.prompts:q} --samples {input.samples:q}"
         " --vanilla {input.baseline:q} --output {output:q} 2>&1 | tee {log:q}"
@@ -35,30 +35,32 @@ rule gate:
 
 rule lossless:
     input:
-        gates=plan.gates(),
-        runs=plan.runs(),
+        gates=every("<results>/{model}/{dataset}/{method}/gate.jsonl", methods=plan.compared),
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
     output:
-        plan.lossless,
+        "<results>/lossless.csv",
     log:
-        f"{plan.results}/lossless.log",
+        "<results>/lossless.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.analysis_version("lossless"),
+        version=plan.versions.analysis("lossless"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
-# Asked for by name: `snakemake --cores 1 --resources gpu=1 audit`. It knows nothing of how the results were made.
-rule audit:
+# Asked for by name: `snakemake --cores 1 --resources gpu=1 audit_tokens`. It knows nothing of how the results were made.
+rule audit_tokens:
     input:
-        plan.runs(),
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
     output:
-        f"{plan.results}/audit_tokens.csv",
+        "<results>/audit_tokens.csv",
     log:
-        f"{plan.results}/audit.log",
+        "<results>/audit_tokens.log",
     conda:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1
@@ -69,7 +71,7 @@ rule audit:
         runtime=lambda wildcards, attempt: plan.most_resources(attempt)["runtime"],
         slurm_partition=lambda wildcards: plan.most_resources()["partition"],
     params:
-        version=plan.analysis_version("audit"),
+        version=plan.versions.analysis("audit_tokens"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.audit --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec.stages.audit_tokens --results {params.results:q} 2>&1 | tee {log:q}"

@@ -5,17 +5,17 @@
 
 rule prepare:
     output:
-        prompts=f"{plan.results}/{{model}}/{{dataset}}/prompts.jsonl",
-        tuning=f"{plan.results}/{{model}}/{{dataset}}/prompts_tuning.jsonl",
-        summary=f"{plan.results}/{{model}}/{{dataset}}/prompts_summary.json",
+        prompts="<results>/{model}/{dataset}/prompts.jsonl",
+        tuning="<results>/{model}/{dataset}/prompts_tuning.jsonl",
+        summary="<results>/{model}/{dataset}/prompts_summary.json",
     log:
-        f"{plan.results}/{{model}}/{{dataset}}/prepare.log",
+        "<results>/{model}/{dataset}/prepare.log",
     conda:
         "../../environment.yml"
     params:
         model=lambda wildcards: plan.model_spec(wildcards.model),
         dataset=lambda wildcards: plan.dataset_spec(wildcards.dataset),
-        version=lambda wildcards: plan.prepare_version(wildcards.model, wildcards.dataset),
+        version=lambda wildcards: plan.versions.prepare(wildcards.model, wildcards.dataset),
     shell:
         "python -m longspec.stages.prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
         " --output {output.prompts:q} 2>&1 | tee {log:q}"
@@ -24,13 +24,13 @@ rule prepare:
 # The analysis runs without a tokenizer; this is what it needs of one.
 rule vocabulary:
     output:
-        f"{plan.results}/{{model}}/tokens.json",
+        "<results>/{model}/tokens.json",
     log:
-        f"{plan.results}/{{model}}/vocabulary.log",
+        "<results>/{model}/vocabulary.log",
     conda:
         "../../environment.yml"
     params:
         model=lambda wildcards: plan.model_spec(wildcards.model),
-        version=lambda wildcards: plan.vocabulary_version(wildcards.model),
+        version=lambda wildcards: plan.versions.vocabulary(wildcards.model),
     shell:
         "python -m longspec.stages.vocabulary --model-spec {params.model:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -8,24 +8,32 @@ localrules:
 
 rule report:
     input:
-        runs=plan.runs(),
-        prompts=plan.prompts(),
-        vocabularies=plan.vocabularies(),
-        tables=[*plan.tables(), plan.lossless, plan.speedup, plan.costs, plan.symmetry],
-        summary=plan.summary()[0],
-        trained=plan.trained(),
+        prompts=every("<results>/{model}/{dataset}/prompts.jsonl"),
+        vocabularies=every("<results>/{model}/tokens.json"),
+        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        trained=expand("<results>/drafters/{drafter}/training.csv", drafter=plan.config["drafters"]),
+        tables=[
+            *MEASURED,
+            "<results>/lossless.csv",
+            "<results>/speedup.csv",
+            "<results>/costs.csv",
+            "<results>/audit.csv",
+        ],
+        summary="<results>/summary.json",
     output:
-        plan.pages(),
+        "<reports>/index.html",
+        "<reports>/paper.html",
     log:
-        f"{plan.results}/report.log",
+        "<results>/report.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
         config=lambda wildcards: plan.config_json(),
         unpinned=lambda wildcards: plan.unpinned,
-        version=plan.analysis_version("report"),
-        results=lambda wildcards, input: os.path.dirname(input.tables[0]),
+        version=plan.versions.analysis("report"),
+        results=lambda wildcards, input: os.path.dirname(input.summary),
         reports=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec.stages.report --grid {params.grid:q} --config {params.config:q} --results {params.results:q}"

@@ -1,6 +1,6 @@
 """What a job times: our loop with a method and a drafter, or a peer's own loop. One shape for all.
 
-Contract: a backend is loaded from a job's spec (load.py), answers one prompt at a time and tells the conditions that its
+Contract: loaded from a job's spec (load.py), a backend answers one prompt at a time and tells the conditions that its
 loop adds. It does not know samples, files or warm-up.
 """
 

@@ -24,7 +24,7 @@ from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import GREEDY
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
-from longspec.scheduling import Line
+from longspec.order import Line
 from longspec.surroundings import Surroundings
 
 WARMUP_NEW_TOKENS = 32

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from longspec import config
+from longspec.config import specs
 from longspec.core import watchdog
 from longspec.core.errors import UserError, first_line, redacted
 from longspec.core.records import Prompt, Sample, decoded
@@ -89,7 +89,7 @@ def _loaded(spec: dict[str, Any], shared: Shared | None) -> tuple[Runner, dict[s
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runner = Runner(spec, shared)
     seconds = time.perf_counter() - started
-    named = [option for option in config.own_models(spec["method"]) if spec["method"].get(option)]
+    named = [option for option in specs.own_models(spec["method"]) if spec["method"].get(option)]
     models = {option: model_files.resolved(spec["method"][option]) for option in named}
     return runner, {"started": began, "host": platform.node(), "load_seconds": seconds, "models": models}
 

@@ -1,158 +1,160 @@
-"""Stage `audit`: are the stored tokens those of the model? Asked of Hugging Face's model, and of nothing of ours.
+"""Stage `symmetry`: does every speedup compare like with like, and is each table what the raw files give? No model.
 
-    python -m longspec.stages.audit --results results
+    python -m longspec.stages.symmetry --results results      # with PYTHONPATH=workflow, on anybody's results
 
-Contract: every turn of every job is scored again by one plain forward over its prompt and output, with transformers'
-own model, attention and logits processors; each stored token must be the one with the best (noised) score. Of our
-code only the records, the rule that names the noise and the noise itself take part: no loop, cache, engine, method
-or drafter. Tokens that are not the best are ties when their gap is below twice the rounding, since either score can
-be off by it: the largest difference there between that forward and one in float32 (in a float32 run, between that
-forward and one of prompt and output apart). Under the residual rule each token must be one that can be sampled.
+Contract: results/audit.csv has a row for each job and rule and for each table, pass or fail with the first finding; a
+broken rule is a row, not an error. (`audit` asks the model whether the tokens are its own; this asks the files.) In the
+workflow what is published is not there yet, since it is made from audit.csv: only without --grid, as an outsider runs
+it, are summary.json and the tables and claims in --reports held against the tables too (_published.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from transformers import GenerationConfig
-from transformers.utils import logging as transformers_logging
 
-from longspec import prompting
-from longspec.analysis import tables
+from longspec.analysis import lossless, runs, symmetry, tables
 from longspec.core.errors import UserError
-from longspec.core.program import run
-from longspec.core.records import Prompt, Sample, read_records
-from longspec.decoding import gumbel
-from longspec.models import machine, model_files
+from longspec.core.io import write_whole
+from longspec.core.program import run as run_stage
+from longspec.core.records import Comparison, read_records
+from longspec.stages import _published, costs, metrics, speedup
+from longspec.stages import lossless as lossless_stage
+from longspec.stages._analysis import many_records
 
-transformers_logging.disable_progress_bar()
-COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sample", "verdict"]
-
-
-@functools.lru_cache(maxsize=2)  # one model in its own format and in float32: jobs of one model follow each other
-def load(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """Hugging Face's model."""
-    return model_files.causal_lm(folder, dtype).to(device)
+GATE = "gate compared these samples"
+TABLE = "table is what the raw files give"
+FILES = "files are whole"
 
 
-class Scorer:
-    """Hugging Face's model, as a job's run.json describes it."""
+class Auditor:
+    """Sees each job once, on its way into the tables."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.spec = facts["spec"]
-        self.drawn = facts["conditions"]["verification"] != "keyed"
-        torch.set_num_threads(machine.resolve_threads(self.spec["threads"]))
-        device = machine.resolve_device(self.spec["device"])
-        dtype = getattr(torch, facts["conditions"]["dtype"])
-        self.folder = model_files.folder(self.spec["model"])
-        self.model = load(self.folder, dtype, device)
-        self.tokenizer = prompting.tokenizer(self.spec["model"])
-        sampling = self.spec["sampling"]
-        self.sampled = sampling["temperature"] > 0
-        if self.sampled:
-            config = GenerationConfig(do_sample=True, **{**sampling, "top_k": sampling["top_k"] or 0})
-        else:
-            config = GenerationConfig(do_sample=False, repetition_penalty=sampling["repetition_penalty"])
-        self.processors = self.model._get_logits_processor(config, input_ids_seq_length=1)
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.rows: list[dict[str, str]] = []
+        self.verdicts: list[dict[str, object]] = []
 
-    def logits(self, prompt_ids: list[int], output_ids: list[int]) -> torch.Tensor:
-        """What the model says before each output token, by one forward: [n, vocab] float32."""
-        ids = torch.tensor([prompt_ids + output_ids[:-1]], device=self.model.device)
-        logits: torch.Tensor = self.model(ids, logits_to_keep=len(output_ids)).logits[0].float()
-        return logits
+    def see(self, run: runs.Run, baseline: runs.Run | None) -> None:
+        """One job beside the baseline of its cell; None for that one itself."""
+        findings = symmetry.job(run, baseline or run)
+        if baseline is not None:
+            place = self.job(run) / "gate.jsonl"
+            comparisons = read_records(place, Comparison)
+            finding = symmetry.gate(comparisons, run.samples, baseline)
+            findings[GATE] = f"{place}: {finding}" if finding else ""
+            self.verdicts.append(lossless.row(run, comparisons))
+        if finding := findings[symmetry.WRITTEN]:
+            findings[symmetry.WRITTEN] = f"{self.job(run) / 'samples.jsonl'}: {finding}"
+        for rule, finding in findings.items():
+            self.add(rule, finding, run.names)
 
-    def logits_again(self, prompt_ids: list[int], output_ids: list[int]) -> torch.Tensor:
-        """The same by other arithmetic: in float32, or, where that is the format, prompt and output apart."""
-        ids, cut = torch.tensor([prompt_ids + output_ids[:-1]], device=self.model.device), len(prompt_ids)
-        if self.model.dtype != torch.float32:
-            exact = load(self.folder, torch.float32, self.model.device)
-            again: torch.Tensor = exact(ids, logits_to_keep=len(output_ids)).logits[0]
-            return again
-        before = self.model(ids[:, :cut], use_cache=True, logits_to_keep=1)
-        if ids.shape[1] == cut:
-            return before.logits[0]
-        after = self.model(ids[:, cut:], past_key_values=before.past_key_values, use_cache=True)
-        return torch.cat([before.logits[0], after.logits[0]])
+    def job(self, run: runs.Run) -> Path:
+        """Its folder."""
+        return self.results / run.model / run.dataset / run.method
 
-    def scores(self, logits: torch.Tensor, sample_id: str, number: int, prompt_ids: list[int], ids: list[int]) -> Any:
-        """Scores [n, vocab]: processed by transformers, and noised where the keyed rule was used."""
-        texts = (torch.tensor([prompt_ids + ids[:position]], device=logits.device) for position in range(len(ids)))
-        scores = torch.cat([self.processors(text, row[None].clone()) for text, row in zip(texts, logits, strict=True)])
-        if self.sampled and not self.drawn:
-            key = gumbel.key(self.spec["seed"], sample_id, number)
-            scores = scores + gumbel.GumbelNoise(key, scores.shape[-1], scores.device).rows(list(range(len(ids))))
-        return scores
-
-    def turn(self, sample_id: str, number: int, prompt_ids: list[int], ids: list[int]) -> tuple[list[float], int]:
-        """(gaps of the tokens that are not the best, how many of these are ties)"""
-        asked = (sample_id, number, prompt_ids, ids)
-        scores = self.scores(self.logits(prompt_ids, ids), *asked)
-        stored = scores.gather(-1, torch.tensor(ids, device=scores.device)[:, None])[:, 0]
-        gaps = torch.where(stored.isfinite(), 0.0, float("inf")) if self.drawn else scores.amax(-1) - stored
-        wrong = (gaps > 0).nonzero()[:, 0]
-        if not len(wrong):
-            return [], 0
-        again = self.scores(self.logits_again(prompt_ids, ids), *asked)
-        both = scores.isfinite() & again.isfinite()
-        rounding = torch.where(both, (scores - again).abs(), 0.0).amax(-1)
-        return gaps[wrong].tolist(), int((gaps[wrong] < 2 * rounding[wrong]).sum())
+    def add(self, rule: str, finding: str, names: dict[str, str] | None = None) -> None:
+        """One row of the audit."""
+        names = names or dict.fromkeys(tables.NAMES, "")
+        self.rows.append({**names, "rule": rule, "verdict": "fail" if finding else "pass", "finding": finding})
 
 
-@torch.inference_mode()
-def audit(folder: Path) -> dict[str, object]:
-    """One row for the job in `folder`."""
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    prompts = {prompt.sample_id: prompt for prompt in read_records(folder.parent / "prompts.jsonl", Prompt)}
-    scorer = Scorer(facts)
-    tokens, ties = 0, 0
-    gaps: list[tuple[float, str]] = []
-    for sample in read_records(folder / "samples.jsonl", Sample):
-        if sample.sample_id not in prompts:
-            raise UserError(f"{folder / 'samples.jsonl'}: sample {sample.sample_id!r} is not in prompts.jsonl")
-        for number, turn in enumerate(sample.turns):
-            ids = prompting.answered_ids(scorer.tokenizer, prompts[sample.sample_id], sample, number)
-            if not turn.output_ids:
-                continue
-            found, tied = scorer.turn(sample.sample_id, number, ids, turn.output_ids)
-            tokens, ties = tokens + len(turn.output_ids), ties + tied
-            gaps += [(gap, sample.sample_id) for gap in found]
-    worst = max(gaps, default=(None, None))
-    verdict = "agrees" if not gaps else "ties only" if ties == len(gaps) else "disagrees"
-    names = {name: facts[name] for name in tables.NAMES}
+def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
+    """Every rule's verdict."""
+    return audited(grid, results)["audit"]
+
+
+def audited(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
+    """Every rule's verdict, as `audit`, and the tables that the files give."""
+    auditor = Auditor(results)
+    made: dict[str, pd.DataFrame] = {}
+    try:
+        made = metrics.build(grid, results, auditor.see)
+        auditor.add(FILES, "")
+    except UserError as error:
+        auditor.add(FILES, str(error))
+    if made:
+        made["lossless"] = lossless_stage.table(auditor.verdicts)
+        try:
+            read = (tables.again(made[name]) for name in ("timings", "lossless"))
+            made["speedup"] = speedup.compare(grid, results, *read)
+            made["costs"] = costs.assemble(grid, results, *(tables.again(made[name]) for name in costs.READ))
+        except UserError as error:
+            auditor.add(TABLE, f"{results / 'speedup.csv'}: cannot be made: {error}")
+    for name, table in made.items():
+        auditor.add(TABLE, _stored(results, name, table))
+    made["audit"] = pd.DataFrame(auditor.rows, columns=symmetry.COLUMNS)
+    return made
+
+
+def _stored(results: Path, name: str, table: pd.DataFrame) -> str:
+    """The finding about one CSV."""
+    path = results / f"{name}.csv"
+    if not path.is_file():
+        return f"{path}: missing"
+
+    def samples_of(row: dict[str, str]) -> str:
+        return str(results / row["model"] / row["dataset"] / row["method"] / "samples.jsonl")
+
+    return symmetry.table(str(path), path.read_text(encoding="utf-8"), tables.text(table), samples_of)
+
+
+def found_grid(results: Path) -> runs.Grid:
+    """The experiment that lies below a folder; the baseline is the one that lossless.csv has no verdict on."""
+    jobs = sorted(path.parent.relative_to(results).parts for path in results.glob("*/*/*/run.json"))
+    if not jobs:
+        raise UserError(f"{results}: no run.json below it; expected a results folder")
+    stored = tables.read(results / "speedup.csv") if (results / "speedup.csv").is_file() else pd.DataFrame()
+    if stored.empty:
+        raise UserError(f"{results}: no speedup.csv with a row; expected one, or --grid with the experiment's cells")
+    baseline = str(stored["baseline"][0])
+    methods = [baseline, *dict.fromkeys(stored["method"])]
+    cells: dict[str, list[str]] = {}
+    for model, dataset in dict.fromkeys(zip(stored["model"], stored["dataset"], strict=True)):
+        cells.setdefault(model, []).append(dataset)
+    named = stored["reference"].dropna()
     return {
-        **names,
-        "tokens": tokens,
-        "agreeing": tokens - len(gaps),
-        "ties": ties,
-        "largest_gap": worst[0],
-        "worst_sample": worst[1],
-        "verdict": verdict,
+        "cells": cells,
+        "methods": methods,
+        "baseline": baseline,
+        "reference": str(named.iloc[0]) if len(named) else None,
     }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, audit every job below the folder, write, print; ends with status 1 if one disagrees."""
+    """Parse arguments, audit, write, print what failed; with --strict a failure ends with status 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="a results folder, or one model's or data set's")
-    parser.add_argument("--output", type=Path, help="a CSV; by default audit_tokens.csv in the results folder")
-    args = parser.parse_args(argv)
-    jobs = sorted(path.parent for path in args.results.rglob("run.json"))
-    if not jobs:
-        raise UserError(f"{args.results}: no run.json below it; expected a results folder")
-    table = pd.DataFrame([audit(job) for job in jobs], columns=COLUMNS)
-    output = args.output or args.results / "audit_tokens.csv"
-    tables.write(table, output)
-    print(tables.show(output))
-    if (table["verdict"] == "disagrees").any():
+    parser.add_argument(
+        "--grid", type=json.loads, help="cells, methods and baseline, as JSON; by default what lies there"
+    )
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--reports", type=Path, help="folder of the report; by default `reports` beside the results")
+    parser.add_argument("--strict", action="store_true", help="end with status 1 if a rule is broken")
+    args: Any = parser.parse_args(argv)
+    grid = args.grid or found_grid(args.results)
+    with many_records():
+        made = audited(grid, args.results)
+    table = made["audit"]
+    write_whole({args.results / "audit.csv": tables.text(table)})
+    failed = table[table["verdict"] == "fail"]
+    for row in failed.to_dict("records"):
+        job = "/".join(str(row[name]) for name in tables.NAMES).strip("/")
+        print(job or "tables", row["rule"], row["finding"], sep=": ")
+    print(f"audit: {len(table) - len(failed)} of {len(table)} checks passed; {args.results / 'audit.csv'} has all")
+    reports = args.reports or args.results.absolute().parent / "reports"
+    found = {} if args.grid else _published.findings(grid, args.results, reports, made)
+    wrong = [f"{path}: {finding}" for path, finding in found.items() if finding]
+    print("".join(f"published: {line}\n" for line in wrong), end="")
+    if found:
+        print(f"published: {len(found) - len(wrong)} of {len(found)} files say what the tables give")
+    if args.strict and (len(failed) or wrong):
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -13,7 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from longspec import prompting, templates
+from longspec import prompting
+from longspec.config import templates
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole

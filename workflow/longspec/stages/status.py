@@ -21,13 +21,13 @@ from rich.table import Table
 from rich.text import Text
 from snakemake.utils import update_config
 
-from longspec import config as configuration
-from longspec import scheduling
+from longspec.config.load import load
+from longspec.config.plan import schedule
+from longspec.config.plan.plan import Plan
 from longspec.core.errors import UserError
 from longspec.core.program import run
 from longspec.core.records import Prompt, Sample, decoded, parse_record, read_records
 from longspec.journal import LEASE_SECONDS
-from longspec.planning import Plan
 
 STYLES = {"done": "green", "running": "cyan", "stopped": "red", "waiting": "dim"}
 
@@ -104,7 +104,7 @@ def rows(plan: Plan) -> list[Progress]:
     """Every job of the experiment, in the order of its grid."""
     cells = plan.grid["cells"]
     jobs = [(m, d, method) for m, datasets in cells.items() for d in datasets for method in plan.grid["methods"]]
-    places = [Path(scheduling.place(plan.config, plan.results, *names)) for names in jobs]
+    places = [Path(schedule.place(plan.config, plan.results, *names)) for names in jobs]
     results, repeats = Path(plan.results), plan.config["repeats"]
     return [progress(results, names, repeats, place) for names, place in zip(jobs, places, strict=True)]
 
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", type=Path, nargs="+", default=[Path("config/config.yaml")])
     files = parser.parse_args(argv).configfile
-    show(rows(Plan(configuration.load(read_config(files), files))), Console())
+    show(rows(Plan(load(read_config(files), files))), Console())
 
 
 if __name__ == "__main__":

@@ -1,37 +1,16 @@
-"""Which methods one generate job measures, and in which order jobs and samples run. No torch.
+"""Which methods one generate job measures, where it keeps its log and lock, and which job runs first. No torch.
 
 Contract: `blocked` gives every method a job of its own, the baseline's first; `interleaved` gives the methods of a
-model and data set one job together, in which each sample is answered by all of them before the next sample is begun.
-Whatever order is not fixed so is drawn from the seed, so that the same configuration runs in the same order. It does
-not know what a method is.
+model and data set one job together, in which each sample is answered by all of them before the next sample is begun
+(measure/order.py). What is not fixed so is drawn from the seed, so that the same configuration runs in the same order.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from longspec.core.records import Prompt
-
-Job = tuple[int, Prompt]
-"""(repeat, prompt): one line of one samples.jsonl."""
-Line = tuple[int, int, Prompt]
-"""(number of the method in its job, repeat, prompt)."""
-
-
-def jobs(prompts: Sequence[Prompt], repeats: int) -> list[Job]:
-    """Every line of a complete samples.jsonl, in order."""
-    return [(repeat, prompt) for repeat in range(repeats) for prompt in prompts]
-
-
-def lines(methods: Sequence[str], prompts: Sequence[Prompt], repeats: int, seed: int) -> list[Line]:
-    """Every line that a job writes: sample by sample, the methods in an order that is drawn anew for each."""
-    found = []
-    for repeat, prompt in jobs(prompts, repeats):
-        drawn = sorted(range(len(methods)), key=lambda n: _draw(seed, repeat, prompt.sample_id, methods[n]))
-        found += [(number, repeat, prompt) for number in drawn]
-    return found
+from longspec.core.draw import draw
 
 
 def interleaved(config: dict[str, Any]) -> bool:
@@ -59,8 +38,4 @@ def priority(config: dict[str, Any], baseline: str, method: str | None) -> int:
         return 100
     if entries[method] == entries[baseline]:
         return 1
-    return 2 + _draw(config["seed"], method)[0] % 97
-
-
-def _draw(*named: Any) -> bytes:
-    return hashlib.sha256(" ".join(map(str, named)).encode()).digest()
+    return 2 + draw(config["seed"], method)[0] % 97

@@ -1,0 +1,118 @@
+"""What the rules of the workflow ask: for which jobs, with which specs, versions and resources. No torch.
+
+The rules themselves say which files they read and write; `every` fills their patterns in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from longspec.config import specs
+from longspec.config.plan import resources, schedule
+from longspec.config.plan.versions import Versions, canonical
+from longspec.core import revisions
+
+
+class Plan:
+    """The workflow's questions about one configuration."""
+
+    def __init__(self, complete: specs.Config) -> None:
+        self.config = complete
+        self.unpinned = revisions.unpinned(complete)
+        self.results: str = complete["results"].rstrip("/")
+        self.reports: str = complete["reports"].rstrip("/")
+        grid = specs.grid(complete)
+        cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
+        self.baseline: str = grid["baseline"]
+        self.compared: list[str] = sorted(set(grid["methods"]) - {self.baseline})
+        """The methods beside the baseline."""
+        self.methods = [self.baseline, *self.compared]
+        self.grid = {**grid, "cells": cells, "methods": self.methods}
+        self.interleaved = schedule.interleaved(complete)
+        self.versions = Versions(complete, self.baseline, list(self._jobs(self.methods)))
+
+    def every(self, pattern: str, methods: Sequence[str] | None = None) -> list[str]:
+        """The pattern for each model, data set and method of the experiment, as far as it names them; `methods`: for
+        these instead of all."""
+        jobs = self._jobs(self.methods if methods is None else methods)
+        named = (pattern.format(model=model, dataset=dataset, method=method) for model, dataset, method in jobs)
+        return list(dict.fromkeys(named))
+
+    def _jobs(self, methods: Sequence[str]) -> list[tuple[str, str, str]]:
+        cells = self.grid["cells"].items()
+        return [(model, dataset, method) for model, datasets in cells for dataset in datasets for method in methods]
+
+    def tunes(self) -> bool:
+        """Whether a variant leaves an option to `auto`."""
+        return any("auto" in entry.values() for entry in self.config["methods"].values())
+
+    def model_spec(self, model: str) -> str:
+        """For prepare and vocabulary: --model-spec."""
+        return canonical(specs.model_spec(self.config, model))
+
+    def dataset_spec(self, dataset: str) -> str:
+        """For prepare: --dataset-spec."""
+        return canonical(specs.dataset_spec(self.config, dataset))
+
+    def generate_spec(self, model: str, dataset: str, method: str) -> str:
+        """For gate: --spec; and one of those for generate."""
+        return canonical(specs.generate_spec(self.config, model, dataset, method))
+
+    def generate_specs(self, model: str, dataset: str, method: str | None = None) -> list[str]:
+        """For generate: --spec of each method of the job; `method`: its wildcard, if it has one."""
+        return [self.generate_spec(model, dataset, name) for name in self.together(method)]
+
+    def generate_version(self, model: str, dataset: str, method: str | None = None) -> str:
+        """For generate: --version."""
+        return self.versions.generate(model, dataset, self.together(method))
+
+    def together(self, method: str | None) -> list[str]:
+        """The methods that one generate job measures: that of its wildcard, or where it has none, all."""
+        return schedule.together(self.config, self.methods, method)
+
+    def answers_spec(self, drafter: str) -> str:
+        """For answer: --spec."""
+        return canonical(specs.answers_spec(self.config, drafter))
+
+    def trained_spec(self, drafter: str) -> str:
+        """For train: --spec."""
+        return canonical(specs.trained_spec(self.config, drafter))
+
+    def answered_for(self, drafter: str) -> str:
+        """The drafter whose answers this one is trained on: itself, unless it names another."""
+        return str(self.config["drafters"][drafter]["answers"] or drafter)
+
+    def answering(self) -> list[str]:
+        """The drafters for which answers are made."""
+        return sorted({self.answered_for(drafter) for drafter in self.config["drafters"]})
+
+    def trained_for(self, model: str, method: str | None = None) -> list[str]:
+        """The drafters of this workflow whose weights a generate job needs."""
+        entries = [specs.method_entry(self.config, model, name) for name in self.together(method)]
+        named = [specs.trained_by(self.config, e[option]) for e in entries for option in specs.own_models(e)]
+        return [name for name in named if name]
+
+    def priority(self, method: str | None) -> int:
+        """Which generate job of a model and data set runs first, where several could."""
+        return schedule.priority(self.config, self.baseline, method)
+
+    def resources(self, model: str, attempt: int = 1) -> dict[str, Any]:
+        """What a job that runs a model asks of a cluster."""
+        return resources.of_model(self.config, model, attempt)
+
+    def most_resources(self, attempt: int = 1) -> dict[str, Any]:
+        """What a job that runs every model asks."""
+        return resources.of_every_model(self.config, attempt)
+
+    def training_resources(self, drafter: str, attempt: int = 1) -> dict[str, Any]:
+        """What a job that runs a drafter's target asks: to answer, or to train."""
+        return self.resources(self.config["drafters"][drafter]["model"], attempt)
+
+    def grid_json(self) -> str:
+        """For the analysis commands: --grid."""
+        return canonical(self.grid)
+
+    def config_json(self) -> str:
+        """The complete configuration, for the report."""
+        return canonical(self.config)

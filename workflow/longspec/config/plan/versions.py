@@ -1,0 +1,133 @@
+"""What invalidates a job: for each rule a text that changes exactly when its jobs must run again. No torch.
+
+Contract: code, templates and local data enter as hashes, never as input files, so that a fresh checkout
+reruns nothing; a generate job's version contains its prompts' version, so that no interruption between the
+two can leave results that look fresh. Order and comments of the configuration never enter.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from longspec.config import specs
+from longspec.core import fingerprint, registry
+from longspec.models import model_files
+
+READ_AS_DATA = {"report": "../report/*", "summary": "../schemas/summary.schema.json"}
+"""Command to the files beside the code that its outputs depend on, below this package."""
+
+
+def canonical(value: Any) -> str:
+    """One JSON text for one meaning."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+class Versions:
+    """The versions of all jobs of one configuration."""
+
+    def __init__(self, config: specs.Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
+        """`jobs`: (model, data set, method) of all generations. Their versions are made at once, so that data or a model
+        that is missing stops the planning."""
+        self._config, self._baseline = config, baseline
+        self._generations = {job: self._generation(*job) for job in jobs}
+
+    def prepare(self, model: str, dataset: str) -> str:
+        """Code of the command and its source, content of the data and of the model's tokenizer."""
+        entry = self._config["datasets"][dataset]
+        return canonical(
+            {
+                "code": _code("stages.prepare", registry.module("sources", entry["source"])),
+                "data": _data(canonical(entry)),
+                "templates": _content(self._config["prompt_templates"]),
+                "model": self._model(model),
+            }
+        )
+
+    def vocabulary(self, model: str) -> str:
+        """Code of the command and content of the model's tokenizer."""
+        return canonical({"code": _code("stages.vocabulary"), "model": self._model(model)})
+
+    def generate(self, model: str, dataset: str, methods: list[str]) -> str:
+        """What the job of these methods depends on beside their specs."""
+        found = [self._generations[model, dataset, method] for method in methods]
+        return found[0] if len(found) == 1 else canonical(found)
+
+    def gate(self, model: str, dataset: str, method: str) -> str:
+        """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
+        compared = [self._generations[model, dataset, name] for name in (method, self._baseline)]
+        return canonical({"code": _code("stages.gate", self._verifier()), "of": compared})
+
+    def answers(self, drafter: str) -> str:
+        """Code of the command, content of the questions and texts, the target."""
+        entry = self._config["drafters"][drafter]
+        files = [_content(entry[key]) for key in ("questions", "texts") if entry[key]]
+        return canonical({"code": _code("stages.answer"), "files": files, "model": self._model(entry["model"])})
+
+    def train(self, drafter: str) -> str:
+        """Code of training, the answers' version, what training starts from."""
+        entry = self._config["drafters"][drafter]
+        source = entry["answers"] or drafter
+        started = {"start": self._drafter_model(entry["start"])} if entry.get("start") else {}
+        answers = [self.answers(source), canonical(specs.answers_spec(self._config, source))]
+        spec = canonical(specs.trained_spec(self._config, drafter))
+        return canonical({"code": _code("stages.train"), "answers": answers, "spec": spec, **started})
+
+    def analysis(self, command: str) -> str:
+        """Code of a command that reads results only; with the files that it reads as data."""
+        pattern = READ_AS_DATA.get(command)
+        files = tuple(fingerprint.PACKAGE.glob(pattern)) if pattern else ()
+        return fingerprint.digest(f"stages.{command}", files=files)
+
+    def _generation(self, model: str, dataset: str, method: str) -> str:
+        """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
+        entry = specs.method_entry(self._config, model, method)
+        own_models = {
+            option: self._drafter_model(entry[option])
+            for option in specs.own_models(entry)
+            if entry[option] is not None
+        }
+        plugged = (registry.module(kind, name) for kind, name in specs.plugged(entry))
+        return canonical(
+            {
+                "code": _code("stages.generate", self._verifier(), *plugged),
+                "prompts": [canonical(specs.dataset_spec(self._config, dataset)), self.prepare(model, dataset)],
+                "model": self._model(model),
+                **({"own_models": own_models} if own_models else {}),
+            }
+        )
+
+    def _drafter_model(self, entry: dict[str, Any]) -> str:
+        """What identifies the drafter model of a variant: how it is trained, if this workflow does that."""
+        trained = specs.trained_by(self._config, entry)
+        return _model(canonical(entry)) if trained is None else self.train(trained)
+
+    def _verifier(self) -> str:
+        return registry.module("verification", self._config["verification"])
+
+    def _model(self, model: str) -> str:
+        return _model(canonical(self._config["models"][model]))
+
+
+# Each is asked for once a job and answered once a run of Snakemake.
+@functools.cache
+def _code(*modules: str) -> str:
+    return fingerprint.digest(*modules)
+
+
+@functools.cache
+def _data(entry: str) -> str:
+    options = json.loads(entry)
+    return str(registry.load("sources", options["source"]).fingerprint(options))
+
+
+@functools.cache
+def _model(entry: str) -> str:
+    return model_files.fingerprint(json.loads(entry))
+
+
+@functools.cache
+def _content(path: str | None) -> str | None:
+    return None if path is None else fingerprint.digest(files=(Path(path),))
