@@ -17,7 +17,7 @@ import time
 import setup  # before longspec: it finds the package
 import torch
 
-from longspec import prompting
+from longspec.data import prompting
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.decoding.sampling import GREEDY

@@ -16,7 +16,7 @@ import setup  # before longspec: it finds the package
 import torch
 from transformers import AutoModelForCausalLM
 
-from longspec import prompting
+from longspec.data import prompting
 from longspec.decoding import gumbel
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, vanilla

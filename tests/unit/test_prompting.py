@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tiny_folder
 
-from longspec import prompting
 from longspec.core.errors import UserError
+from longspec.data import prompting
 from longspec.models import model_files
 
 VICUNA = Path(__file__).parents[2] / "config" / "prompts" / "vicuna.jinja"

@@ -14,12 +14,12 @@ import pytest
 import tiny_folder
 from stage import Stage
 
+from longspec.cli import prepare
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import revisions
 from longspec.core.errors import UserError
-from longspec.sources import huggingface, longbench
-from longspec.stages import prepare
+from longspec.data.sources import huggingface, longbench
 
 OLD, NEW = "a" * 40, "b" * 40
 ROWS = [{"id": 1, "q": "abc"}, {"id": 2, "q": "abd"}]

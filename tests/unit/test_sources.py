@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from longspec.core.errors import UserError
+from longspec.data.sources import huggingface, jsonl, longbench, pydocs, stdlib_code
 from longspec.models import model_files
-from longspec.sources import huggingface, jsonl, longbench, pydocs, stdlib_code
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

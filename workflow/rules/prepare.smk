@@ -17,7 +17,7 @@ rule prepare:
         dataset=lambda wildcards: plan.dataset_spec(wildcards.dataset),
         version=lambda wildcards: plan.versions.prepare(wildcards.model, wildcards.dataset),
     shell:
-        "python -m longspec.stages.prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
+        "python -m longspec prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
         " --output {output.prompts:q} 2>&1 | tee {log:q}"
 
 
@@ -33,4 +33,4 @@ rule vocabulary:
         model=lambda wildcards: plan.model_spec(wildcards.model),
         version=lambda wildcards: plan.versions.vocabulary(wildcards.model),
     shell:
-        "python -m longspec.stages.vocabulary --model-spec {params.model:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python -m longspec vocabulary --model-spec {params.model:q} --output {output:q} 2>&1 | tee {log:q}"

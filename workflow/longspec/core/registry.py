@@ -21,7 +21,7 @@ FOLDERS = {
     "methods": "decoding/methods",
     "peers": "backends/peers",
     "drafters": "drafters",
-    "sources": "sources",
+    "sources": "data/sources",
     "verification": "decoding/verifiers",
 }
 """Kind of plug-in to the folder of its files."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from longspec import prompting
 from longspec.backends import job_target
 from longspec.core import registry
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
+from longspec.data import prompting
 from longspec.decoding import gumbel
 from longspec.decoding.gumbel import Draws, GumbelNoise
 from longspec.decoding.sampling import Settings, Text

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from longspec import prompting
 from longspec.backends.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
+from longspec.data import prompting
 from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import GREEDY

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec import prompting
 from longspec.backends import job_target
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.program import run
+from longspec.data import prompting
 from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 

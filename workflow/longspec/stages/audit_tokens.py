@@ -24,11 +24,11 @@ import torch
 from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from longspec import prompting
 from longspec.analysis import tables
 from longspec.core.errors import UserError
 from longspec.core.program import run
 from longspec.core.records import Prompt, Sample, read_records
+from longspec.data import prompting
 from longspec.decoding import gumbel
 from longspec.models import machine, model_files
 

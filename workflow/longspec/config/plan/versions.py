@@ -39,7 +39,7 @@ class Versions:
         entry = self._config["datasets"][dataset]
         return canonical(
             {
-                "code": _code("stages.prepare", registry.module("sources", entry["source"])),
+                "code": _code("cli.prepare", registry.module("sources", entry["source"])),
                 "data": _data(canonical(entry)),
                 "templates": _content(self._config["prompt_templates"]),
                 "model": self._model(model),
@@ -48,7 +48,7 @@ class Versions:
 
     def vocabulary(self, model: str) -> str:
         """Code of the command and content of the model's tokenizer."""
-        return canonical({"code": _code("stages.vocabulary"), "model": self._model(model)})
+        return canonical({"code": _code("cli.vocabulary"), "model": self._model(model)})
 
     def generate(self, model: str, dataset: str, methods: list[str]) -> str:
         """What the job of these methods depends on beside their specs."""

@@ -66,3 +66,14 @@ def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     except TemplateError as error:
         raise UserError(f"{tokenizer.name_or_path}: the chat template refuses these messages ({error})") from None
     return text
+
+
+def pieces(tokenizer: Any) -> list[str]:
+    """Text of each id of the vocabulary; special tokens have none.
+
+    A token is decoded behind a letter, as it would be inside a text; one that holds part of a character shows as �."""
+    before = tokenizer("a", add_special_tokens=False)["input_ids"]
+    lead = len(tokenizer.decode(before))
+    special = set(tokenizer.all_special_ids)
+    ids = range(len(tokenizer))
+    return ["" if token in special else tokenizer.decode([*before, token])[lead:] for token in ids]

@@ -1,4 +1,4 @@
-"""Stage `prepare`: one data set's prompts for one model, as token ids, and a few others to tune on.
+"""One data set's prompts for one model, as token ids, and a few others to tune on.
 
 Contract: prompts.jsonl, prompts_tuning.jsonl and prompts_summary.json appear complete or not at all. Which prompts
 are kept, cut or dropped is decided here and counted, and what data they are of is recorded. No tuning prompt is a kept
@@ -7,19 +7,17 @@ one, by id or by content; there are none where every row is kept. It does not kn
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from longspec import prompting
 from longspec.config import templates
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
-from longspec.core.program import run
 from longspec.core.records import Prompt, to_line
+from longspec.data import prompting
 from longspec.models import model_files
 
 TUNING = 8
@@ -151,21 +149,3 @@ def write(path: Path, prompts: list[Prompt], tuning: list[Prompt], summary: dict
         path: "".join(map(to_line, prompts)),
     }
     write_whole(texts)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, prepare, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model-spec", type=json.loads, required=True, help="the model's config entry, as JSON")
-    parser.add_argument("--dataset-spec", type=json.loads, required=True, help="the data set's, as JSON")
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args(argv)
-    preparer = Preparer(args.model_spec, args.dataset_spec)
-    prompts = preparer.prompts()
-    write(args.output, prompts, preparer.tuning, {**preparer.counts, "data": preparer.data()})
-    lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
-    print(f"{args.output}: {dict(preparer.counts)}, {lengths[0]} to {lengths[-1]} tokens")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -14,7 +14,7 @@ from typing import Any
 
 from longspec.core.errors import UserError, first_line
 from longspec.core.records import parse_row
-from longspec.sources import jsonl
+from longspec.data.sources import jsonl
 
 OPTIONS = {
     "task": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "The task, such as gov_report."},

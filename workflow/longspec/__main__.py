@@ -1,0 +1,55 @@
+"""`python -m longspec COMMAND`: every command of this package, each a file in `cli/`."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+from longspec.core.errors import UserError
+from longspec.core.program import run
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def commands() -> dict[str, str]:
+    """Name of each command to the first line of its file's docstring; nothing is imported."""
+    files = sorted((PACKAGE / "cli").glob("[!_]*.py"))
+    documented = ((file.stem, ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))) for file in files)
+    return {name: (text or "").partition("\n")[0] for name, text in documented}
+
+
+def usage() -> str:
+    """How to call it, and what there is to call."""
+    known = commands()
+    width = max(map(len, known))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in known.items()]
+    return "\n".join(["usage: python -m longspec COMMAND [--help]", "", *lines])
+
+
+def refuse_another_checkout(here: Path) -> None:
+    """UserError where `here` is a checkout of this workflow, but not the one whose code is running."""
+    other = here / "workflow" / "longspec"
+    if (here / "Snakefile").is_file() and other.is_dir() and other.resolve() != PACKAGE:
+        raise UserError(
+            f"longspec: the code of {PACKAGE} is installed, and this folder has its own; expected `pip install --no-deps "
+            "--no-build-isolation -e .` here, or an environment of this checkout"
+        )
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return
+    if name not in commands():
+        raise UserError(f"command: {name!r}; expected one of {', '.join(commands())}")
+    refuse_another_checkout(Path.cwd())
+    sys.argv = [f"python -m longspec {name}", *arguments]
+    importlib.import_module(f"longspec.cli.{name}").main()
+
+
+if __name__ == "__main__":
+    run(main)
