@@ -27,7 +27,7 @@ run: $(VENV)/.installed  ## the default experiment: prepare, generate, measure, 
 	  PYTHONPATH=workflow $(BIN)/python -c '$(SHOW)' && echo "report: $(CURDIR)/reports/index.html"; }
 
 status: $(VENV)/.installed  ## how far each job is (ARGS="--configfile other.yaml")
-	@PYTHONPATH=workflow $(BIN)/python -m longspec.stages.status $(ARGS)
+	@PYTHONPATH=workflow $(BIN)/python -m longspec status $(ARGS)
 
 test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k name" to choose)
 	@$(TESTS) $(ARGS)

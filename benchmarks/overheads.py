@@ -28,9 +28,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
 
-from longspec import journal as journals  # noqa: E402
-from longspec import order  # noqa: E402
 from longspec.core.records import Prompt, Sample, Turn  # noqa: E402
+from longspec.measure import journal as journals  # noqa: E402
+from longspec.measure import order  # noqa: E402
 
 APPENDS = 300
 TOKENS = 96

@@ -54,7 +54,7 @@ class Stage:
         files["tuning"] = "tuning.jsonl"
         files["log"] = "results/generate.log"
         named = [part for name, file in files.items() for part in (f"--{name}", file)]
-        return [sys.executable, "-m", "longspec.stages.generate", "--spec", json.dumps(self.spec), *named, *arguments]
+        return [sys.executable, "-m", "longspec", "generate", "--spec", json.dumps(self.spec), *named, *arguments]
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Running."""

@@ -12,6 +12,7 @@ import yaml
 from smollm2 import MODEL, shortened
 from transformers import AutoModelForCausalLM
 
+from longspec.cli import generate as generate_stage
 from longspec.cli import prepare
 from longspec.config import specs
 from longspec.config.load import load
@@ -22,7 +23,6 @@ from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
 from longspec.models import model_files
 from longspec.models.target import CausalLM
-from longspec.stages import generate as generate_stage
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -84,8 +84,8 @@ def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
     )
     model = next(iter(raw["models"]))
     prompts = tmp_path / "prompts.jsonl"
-    specs = [json.dumps(spec) for spec in (specs.model_spec(complete, model), specs.dataset_spec(complete, "d"))]
-    prepare.main(["--model-spec", specs[0], "--dataset-spec", specs[1], "--output", str(prompts)])
+    given = [json.dumps(spec) for spec in (specs.model_spec(complete, model), specs.dataset_spec(complete, "d"))]
+    prepare.main(["--model-spec", given[0], "--dataset-spec", given[1], "--output", str(prompts)])
     expected_turns = [len(prompt.turns) for prompt in read_records(prompts, Prompt)]
     assert len(expected_turns) == 2
     assert max(expected_turns) == turns

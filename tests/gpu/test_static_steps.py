@@ -14,11 +14,11 @@ from longspec.core.errors import UserError
 from longspec.core.records import Sample
 from longspec.decoding.loop import generate
 from longspec.decoding.methods import vanilla
+from longspec.measure.session import measured
 from longspec.models import cuda_graphs, packed_linear
 from longspec.models.attention import on_device
 from longspec.models.cache.static import StaticCache
 from longspec.models.cuda_graphs import Buffers, Steps
-from longspec.stages._runner import measured
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

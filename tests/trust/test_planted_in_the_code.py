@@ -14,12 +14,14 @@ from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
 from longspec.backends import job_target
+from longspec.cli import generate
 from longspec.core.records import Comparison, read_records
 from longspec.decoding.methods import sequential, tree
 from longspec.drafters import causal_lm
+from longspec.measure import supervisor
+from longspec.measure.session import Runner
 from longspec.models.attention import hybrid
-from longspec.stages import gate, generate
-from longspec.stages._runner import Runner
+from longspec.stages import gate
 
 SAMPLED = {"sampling": {"temperature": 0.4}}
 
@@ -27,9 +29,9 @@ SAMPLED = {"sampling": {"temperature": 0.4}}
 def work_here(command, timeout):
     """A job's worker in this process, where a fault was planted."""
     ours, theirs = os.pipe()
-    generate.main([*command[3:], f"--worker={theirs}"])
+    generate.main([*command[4:], f"--worker={theirs}"])
     os.close(ours)
-    return generate.Outcome()
+    return supervisor.Outcome()
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def made(tmp_path, monkeypatch):
 
     def make(plant, changes):
         with monkeypatch.context() as fault:
-            fault.setattr(generate, "watch", work_here)
+            fault.setattr(supervisor, "watch", work_here)
             plant(fault)
             try:
                 return test_audit.make(tmp_path / "results", tiny_folder.make(tmp_path / "model"), changes)

@@ -18,8 +18,8 @@ from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.decoding.sampling import GREEDY
 from longspec.decoding.verifiers import keyed
 from longspec.drafters import ngram
+from longspec.measure.host_load import Surroundings
 from longspec.models import memory
-from longspec.surroundings import Surroundings
 
 NAMES = {"model": "m", "dataset": "d", "method": "chain"}
 

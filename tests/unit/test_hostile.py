@@ -22,7 +22,8 @@ from longspec.config.plan.plan import Plan
 from longspec.core import records
 from longspec.core.errors import UserError
 from longspec.data.sources import jsonl
-from longspec.stages import metrics, status
+from longspec.measure import progress
+from longspec.stages import metrics
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 JSON = st.recursive(
@@ -186,7 +187,7 @@ def test_a_half_written_job(examples, tmp_path):
     @given(length=st.integers(0, len(whole)))
     def check(length):
         (folder / "samples.jsonl.partial").write_bytes(whole[:length])
-        row = status.progress(good, ("m", "d", "chain"), 1)
+        row = progress.progress(good, ("m", "d", "chain"), 1)
         assert row.done == whole[:length].count(b"\n")
         assert row.total == 2
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from longspec import journal as journals
-from longspec import order
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, read_records, to_line
-from longspec.journal import Journal, claim
+from longspec.measure import journal as journals
+from longspec.measure import lock as locks
+from longspec.measure import order
+from longspec.measure.journal import Journal
+from longspec.measure.lock import claim
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
 JOBS = order.jobs(PROMPTS, 2)
@@ -148,7 +150,7 @@ def test_killed_between_the_two_outputs_nothing_is_lost(tmp_path):
     assert len(read_records(tmp_path / "samples.jsonl", Sample)) == 6
 
 
-HOLD = "import sys, time; from pathlib import Path; from longspec.journal import claim\n"
+HOLD = "import sys, time; from pathlib import Path; from longspec.measure.lock import claim\n"
 HOLD += "with claim(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(100)"
 
 
@@ -156,7 +158,7 @@ HOLD += "with claim(Path(sys.argv[1])):\n    print('held', flush=True); time.sle
 def holder(tmp_path):
     """Another process that holds the claim."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
-    package = str(Path(journals.__file__).parents[1])
+    package = str(Path(journals.__file__).parents[2])
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": package})
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -181,9 +183,9 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, holder):
 def test_an_owner_on_another_host_is_believed_while_it_gives_signs_of_life(tmp_path, holder, monkeypatch):
     """The marker of a live process, changed to name a host that cannot be asked."""
     lock = tmp_path / "lock"
-    here, foreign = journals.socket.gethostname(), "elsewhere"
+    here, foreign = locks.socket.gethostname(), "elsewhere"
     lock.write_text(lock.read_text().replace(f"host={here}", f"host={foreign}"))
-    monkeypatch.setattr(journals, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.5)
     lock.write_text(lock.read_text().replace("duration=60.0", "duration=1.5"))
 
     def beat():

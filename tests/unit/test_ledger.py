@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 
-from longspec import order
 from longspec.config.load import load
 from longspec.config.plan import schedule
 from longspec.core.records import Prompt, Sample, Turn, read_records
-from longspec.journal import tidy
-from longspec.ledger import Ledger
+from longspec.measure import order
+from longspec.measure.journal import tidy
+from longspec.measure.ledger import Ledger
 
 METHODS = ["vanilla", "chain", "wide"]
 PROMPTS = [Prompt(f"s{n}", ["x"], [1, 2], False) for n in range(40)]

@@ -15,6 +15,7 @@ from longspec.cli import prepare
 from longspec.core import program
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, read_records
+from longspec.data.prepare import TUNING
 from longspec.data.sources import huggingface, longbench, pydocs, stdlib_code
 
 ENTRY = {

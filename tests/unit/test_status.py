@@ -10,7 +10,8 @@ import pytest
 import results_folder
 from rich.console import Console
 
-from longspec.stages import status
+from longspec.cli import status
+from longspec.measure import progress
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def half(results):
 
 
 def chain(results):
-    return status.progress(results, ("m", "d", "chain"), 1)
+    return progress.progress(results, ("m", "d", "chain"), 1)
 
 
 def test_a_finished_job(results):
@@ -56,13 +57,13 @@ def test_a_job_without_a_sign_of_life_is_stopped_with_its_last_word(results):
 
 
 def test_nothing_begun(results):
-    row = status.progress(results, ("m", "other", "chain"), 1)
+    row = progress.progress(results, ("m", "other", "chain"), 1)
     assert (row.state, row.done, row.total, row.seconds_left) == ("waiting", 0, None, None)
 
 
 def test_plain_in_a_pipe_and_a_table_on_a_terminal(results, capsys):
     half(results)
-    rows = [chain(results), status.progress(results, ("m", "d", "vanilla"), 1)]
+    rows = [chain(results), progress.progress(results, ("m", "d", "vanilla"), 1)]
     status.show(rows, Console(file=io.StringIO()))
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [len(line) for line in lines] == [9, 9, 9]

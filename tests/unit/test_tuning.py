@@ -29,7 +29,8 @@ from longspec.decoding.sampling import Settings
 from longspec.decoding.tree import TokenTree
 from longspec.decoding.verifiers import keyed
 from longspec.drafters.ngram import NGramDrafter
-from longspec.stages import _runner, metrics, speedup
+from longspec.measure import session
+from longspec.stages import metrics, speedup
 from longspec.stages import tuning as tuning_stage
 
 AUTO = {"sequential": sequential.Method("auto"), "tree": tree.Method("auto")}
@@ -237,7 +238,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.mark.parametrize("spare", [[], [prompt("s", [5, 6, 7, 5, 6])]], ids=["none spare", "one spare"])
 def test_a_job_tunes_before_it_measures_and_on_other_texts(job, spare) -> None:
     measured = [prompt(f"p{n}", [3 + n, 4, 5, 6 + n]) for n in range(3)]
-    runner = _runner.Runner(job)
+    runner = session.Runner(job)
     ran: list[list[int]] = []
     append = runner.backend.target.append
     runner.backend.target.append = lambda ids: (ran.append(list(ids)), append(ids))[1]

@@ -19,7 +19,7 @@ import results_folder
 from stage import Stage
 
 from longspec.core.program import run
-from longspec.journal import claim
+from longspec.measure.lock import claim
 from longspec.stages import audit, costs, gate, lossless, metrics, report, speedup, summary, tuning
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full and tmpfs")
@@ -161,7 +161,7 @@ def test_a_folder_without_room_cannot_be_claimed_and_says_why(tmp_path, small_di
         pass
     assert not (folder / "lock").exists()
     ballast.unlink()
-    hold = "import os, sys; from pathlib import Path; from longspec.journal import claim\n"
+    hold = "import os, sys; from pathlib import Path; from longspec.measure.lock import claim\n"
     hold += "with claim(Path(sys.argv[1])):\n    os._exit(0)"
     package = str(Path(results_folder.__file__).parents[1] / "workflow")
     subprocess.run([sys.executable, "-c", hold, str(folder / "lock")], env={"PYTHONPATH": package}, check=True)

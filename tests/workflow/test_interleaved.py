@@ -32,7 +32,7 @@ class Job(Stage):
         for name in METHODS:
             (self.job / name).mkdir(exist_ok=True)
         outputs = {f: [f"results/{name}/{f}.{kind}" for name in METHODS] for f, kind in self.FILES.items()}
-        command = [sys.executable, "-m", "longspec.stages.generate", "--spec", *map(json.dumps, specs)]
+        command = [sys.executable, "-m", "longspec", "generate", "--spec", *map(json.dumps, specs)]
         command += ["--samples", *outputs["samples"], "--run", *outputs["run"], "--prompts", "prompts.jsonl"]
         return [*command, "--tuning", "tuning.jsonl", "--log", "results/generate.log", *arguments]
 

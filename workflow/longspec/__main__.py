@@ -33,8 +33,8 @@ def refuse_another_checkout(here: Path) -> None:
     other = here / "workflow" / "longspec"
     if (here / "Snakefile").is_file() and other.is_dir() and other.resolve() != PACKAGE:
         raise UserError(
-            f"longspec: the code of {PACKAGE} is installed, and this folder has its own; expected `pip install --no-deps "
-            "--no-build-isolation -e .` here, or an environment of this checkout"
+            f"longspec: the code of {PACKAGE} is installed, and this folder has its own; expected `pip install "
+            "--no-deps --no-build-isolation -e .` here, or an environment of this checkout"
         )
 
 

@@ -19,7 +19,8 @@ from longspec.config.load import load
 from longspec.config.plan.plan import Plan
 from longspec.core.errors import UserError
 from longspec.core.program import explained
-from longspec.journal import claim, tidy
+from longspec.measure.journal import tidy
+from longspec.measure.lock import claim
 
 # Every job runs the python that runs snakemake, with this package, and ends when snakemake does (core/watchdog.py).
 # A prefix replaces Snakemake's own, without which a command that fails before `| tee` would count as done.

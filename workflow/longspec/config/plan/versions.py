@@ -29,8 +29,8 @@ class Versions:
     """The versions of all jobs of one configuration."""
 
     def __init__(self, config: specs.Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
-        """`jobs`: (model, data set, method) of all generations. Their versions are made at once, so that data or a model
-        that is missing stops the planning."""
+        """`jobs`: (model, data set, method) of all generations. Their versions are made at once, so that data or
+        a model that is missing stops the planning."""
         self._config, self._baseline = config, baseline
         self._generations = {job: self._generation(*job) for job in jobs}
 
@@ -92,7 +92,7 @@ class Versions:
         plugged = (registry.module(kind, name) for kind, name in specs.plugged(entry))
         return canonical(
             {
-                "code": _code("stages.generate", self._verifier(), *plugged),
+                "code": _code("cli.generate", self._verifier(), *plugged),
                 "prompts": [canonical(specs.dataset_spec(self._config, dataset)), self.prepare(model, dataset)],
                 "model": self._model(model),
                 **({"own_models": own_models} if own_models else {}),

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from longspec import order
 from longspec.core.records import Prompt, Sample
-from longspec.journal import Journal
-from longspec.order import Line
+from longspec.measure import order
+from longspec.measure.journal import Journal
+from longspec.measure.order import Line
 
 
 class Ledger:

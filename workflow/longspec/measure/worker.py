@@ -25,10 +25,10 @@ from longspec.config import specs
 from longspec.core import watchdog
 from longspec.core.errors import UserError, first_line, redacted
 from longspec.core.records import Prompt, Sample, decoded
-from longspec.ledger import Ledger
+from longspec.measure.ledger import Ledger
+from longspec.measure.session import Runner, measured
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
-from longspec.stages._runner import Runner, measured
 
 log = logging.getLogger("longspec.generate")
 

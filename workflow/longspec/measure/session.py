@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,12 +21,12 @@ from longspec.data import prompting
 from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import GREEDY
+from longspec.measure import warmup
+from longspec.measure.host_load import Surroundings
+from longspec.measure.order import Line
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
-from longspec.order import Line
-from longspec.surroundings import Surroundings
 
-WARMUP_NEW_TOKENS = 32
 PROFILED_SAMPLES = 2
 PROFILED_TOKENS = 32
 """At most so many tokens each."""
@@ -84,20 +83,8 @@ class Runner:
         return [row for row in found if row is not None] or None
 
     def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
-        """Unmeasured generations, the same for every method, on a prompt that is not in the data.
-
-        Its ids are those of the data's median-length prompt with its halves exchanged: as long, not the same.
-        """
-        ids = sorted((p.prompt_ids for p in prompts), key=len)[len(prompts) // 2]
-        ids = ids[len(ids) // 2 :] + ids[: len(ids) // 2]
-        limits = Limits((), min(WARMUP_NEW_TOKENS, self.limits.max_new_tokens), self.limits.context_tokens)
-        done = []
-        for number in range(self.spec["warmup"]):
-            started = time.perf_counter()
-            turn = self.backend.answer(ids, limits, "", number)  # no sample has an empty name
-            seconds = time.perf_counter() - started
-            done.append({"prompt_tokens": len(ids), "output_tokens": len(turn.output_ids), "seconds": seconds})
-        return done
+        """Unmeasured generations before the first sample, and what they took."""
+        return warmup.warm_up(self.backend, self.limits, prompts, self.spec["warmup"])
 
     def conditions(self, prompts: list[Prompt]) -> dict[str, Any]:
         """What two runs must share before one is divided by the other."""
