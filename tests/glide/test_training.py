@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_folder import make
 
+from longspec.cli import answer, train
 from longspec.core.errors import UserError
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
@@ -20,7 +21,6 @@ from longspec.drafters.glide.model import rotate
 from longspec.models import model_files
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
-from longspec.stages import answer, train
 from longspec.training import answers, questions, shards
 from longspec.training import texts as plain_texts
 from longspec.training.batches import collate

@@ -23,7 +23,7 @@ rule answer:
         spec=lambda wildcards: plan.answers_spec(wildcards.drafter),
         version=lambda wildcards: plan.versions.answers(wildcards.drafter),
     shell:
-        "python -m longspec.stages.answer --spec {params.spec:q} --version {params.version:q} --output {output:q}"
+        "python -m longspec answer --spec {params.spec:q} --version {params.version:q} --output {output:q}"
         " 2>&1 | tee -a {log:q}"
 
 
@@ -49,5 +49,5 @@ rule train_drafter:
         spec=lambda wildcards: plan.trained_spec(wildcards.drafter),
         version=lambda wildcards: plan.versions.train(wildcards.drafter),
     shell:
-        "python -m longspec.stages.train --spec {params.spec:q} --version {params.version:q} --answers {input:q}"
+        "python -m longspec train --spec {params.spec:q} --version {params.version:q} --answers {input:q}"
         " --weights {output.weights:q} 2>&1 | tee -a {log:q}"

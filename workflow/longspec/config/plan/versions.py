@@ -64,7 +64,7 @@ class Versions:
         """Code of the command, content of the questions and texts, the target."""
         entry = self._config["drafters"][drafter]
         files = [_content(entry[key]) for key in ("questions", "texts") if entry[key]]
-        return canonical({"code": _code("stages.answer"), "files": files, "model": self._model(entry["model"])})
+        return canonical({"code": _code("cli.answer"), "files": files, "model": self._model(entry["model"])})
 
     def train(self, drafter: str) -> str:
         """Code of training, the answers' version, what training starts from."""
@@ -73,7 +73,7 @@ class Versions:
         started = {"start": self._drafter_model(entry["start"])} if entry.get("start") else {}
         answers = [self.answers(source), canonical(specs.answers_spec(self._config, source))]
         spec = canonical(specs.trained_spec(self._config, drafter))
-        return canonical({"code": _code("stages.train"), "answers": answers, "spec": spec, **started})
+        return canonical({"code": _code("cli.train"), "answers": answers, "spec": spec, **started})
 
     def analysis(self, command: str) -> str:
         """Code of a command that reads results only; with the files that it reads as data."""

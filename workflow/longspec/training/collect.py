@@ -1,4 +1,4 @@
-"""Stage `answer`: the target answers questions, and what training a drafter needs of that is kept on disk.
+"""The target answers questions, and what training a drafter needs of that is kept on disk.
 
 Contract: answers.json lists the shards in the folder `answers` beside it. An interrupted run goes on: shards of the
 same version are kept, each run of questions beginning with a seed of its own. The size is announced and checked against
@@ -7,8 +7,6 @@ the disk before it starts. It does not know drafters.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import shutil
 import time
@@ -18,8 +16,6 @@ from typing import Any
 
 from longspec.backends import job_target
 from longspec.core.errors import UserError
-from longspec.core.io import write_whole
-from longspec.core.program import run
 from longspec.data import prompting
 from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
@@ -81,37 +77,3 @@ def fill(folder: Path, spec: dict[str, Any], have: int) -> None:
 def counted(folder: Path) -> int:
     """Answer tokens in a folder's shards."""
     return sum(s.queries + 1 for file in folder.glob("*.safetensors") for s in shards.read(file))
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, go on from what is there, write the list."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True)
-    parser.add_argument("--version", required=True, help="what the shards depend on beside the spec")
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    folder, stamp = args.output.parent / "answers", args.output.parent / "answers" / "made_of.json"
-    made_of = {"version": args.version, **{k: v for k, v in args.spec.items() if k not in ("train_tokens", "slots")}}
-    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made_of:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write_whole({stamp: json.dumps(made_of)})
-    from transformers import AutoConfig
-
-    from longspec.models import model_files
-
-    config = AutoConfig.from_pretrained(model_files.folder(args.spec["model"])).get_text_config()
-    have = counted(folder)
-    announce(folder, args.spec, shards.bytes_per_token(config, len(feature_layers(config.num_hidden_layers))), have)
-    if have < args.spec["train_tokens"]:
-        fill(folder, args.spec, have)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise UserError("texts, questions: gave nothing to train on; expected texts or tasks")
-    listed = {"shards": [f"answers/{file.name}" for file in files], "answer_tokens": counted(folder)}
-    write_whole({args.output: json.dumps(listed, indent=1) + "\n"})
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,13 +1,12 @@
-"""Stage `train`: a drafter for one target from its answers; a checkpoint, and training.csv of how it went.
+"""A drafter for one target from its answers; a checkpoint, and training.csv of how it went.
 
 Contract: interrupted, it goes on from the last report (training.pt beside the output) if nothing that it depends on
-has changed. Several processes: `accelerate launch -m longspec.stages.train …`; the first writes. It does not know
+has changed. Several processes: `accelerate launch -m longspec train …`; the first writes. It does not know
 methods, prompts that are measured, or speed.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import logging
@@ -19,14 +18,13 @@ from typing import Any
 import torch
 
 from longspec.core.errors import UserError
-from longspec.core.program import run
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.models import machine, model_files
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
-from longspec.stages.answer import feature_layers
 from longspec.training import begin, shards
+from longspec.training.collect import feature_layers
 from longspec.training.fit import Fit
 from longspec.training.objective import WIDTH, Objective, agreement
 from longspec.training.shards import Sequence
@@ -143,21 +141,3 @@ def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> No
         probe = target.model.get_input_embeddings().weight
         checkpoints.write(place, checkpoint, probe, json.dumps(facts, indent=1) + "\n")
         os.replace(table.file, place / "training.csv")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, train, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True)
-    parser.add_argument("--version", required=True, help="all that the result depends on")
-    parser.add_argument("--answers", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.manual_seed(args.spec["seed"])
-    torch.set_num_threads(machine.resolve_threads(args.spec["threads"]))
-    train(args.spec, args.version, args.answers, args.weights)
-
-
-if __name__ == "__main__":
-    run(main)
