@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import lossless, tables
+from longspec.analysis import tables
+from longspec.analysis import verdict as verdicts
 from longspec.core.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, to_line
 from longspec.core.records import prompts_sha256 as hashed
 
@@ -94,7 +95,7 @@ def write_verdicts(results: Path, verdict: str = "ties only", grid: dict[str, An
     """lossless.csv, with one verdict for all."""
     names = [(m, d, n) for m, ds in grid["cells"].items() for d in ds for n in grid["methods"] if n != grid["baseline"]]
     rows = [{**dict(zip(tables.NAMES, name, strict=True)), "verdict": verdict} for name in names]
-    tables.write(pd.DataFrame(rows, columns=lossless.COLUMNS), results / "lossless.csv")
+    tables.write(pd.DataFrame(rows, columns=verdicts.COLUMNS), results / "lossless.csv")
 
 
 def write_all(results: Path, dataset: str = "d", **conditions: Any) -> Path:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from longspec.stages import audit, costs, lossless, metrics, report, speedup, summary
+from longspec.cli import costs, lossless, metrics, speedup, summary
+from longspec.stages import audit, report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from tiny import CONTEXT, VOCAB, ours
 
+from longspec.config.load import SCHEMA
 from longspec.core import registry
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, vanilla
-from longspec.locations import SCHEMA
 
 EVERY = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
 INTERFACE = {

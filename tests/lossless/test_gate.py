@@ -9,7 +9,7 @@ import pytest
 import tiny_folder
 import torch
 
-from longspec.analysis import lossless
+from longspec.analysis import verdict as verdicts
 from longspec.analysis.runs import Run
 from longspec.backends import job_target
 from longspec.config import specs
@@ -66,7 +66,7 @@ def samples(spec, prompts, method, drafter=None, repeat=0):
 
 def verdict(comparisons, verification="keyed"):
     run = Run("m", "d", "x", {"conditions": {"verification": verification}}, [], {})
-    return lossless.row(run, comparisons)
+    return verdicts.row(run, comparisons)
 
 
 def test_identical_outputs_need_no_model(folder, monkeypatch):
@@ -151,7 +151,7 @@ def test_one_fault_among_ties_is_enough(folder):
     ],
 )
 def test_what_a_tie_is(gap, rounding, flips, tie):
-    assert lossless.tie(Comparison("a", 0, False, 0, 5, gap, rounding, flips)) == tie
+    assert verdicts.tie(Comparison("a", 0, False, 0, 5, gap, rounding, flips)) == tie
 
 
 def test_a_text_that_stops_early_or_goes_on_is_not_lossless(folder):
@@ -214,14 +214,14 @@ def test_tokens_of_another_temperature_are_seen(folder, wrong):
 def test_the_stated_power_is_the_power():
     """Quantiles with the stated shift are called not lossless about as often as stated."""
     count, found = 2000, 0
-    _, shift = lossless.uniform([0.5] * count)
+    _, shift = verdicts.uniform([0.5] * count)
     for number in range(60):
         draws = gumbel.Draws(number)
         moved = [
             u + 0.5 if u < 0.5 and draws.uniform() < 2 * shift else u for u in (draws.uniform() for _ in range(count))
         ]
-        found += lossless.uniform(moved)[0] < lossless.LEVEL
-    assert found / 60 > lossless.POWER - 0.12
+        found += verdicts.uniform(moved)[0] < verdicts.LEVEL
+    assert found / 60 > verdicts.POWER - 0.12
 
 
 def test_the_stage_reads_and_writes(folder, tmp_path):

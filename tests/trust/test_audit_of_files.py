@@ -11,15 +11,17 @@ import made_up
 import pytest
 from made_up import GRID, failures
 
+from longspec.analysis import sample_tables
+from longspec.cli import tuning
 from longspec.core.records import Sample, Turn
-from longspec.stages import audit, metrics, tuning
+from longspec.stages import audit
 
 
 def test_consistent_results_pass_every_rule(made):
     table = audit.build(GRID, made)
     assert set(table["verdict"]) == {"pass"}
     assert len(table[table["method"] == "wide"]["rule"].unique()) == 14
-    assert len(table[table["method"] == ""]) == len(metrics.TABLES) + 4
+    assert len(table[table["method"] == ""]) == len(sample_tables.TABLES) + 4
 
 
 def test_as_an_outsider_runs_it(results, capsys):
@@ -158,7 +160,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     assert any("summary.json: verdict.audit is 'all " in line for line in audited(results, capsys))
 
 
-@pytest.mark.parametrize("name", [*metrics.TABLES, "lossless", "speedup", "costs"])
+@pytest.mark.parametrize("name", [*sample_tables.TABLES, "lossless", "speedup", "costs"])
 def test_one_cell_changed_in_any_table_names_that_file(results, name):
     file = results / f"{name}.csv"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -13,8 +13,9 @@ import made_up
 import pytest
 from made_up import GRID, edit_run, edit_samples, failures
 
+from longspec.analysis import speedup_table
 from longspec.core.errors import UserError
-from longspec.stages import audit, speedup
+from longspec.stages import audit
 
 
 def edit_cell(place, name, column, change):
@@ -81,7 +82,7 @@ def test_tokens_past_the_end_are_caught_by_the_end_rule(results):
 def test_another_limit_is_refused(results, limit):
     edit_run(results, "wide", lambda facts: facts["conditions"].update(max_new_tokens=limit))
     with pytest.raises(UserError, match=f"max_new_tokens is {limit} for wide and 24 for vanilla"):
-        speedup.build(GRID, results)
+        speedup_table.build(GRID, results)
     assert "same limits" in set(failures(results)["rule"])
 
 
@@ -101,7 +102,7 @@ def test_a_warm_up_for_one_method_alone_is_caught(results):
     assert set(found[found["rule"] == "same warm-up"]["method"]) == set(GRID["methods"])
     edit_run(results, "vanilla", lambda facts: facts["conditions"].update(warmup=0))
     with pytest.raises(UserError, match="warmup is 1 for vanilla-again and 0 for vanilla"):
-        speedup.build(GRID, results)
+        speedup_table.build(GRID, results)
 
 
 def test_the_prefills_token_counted_for_one_method_is_caught_by_recomputing(results):
@@ -117,7 +118,7 @@ def test_a_baseline_that_is_always_greedy_is_refused(results):
     for method in ("vanilla-again", "chain", "hf-generate", "wide"):
         edit_run(results, method, lambda facts: facts["conditions"].update(sampling="temperature 1.0"))
     with pytest.raises(UserError, match=r"sampling is 'temperature 1\.0' for vanilla-again and 'greedy' for vanilla"):
-        speedup.build(GRID, results)
+        speedup_table.build(GRID, results)
     assert "same sampling" in set(failures(results)["rule"])
 
 
@@ -133,14 +134,14 @@ def test_one_sample_has_no_interval_and_no_claim(tmp_path):
 def test_another_seed_is_refused(results):
     edit_run(results, "wide", lambda facts: facts["conditions"].update(seed=1))
     with pytest.raises(UserError, match="seed is 1 for wide and 0 for vanilla"):
-        speedup.build(GRID, results)
+        speedup_table.build(GRID, results)
 
 
 def test_a_run_without_a_seed_is_refused(results):
     for method in GRID["methods"]:
         edit_run(results, method, lambda facts: facts["conditions"].pop("seed"))
     with pytest.raises(UserError, match=r"run\.json: conditions\.seed: Field required"):
-        speedup.build(GRID, results)
+        speedup_table.build(GRID, results)
     assert audit.FILES in set(failures(results)["rule"])
 
 
@@ -195,7 +196,7 @@ def test_a_mean_of_per_sample_rates_is_caught_by_recomputing(results):
 
 
 def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
-    before = speedup.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
+    before = speedup_table.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
 
     def failing(row):
         if row["sample_id"] == "s0":
@@ -203,6 +204,6 @@ def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
 
     edit_samples(results, "wide", failing)
     caught(results, "no output cut")
-    after = speedup.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
+    after = speedup_table.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
     assert after["samples_paired"] == before["samples_paired"] - 2
     assert after["speedup"] < 3

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import synthetic
 
-from longspec.analysis import claims, publish, tables
-from longspec.locations import SUMMARY_SCHEMA
-from longspec.stages import audit, costs, lossless, metrics, speedup, summary
+from longspec.analysis import claims, publish, speedup_table, tables
+from longspec.analysis.summary import SCHEMA
+from longspec.cli import costs, lossless, metrics, speedup, summary
+from longspec.stages import audit
 
 CELLS = {"m": ["d"]}
 GRID = {"cells": CELLS, "methods": list(synthetic.METHODS), "baseline": "vanilla", "reference": "hf-generate"}
@@ -153,12 +154,12 @@ def test_the_second_speedup_stands_beside_the_first(results):
 
 def test_without_it_the_floor_is_empty(results):
     grid = {**GRID, "methods": ["vanilla", "chain"]}
-    table = speedup.build(grid, results)
+    table = speedup_table.build(grid, results)
     assert table["noise_floor"].isna().all()
 
 
 def test_the_summary_keeps_its_schema(results):
-    schema = json.loads(SUMMARY_SCHEMA.read_text())
+    schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     made = json.loads((results / "summary.json").read_text())
     described = schema["$defs"]["claim"]["properties"]

@@ -15,7 +15,7 @@ import results_folder
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from longspec.analysis import runs
+from longspec.analysis import runs, sample_tables
 from longspec.config import templates
 from longspec.config.load import load
 from longspec.config.plan.plan import Plan
@@ -23,7 +23,6 @@ from longspec.core import records
 from longspec.core.errors import UserError
 from longspec.data.sources import jsonl
 from longspec.measure import progress
-from longspec.stages import metrics
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 JSON = st.recursive(
@@ -144,7 +143,7 @@ def test_samples(examples, tmp_path):
     def check(path, new):
         file.write_text(json.dumps(replaced(LINE, path, new)) + "\n" + second + "\n")
         try:
-            tables = metrics.build(results_folder.GRID, good)
+            tables = sample_tables.build(results_folder.GRID, good)
         except UserError as error:
             assert "samples.jsonl" in str(error)
             return

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts, write_run
 
-from longspec.analysis import tables
+from longspec.analysis import sample_tables, tables
+from longspec.cli import metrics
 from longspec.core.errors import UserError
 from longspec.core.records import Sample, line_sha256, prompts_sha256
-from longspec.stages import metrics
 
-FILES = tuple(f"{name}.csv" for name in metrics.TABLES)
+FILES = tuple(f"{name}.csv" for name in sample_tables.TABLES)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def run(results: Path, grid: dict = GRID) -> None:
 
 
 def test_a_row_of_timings_is_the_sum_over_turns(results):
-    rows = metrics.build(GRID, results)["timings"].set_index(["method", "sample_id"])
+    rows = sample_tables.build(GRID, results)["timings"].set_index(["method", "sample_id"])
     row = rows.loc[("chain", "b")]
     assert (row["repeat"], row.prompt_tokens, row.output_tokens, row.turns) == (0, 20, 6, 2)
     assert (row.verification_steps, row.drafted_tokens, row.accepted_tokens) == (2, 6, 2)
@@ -39,7 +39,7 @@ def test_a_row_of_timings_is_the_sum_over_turns(results):
 
 
 def test_throughput_is_a_ratio_of_sums_without_the_first_token_of_each_turn(results):
-    rows = metrics.build(GRID, results)["throughput"].set_index("method")
+    rows = sample_tables.build(GRID, results)["throughput"].set_index("method")
     assert rows.throughput_tokens_per_second["vanilla"] == pytest.approx(8 / 4)
     assert rows.throughput_tokens_per_second["chain"] == pytest.approx(8 / 1.6)
     assert rows.end_to_end_tokens_per_second["vanilla"] == pytest.approx(11 / 6)
@@ -47,7 +47,7 @@ def test_throughput_is_a_ratio_of_sums_without_the_first_token_of_each_turn(resu
 
 
 def test_acceptance(results):
-    built = metrics.build(GRID, results)
+    built = sample_tables.build(GRID, results)
     row = built["acceptance"].set_index("method").loc["chain"]
     assert (row.drafted_tokens, row.accepted_tokens, row.verification_steps) == (12, 4, 4)
     assert row.acceptance_rate == pytest.approx(4 / 12)
@@ -55,7 +55,7 @@ def test_acceptance(results):
 
 
 def test_acceptance_by_position_counts_only_steps_that_had_a_draft_to_check_there(results):
-    rows = metrics.build(GRID, results)["acceptance_by_position"]
+    rows = sample_tables.build(GRID, results)["acceptance_by_position"]
     assert set(rows.method) == {"chain"}
     assert rows.position.tolist() == [1, 2, 3]
     assert rows.offered.tolist() == [4, 3, 1]
@@ -74,16 +74,16 @@ def test_without_a_drafter_acceptance_is_empty_and_not_zero(results):
 def test_a_drafter_that_never_drafted_counts_zero_and_has_no_rate(results):
     idle = [replace(s, turns=[replace(t, steps=[(0, 0, 0)] * len(t.steps)) for t in s.turns]) for s in CHAIN]
     write_run(results, "chain", idle)
-    row = metrics.build(GRID, results)["acceptance"].iloc[1]
+    row = sample_tables.build(GRID, results)["acceptance"].iloc[1]
     assert row.drafted_tokens == 0
     assert pd.isna(row.acceptance_rate)
-    assert metrics.build(GRID, results)["acceptance_by_position"].empty
+    assert sample_tables.build(GRID, results)["acceptance_by_position"].empty
 
 
 def test_answers_of_one_token_have_no_throughput_and_do_not_divide_by_zero(results):
     one = [Sample(name, 0, [turn([7], [], 0.5, 0.0, 0.0)]) for name in "ab"]
     write_run(results, "chain", one)
-    row = metrics.build(GRID, results)["throughput"].iloc[1]
+    row = sample_tables.build(GRID, results)["throughput"].iloc[1]
     assert pd.isna(row.throughput_tokens_per_second)
     assert row.end_to_end_tokens_per_second == pytest.approx(2 / 1)
     run(results)
@@ -92,7 +92,7 @@ def test_answers_of_one_token_have_no_throughput_and_do_not_divide_by_zero(resul
 
 def test_a_decode_too_short_for_the_clock_has_no_throughput(results):
     write_run(results, "chain", [Sample(name, 0, [turn([7, 8], [(1, 1, 1)], 0.5, 0.0, 0.0)]) for name in "ab"])
-    assert pd.isna(metrics.build(GRID, results)["throughput"].iloc[1].throughput_tokens_per_second)
+    assert pd.isna(sample_tables.build(GRID, results)["throughput"].iloc[1].throughput_tokens_per_second)
 
 
 def test_no_samples_at_all_give_empty_cells(results):
@@ -113,7 +113,7 @@ def test_a_missing_or_doubled_sample_is_refused_and_nothing_is_written(results, 
 
 def test_turns_that_got_no_answer_are_counted(results):
     write_run(results, "chain", [CHAIN[0], replace(CHAIN[1], turns=CHAIN[1].turns[:1])])
-    built = metrics.build(GRID, results)
+    built = sample_tables.build(GRID, results)
     assert list(built["throughput"].unanswered_turns) == [0, 1]
     assert list(built["timings"].unanswered_turns) == [0, 0, 0, 1]
 
@@ -124,13 +124,13 @@ def test_a_run_that_belongs_to_another_folder_is_refused(results, key, place):
     facts = json.loads(file.read_text())
     file.write_text(json.dumps({**facts, key: "elsewhere"}))
     with pytest.raises(UserError, match=f"its {key} is 'elsewhere'; expected '{place}', by the folder"):
-        metrics.build(GRID, results)
+        sample_tables.build(GRID, results)
 
 
 def test_a_run_on_other_prompts_than_those_beside_it_is_refused(results):
     write_run(results, "chain", CHAIN, prompts_sha256="of others")
     with pytest.raises(UserError, match=r"run.json: was made from other prompts than those in .*prompts.jsonl"):
-        metrics.build(GRID, results)
+        sample_tables.build(GRID, results)
 
 
 @pytest.mark.parametrize("name", ["run.json", "samples.jsonl"])
@@ -138,7 +138,7 @@ def test_another_schema_version_is_refused(results, name):
     file = results / "m" / "d" / "chain" / name
     file.write_text(file.read_text().replace('"schema_version": 5', '"schema_version": 99'))
     with pytest.raises(UserError, match=r"schema_version is 99, this version reads 5"):
-        metrics.build(GRID, results)
+        sample_tables.build(GRID, results)
 
 
 def test_columns_keep_their_names_and_order(results):
@@ -159,7 +159,7 @@ def test_columns_keep_their_names_and_order(results):
 def test_tables_read_back_exactly_and_are_the_same_bytes_each_time(results):
     run(results)
     first = {name: (results / name).read_bytes() for name in FILES}
-    built = metrics.build(GRID, results)["timings"]
+    built = sample_tables.build(GRID, results)["timings"]
     assert tables.read(results / "timings.csv").decode_seconds.tolist() == built.decode_seconds.tolist()
     run(results)
     assert {name: (results / name).read_bytes() for name in FILES} == first
@@ -183,7 +183,7 @@ def test_analysis_imports_no_torch():
 
 
 def test_acceptance_four_ways(results):
-    row = metrics.build(GRID, results)["acceptance"].set_index("method").loc["chain"]
+    row = sample_tables.build(GRID, results)["acceptance"].set_index("method").loc["chain"]
     # 4 accepted of 12 drafted; 8 tokens in 4 steps; some step had 3 positions to check.
     assert (row.acceptance_rate, row.acceptance_length) == (pytest.approx(1 / 3), 2)
     assert (row.depth, row.accepted_per_depth) == (3, pytest.approx(4 / 12))
@@ -194,7 +194,7 @@ def test_acceptance_along_a_text(results):
     steps = [(3, 3, 2), (3, 3, 3), (3, 2, 1), (3, 3, 3), (3, 2, 1), (3, 3, 3)]
     long = Sample("a", 0, [turn(list(range(20)), steps, 1, 0, 1)])
     write_run(results, "chain", [long, CHAIN[1]])
-    rows = metrics.build(GRID, results)["acceptance_curves"].set_index(["axis", "at_least"])
+    rows = sample_tables.build(GRID, results)["acceptance_curves"].set_index(["axis", "at_least"])
     first, second = rows.loc[("output_position", 0)], rows.loc[("output_position", 16)]
     # Steps of the long text begin at 1, 4, 8, 10, 14, 16; the last gives 4. Sample b adds two steps of two tokens.
     assert (first.verification_steps, first.decoded_tokens, first.below) == (7, 15 + 4, 16)
@@ -205,14 +205,14 @@ def test_acceptance_along_a_text(results):
 
 def test_a_stop_id_that_was_drafted_has_no_bonus_token_behind_it(results):
     write_run(results, "chain", [Sample(n, 0, [turn([1, 2, 3], [(3, 2, 2)], 1, 0, 1)]) for n in "ab"])
-    built = metrics.build(GRID, results)
+    built = sample_tables.build(GRID, results)
     assert built["acceptance"].set_index("method").loc["chain"].acceptance_length == 2
     assert list(built["acceptance_curves"].decoded_tokens) == [4, 4]
 
 
 def test_a_rows_hash_is_that_of_its_line(results):
     lines = (results / "m" / "d" / "chain" / "samples.jsonl").read_text().splitlines()
-    rows = metrics.build(GRID, results)["timings"]
+    rows = sample_tables.build(GRID, results)["timings"]
     assert list(rows[rows.method == "chain"].line_sha256) == [line_sha256(line.encode()) for line in lines]
 
 
@@ -228,4 +228,4 @@ def test_a_number_that_cannot_be_is_refused_by_name(results, key, value):
     row["turns"][0][key] = value
     file.write_text("".join([json.dumps(row) + "\n", *rest]))
     with pytest.raises(UserError, match=rf"samples\.jsonl, line 1: not a Sample record \(turns\.0\.{key}"):
-        metrics.build(GRID, results)
+        sample_tables.build(GRID, results)

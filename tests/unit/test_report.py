@@ -15,9 +15,10 @@ import yaml
 from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
 from longspec.analysis import browser, paper
+from longspec.cli import costs, metrics, speedup, summary
 from longspec.core.records import Sample
 from longspec.locations import PAPER, PUBLISHED
-from longspec.stages import audit, costs, metrics, report, speedup, summary
+from longspec.stages import audit, report
 
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 

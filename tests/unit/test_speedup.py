@@ -22,11 +22,11 @@ from results_folder import (
     write_verdicts,
 )
 
-from longspec.analysis import tables
+from longspec.analysis import sample_tables, speedup_table, tables
 from longspec.analysis.speedup import compare
+from longspec.cli import metrics, speedup
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, to_line
-from longspec.stages import metrics, speedup
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def row_of(results: Path) -> pd.Series:
 
 def table_of(results: Path) -> pd.DataFrame:
     metrics.main(["--grid", json.dumps(GRID), "--results", str(results)])
-    return speedup.build(GRID, results)
+    return speedup_table.build(GRID, results)
 
 
 def test_speedup_is_a_ratio_of_throughputs(results):
@@ -80,7 +80,7 @@ def test_samples_pair_by_id_and_repeat_whatever_their_order(results):
 
 
 def test_only_pairs_present_in_both_count(results):
-    timings = metrics.build(GRID, results)["timings"]
+    timings = sample_tables.build(GRID, results)["timings"]
     mine, theirs = (timings[timings["method"] == name] for name in ("chain", "vanilla"))
     row = compare(mine, theirs[:1])
     # Sample a alone: 4 tokens in 1 s against 4 in 3 s.

@@ -14,6 +14,8 @@ from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
 
 from longspec.analysis import tables
+from longspec.cli import metrics, speedup
+from longspec.cli import tuning as tuning_stage
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import registry
@@ -30,8 +32,6 @@ from longspec.decoding.tree import TokenTree
 from longspec.decoding.verifiers import keyed
 from longspec.drafters.ngram import NGramDrafter
 from longspec.measure import session
-from longspec.stages import metrics, speedup
-from longspec.stages import tuning as tuning_stage
 
 AUTO = {"sequential": sequential.Method("auto"), "tree": tree.Method("auto")}
 OPTION = {"sequential": "gamma", "tree": "tree_shape"}

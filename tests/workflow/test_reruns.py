@@ -80,7 +80,7 @@ def test_the_reports_script_and_the_published_figures(clone):
 
 
 def test_the_summarys_schema(clone):
-    clone.append("workflow/schemas/summary.schema.json", "\n")
+    clone.append("workflow/longspec/analysis/summary.schema.json", "\n")
     assert clone.planned() == {"summary", "report"}
 
 
@@ -102,7 +102,7 @@ def test_a_real_run_passes_the_symmetry_audit_and_shows_its_steps(finished):
 
 
 def test_metric_code(clone):
-    clone.append("workflow/longspec/analysis/metrics.py", "# new\n")
+    clone.append("workflow/longspec/analysis/timings.py", "# new\n")
     assert clone.planned() == ANALYSIS
 
 

@@ -37,7 +37,7 @@ rule metrics:
         version=plan.versions.analysis("metrics"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule speedup:
@@ -58,7 +58,7 @@ rule speedup:
         results=lambda wildcards, output: os.path.dirname(output[0]),
         lossless=plan.config["lossless"],
     shell:
-        "python -m longspec.stages.speedup --grid {params.grid:q} --results {params.results:q}"
+        "python -m longspec speedup --grid {params.grid:q} --results {params.results:q}"
         " --lossless {params.lossless:q} 2>&1 | tee {log:q}"
 
 
@@ -80,7 +80,7 @@ rule costs:
         version=plan.versions.analysis("costs"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.costs --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec costs --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # Made where a variant leaves an option to `auto`.
@@ -102,7 +102,7 @@ rule tuning:
         version=plan.versions.analysis("tuning"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.tuning --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec tuning --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # Not `audit_tokens`, which asks the model about the tokens: this asks the files about the two sides of each speedup.
@@ -146,5 +146,5 @@ rule summary:
         results=lambda wildcards, output: os.path.dirname(output[0]),
         reports=lambda wildcards, output: os.path.dirname(output[1]),
     shell:
-        "python -m longspec.stages.summary --grid {params.grid:q} --results {params.results:q}"
+        "python -m longspec summary --grid {params.grid:q} --results {params.results:q}"
         " --tables {params.reports:q} 2>&1 | tee {log:q}"

@@ -49,7 +49,7 @@ rule lossless:
         version=plan.versions.analysis("lossless"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # Asked for by name: `snakemake --cores 1 --resources gpu=1 audit_tokens`. It knows nothing of how the results were made.

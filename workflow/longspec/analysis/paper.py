@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import report, runs, tables
-from longspec.analysis.metrics import SUMMED, finished
+from longspec.analysis.timings import SUMMED, finished
 
 TARGETS = {
     "V-7B": "lmsys/vicuna-7b-v1.5-16k",

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longspec.analysis import intervals
-from longspec.analysis.metrics import finished
 from longspec.analysis.repetition import LOOPING
+from longspec.analysis.timings import finished
 from longspec.core.errors import UserError
 
 KEY = ["sample_id", "repeat"]

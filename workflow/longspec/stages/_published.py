@@ -15,8 +15,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import escape
 
-from longspec.analysis import publish, runs, symmetry, tables
-from longspec.stages import summary, tuning
+from longspec.analysis import publish, runs, summary, symmetry, tables, tuning_table
 
 MOST_CLAIMS = 100
 """So many are on the page (report.html.j2)."""
@@ -31,8 +30,8 @@ def findings(grid: runs.Grid, results: Path, reports: Path, made: dict[str, pd.D
     stored = {place: place.read_text(encoding="utf-8", errors="replace") for place in places if place.is_file()}
     if "speedup" not in made:
         return dict.fromkeys(stored, "cannot be made from the files, as the audit says")
-    read = {name: tables.again(made[name]) for name in {*summary.READ, *tuning.READ}}
-    again, tuned = summary.build(grid, results, read), tables.text(tuning.build(grid, results, read))
+    read = {name: tables.again(made[name]) for name in {*summary.READ, *tuning_table.READ}}
+    again, tuned = summary.build(grid, results, read), tables.text(tuning_table.build(grid, results, read))
     return {place: _finding(place.name, text, again, tuned, read["acceptance"]) for place, text in stored.items()}
 
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import lossless, runs, symmetry, tables
+from longspec.analysis import costs_table, runs, sample_tables, speedup_table, symmetry, tables, verdict
+from longspec.analysis import lossless_table as lossless_stage
+from longspec.cli._grid import many_records
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.program import run as run_stage
 from longspec.core.records import Comparison, read_records
-from longspec.stages import _published, costs, metrics, speedup
-from longspec.stages import lossless as lossless_stage
-from longspec.stages._analysis import many_records
+from longspec.stages import _published
 
 GATE = "gate compared these samples"
 TABLE = "table is what the raw files give"
@@ -48,7 +48,7 @@ class Auditor:
             comparisons = read_records(place, Comparison)
             finding = symmetry.gate(comparisons, run.samples, baseline)
             findings[GATE] = f"{place}: {finding}" if finding else ""
-            self.verdicts.append(lossless.row(run, comparisons))
+            self.verdicts.append(verdict.row(run, comparisons))
         if finding := findings[symmetry.WRITTEN]:
             findings[symmetry.WRITTEN] = f"{self.job(run) / 'samples.jsonl'}: {finding}"
         for rule, finding in findings.items():
@@ -74,7 +74,7 @@ def audited(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
     auditor = Auditor(results)
     made: dict[str, pd.DataFrame] = {}
     try:
-        made = metrics.build(grid, results, auditor.see)
+        made = sample_tables.build(grid, results, auditor.see)
         auditor.add(FILES, "")
     except UserError as error:
         auditor.add(FILES, str(error))
@@ -82,8 +82,10 @@ def audited(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
         made["lossless"] = lossless_stage.table(auditor.verdicts)
         try:
             read = (tables.again(made[name]) for name in ("timings", "lossless"))
-            made["speedup"] = speedup.compare(grid, results, *read)
-            made["costs"] = costs.assemble(grid, results, *(tables.again(made[name]) for name in costs.READ))
+            made["speedup"] = speedup_table.compare(grid, results, *read)
+            made["costs"] = costs_table.assemble(
+                grid, results, *(tables.again(made[name]) for name in costs_table.READ)
+            )
         except UserError as error:
             auditor.add(TABLE, f"{results / 'speedup.csv'}: cannot be made: {error}")
     for name, table in made.items():

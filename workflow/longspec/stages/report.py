@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from longspec.analysis import paper, report
+from longspec.cli._grid import arguments
 from longspec.core.io import write_whole
 from longspec.core.program import run as run_stage
 from longspec.locations import PAPER, PUBLISHED, TEMPLATE
-from longspec.stages._analysis import arguments
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from longspec.config import specs
 from longspec.core import fingerprint, registry
 from longspec.models import model_files
 
-READ_AS_DATA = {"report": "../report/*", "summary": "../schemas/summary.schema.json"}
+READ_AS_DATA = {"report": "../report/*", "summary": "analysis/summary.schema.json"}
 """Command to the files beside the code that its outputs depend on, below this package."""
 
 
@@ -79,7 +79,7 @@ class Versions:
         """Code of a command that reads results only; with the files that it reads as data."""
         pattern = READ_AS_DATA.get(command)
         files = tuple(fingerprint.PACKAGE.glob(pattern)) if pattern else ()
-        return fingerprint.digest(f"stages.{command}", files=files)
+        return fingerprint.digest(f"cli.{command}", files=files)
 
     def _generation(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""

@@ -1,4 +1,4 @@
-"""Stage `speedup`: every method paired with vanilla, sample by sample."""
+"""Every method paired with vanilla, sample by sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pandas as pd
 
 from longspec.analysis import claims, runs, speedup, tables
 from longspec.core.errors import UserError
-from longspec.core.program import run as run_stage
-from longspec.stages._analysis import arguments
 
 COLUMNS = [
     *tables.NAMES,
@@ -96,19 +94,3 @@ def refuse_lossy(table: pd.DataFrame) -> None:
     if len(lossy):
         jobs = ", ".join("/".join(names) for names in lossy[tables.NAMES].itertuples(index=False))
         raise UserError(f"not lossless: {jobs}; `lossless: require` lets no such run pass (lossless.csv says more)")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, compute, write, print."""
-    parser = arguments(__doc__)
-    parser.add_argument("--lossless", choices=("report", "require"), default="report")
-    args: Any = parser.parse_args(argv)
-    table = build(args.grid, args.results)
-    if args.lossless == "require":
-        refuse_lossy(table)
-    tables.write(table, args.results / "speedup.csv")
-    print(f"\nspeedup\n{tables.show(args.results / 'speedup.csv')}")
-
-
-if __name__ == "__main__":
-    run_stage(main)

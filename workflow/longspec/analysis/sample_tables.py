@@ -1,4 +1,4 @@
-"""Stage `metrics`: timings, throughput and acceptance tables from the raw samples of every job."""
+"""Timings, throughput and acceptance tables from the raw samples of every job."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import acceptance, metrics, runs, tables
-from longspec.core.program import run as run_stage
-from longspec.stages._analysis import arguments, many_records
+from longspec.analysis import acceptance, runs, timings
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 Visitor = Callable[[runs.Run, runs.Run | None], None]
@@ -26,20 +24,20 @@ def build(grid: runs.Grid, results: Path, see: Visitor | None = None) -> dict[st
         for run in runs.read_cell(results, model, dataset, grid["methods"]):
             if see is not None:
                 see(run, baseline)
-            rows = metrics.timings(run, baseline)
+            rows = timings.timings(run, baseline)
             steps = acceptance.Steps(run)
             drafts = baseline is not None and _drafts(run, steps)
             parts["timings"].append(rows)
-            parts["repeats"].append(metrics.repeats(rows))
-            parts["throughput"].append(metrics.throughput(rows, run))
+            parts["repeats"].append(timings.repeats(rows))
+            parts["throughput"].append(timings.throughput(rows, run))
             parts["acceptance"].append(acceptance.row(run, drafts, steps))
             if drafts:
                 parts["acceptance_by_position"].append(acceptance.by_position(run, steps))
                 parts["acceptance_curves"].append(acceptance.curves(run, steps))
             baseline = baseline or run
     return {
-        "timings": _joined(parts["timings"], metrics.TIMING_COLUMNS),
-        "repeats": _joined(parts["repeats"], metrics.REPEAT_COLUMNS),
+        "timings": _joined(parts["timings"], timings.TIMING_COLUMNS),
+        "repeats": _joined(parts["repeats"], timings.REPEAT_COLUMNS),
         "throughput": pd.DataFrame(parts["throughput"]),
         "acceptance": pd.DataFrame(parts["acceptance"]).astype(dict.fromkeys(COUNTS, "Int64")),
         "acceptance_by_position": _joined(parts["acceptance_by_position"], acceptance.POSITION_COLUMNS),
@@ -57,18 +55,3 @@ def _drafts(run: runs.Run, steps: acceptance.Steps) -> bool:
     """Whether the job's method entry names a drafter, or a peer drafted; a second plain variant does neither."""
     entry: dict[str, Any] = run.facts.get("spec", {}).get("method", {"drafter": None})
     return "drafter" in entry or bool(steps.drafted.any())
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, compute, write, print."""
-    args: Any = arguments(__doc__).parse_args(argv)
-    with many_records():
-        made = build(args.grid, args.results)
-    for name, table in made.items():
-        tables.write(table, args.results / f"{name}.csv")
-    for name in ("throughput", "acceptance"):
-        print(f"\n{name}\n{tables.show(args.results / f'{name}.csv')}")
-
-
-if __name__ == "__main__":
-    run_stage(main)

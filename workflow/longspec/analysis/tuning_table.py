@@ -1,4 +1,4 @@
-"""Stage `tuning`: what `auto` chose in each job, what it predicted, and what was then measured.
+"""What `auto` chose in each job, what it predicted, and what was then measured.
 
 Contract: one row per job that chose something; the measured figures are those of the other tables.
 """
@@ -12,8 +12,6 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import runs, tables
-from longspec.core.program import run as run_stage
-from longspec.stages._analysis import arguments
 
 MEASURED = {
     "acceptance_length": ("acceptance", "acceptance_length"),
@@ -54,15 +52,3 @@ def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> pd.D
             shared = {key: tuned[key] for key in ("candidates", "texts", "texts_are", "positions")}
             rows.append({**row, "chosen": json.dumps(tuned["options"]), **shared, "tuning_seconds": tuned["seconds"]})
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, compute, write, print."""
-    args: Any = arguments(__doc__).parse_args(argv)
-    made = {name: tables.read(args.results / f"{name}.csv") for name in READ}
-    tables.write(build(args.grid, args.results, made), args.results / "tuning.csv")
-    print(f"\ntuning\n{tables.show(args.results / 'tuning.csv')}")
-
-
-if __name__ == "__main__":
-    run_stage(main)

@@ -1,4 +1,4 @@
-"""Stage `costs`: time by part of a step, memory by part, and predicted beside measured speedup."""
+"""Time by part of a step, memory by part, and predicted beside measured speedup."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import costs, runs, tables
-from longspec.core.program import run as run_stage
-from longspec.stages._analysis import arguments
 
 READ = ("acceptance", "acceptance_by_position", "speedup")
 COUNTS = ["profiled_steps", "depth", "best_gamma", "best_depth", *costs.HELD, "peak_memory_bytes"]
@@ -40,14 +38,3 @@ def assemble(
 def _by_job(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     return {tuple(row[name] for name in tables.NAMES): row for row in rows}
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, compute, write, print."""
-    args: Any = arguments(__doc__).parse_args(argv)
-    tables.write(build(args.grid, args.results), args.results / "costs.csv")
-    print(f"\ncosts\n{tables.show(args.results / 'costs.csv')}")
-
-
-if __name__ == "__main__":
-    run_stage(main)

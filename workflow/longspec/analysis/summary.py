@@ -1,4 +1,4 @@
-"""Stage `summary`: what may be claimed, as summary.json and as tables for papers."""
+"""What may be claimed, as summary.json and as tables for papers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing import Any
 import jsonschema
 import pandas as pd
 
-from longspec.analysis import claims, publish, runs, tables
-from longspec.core.io import write_whole
-from longspec.core.program import run as run_stage
-from longspec.locations import SUMMARY_SCHEMA
-from longspec.stages._analysis import arguments
+from longspec.analysis import claims, runs, tables
 
+SCHEMA = Path(__file__).with_name("summary.schema.json")
 READ = ("speedup", "throughput", "audit", "acceptance")
 
 
@@ -42,7 +39,7 @@ def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> dict
         "noise": noise(speedups),
         "claims": judged,
     }
-    jsonschema.validate(summary, json.loads(SUMMARY_SCHEMA.read_text(encoding="utf-8")))
+    jsonschema.validate(summary, json.loads(SCHEMA.read_text(encoding="utf-8")))
     return summary
 
 
@@ -54,26 +51,3 @@ def noise(speedups: pd.DataFrame) -> list[dict[str, Any]]:
         {str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
         for row in rows[columns].to_dict("records")
     ]
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, judge, write, print the claims."""
-    parser = arguments(__doc__)
-    parser.add_argument("--tables", type=Path, required=True, help="folder of tables.md and tables.tex")
-    args: Any = parser.parse_args(argv)
-    made = {name: tables.read(args.results / f"{name}.csv") for name in READ}
-    summary = build(args.grid, args.results, made)
-    args.tables.mkdir(parents=True, exist_ok=True)
-    text = publish.markdown(summary, made["acceptance"])
-    write_whole(
-        {
-            args.results / "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
-            args.tables / "tables.md": text,
-            args.tables / "tables.tex": publish.latex(summary, made["acceptance"]),
-        }
-    )
-    print(text)
-
-
-if __name__ == "__main__":
-    run_stage(main)
