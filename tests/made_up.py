@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import synthetic
 
-from longspec.cli import costs, lossless, metrics, speedup, summary
-from longspec.stages import audit, report
+from longspec.cli import costs, lossless, metrics, report, speedup, summary
+from longspec.stages import audit
 
 CELLS = {"m": ["d", "e"]}
 GRID: dict[str, Any] = {

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from longspec.analysis import charts, drawing
+from longspec.report import charts, svg
 
 BARS = pd.DataFrame(
     [
@@ -34,6 +34,6 @@ def test_a_peers_bars_are_hollow_and_hatched_and_its_name_says_so(peers):
 
 
 def test_two_methods_of_one_colour_differ_in_their_hatch_peers_too():
-    numbers = range(len(drawing.PALETTE) * len(drawing.HATCHES))
-    for look in (drawing.fill, drawing.hollow):
+    numbers = range(len(svg.PALETTE) * len(svg.HATCHES))
+    for look in (svg.fill, svg.hollow):
         assert len({tuple(sorted(look(number).items())) for number in numbers}) == len(numbers)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import synthetic
 
-from longspec.analysis import claims, publish, speedup_table, tables
+from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
 from longspec.cli import costs, lossless, metrics, speedup, summary
+from longspec.report import publication
 from longspec.stages import audit
 
 CELLS = {"m": ["d"]}
@@ -185,10 +186,10 @@ def test_names_are_safe_in_latex_and_marks_are_explained():
     claim = {**judged(verdict="not lossless"), "dataset": "lcc_e", "method": "a&b"}
     made = {"baseline": "plain_one", "references": [], "claims": [claim]}
     accepted = pd.DataFrame([{"model": "m", "dataset": "lcc_e", "method": "a&b", "acceptance_length": 2.5}])
-    latex = publish.latex(made, accepted)
+    latex = publication.latex(made, accepted)
     assert r"lcc\_e" in latex
     assert r"a\&b" in latex
     assert r"over plain\_one" in latex
     assert r"1.62 [1.55, 1.70]\textsuperscript{\textdagger}" in latex
     assert "2.50" in latex
-    assert "† no claim" in publish.markdown(made, accepted)
+    assert "† no claim" in publication.markdown(made, accepted)

@@ -14,11 +14,10 @@ import pytest
 import yaml
 from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
-from longspec.analysis import browser, paper
-from longspec.cli import costs, metrics, speedup, summary
+from longspec.cli import costs, metrics, report, speedup, summary
 from longspec.core.records import Sample
-from longspec.locations import PAPER, PUBLISHED
-from longspec.stages import audit, report
+from longspec.report import browser, longspec_paper
+from longspec.stages import audit
 
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 
@@ -260,7 +259,7 @@ def test_a_drafters_training_is_drawn_where_its_numbers_are(results, page, monke
 
 
 def test_long_tables_say_that_they_are_cut(results, monkeypatch):
-    from longspec.analysis import report as analysis
+    from longspec.report import page as analysis
 
     monkeypatch.setattr(analysis, "MOST_ROWS", 2)
     assert "Timings of every sample (2 of 4 rows; timings.csv has all)" in render(results)
@@ -290,7 +289,7 @@ def test_our_figures_stand_beside_longspecs_of_the_same_model_and_task(results):
     }
 
     def page(config):
-        return paper.render(GRID, config, results, PAPER, PUBLISHED)
+        return longspec_paper.render(GRID, config, results)
 
     row = re.search(r"<tr><td>V-7B</td><td>gov_report</td>(.*?)</tr>", page(config))[1]
     assert re.findall(r"<td[^>]*>(.*?)</td>", row) == [

@@ -64,18 +64,18 @@ def test_the_log_has_a_line_for_each_sample(finished):
 
 
 def test_report_template(clone):
-    clone.append("workflow/report/report.html.j2", "<!-- new -->\n")
+    clone.append("workflow/longspec/report/templates/report.html.j2", "<!-- new -->\n")
     assert clone.planned() == {"report"}
 
 
 def test_report_style(clone):
-    clone.append("workflow/report/style.css", "p { margin: 0 }\n")
+    clone.append("workflow/longspec/report/templates/style.css", "p { margin: 0 }\n")
     assert clone.planned() == {"report"}
 
 
 def test_the_reports_script_and_the_published_figures(clone):
-    clone.append("workflow/report/report.js", "// new\n")
-    clone.append("workflow/report/longspec.csv", "")
+    clone.append("workflow/longspec/report/templates/report.js", "// new\n")
+    clone.append("workflow/longspec/report/templates/longspec.csv", "")
     assert clone.planned() == {"report"}
 
 

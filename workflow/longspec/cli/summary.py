@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec.analysis import publish, tables
+from longspec.analysis import tables
 from longspec.analysis.summary import READ, build
 from longspec.cli._grid import arguments
 from longspec.core.io import write_whole
+from longspec.report import publication
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,12 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     made = {name: tables.read(args.results / f"{name}.csv") for name in READ}
     summary = build(args.grid, args.results, made)
     args.tables.mkdir(parents=True, exist_ok=True)
-    text = publish.markdown(summary, made["acceptance"])
+    text = publication.markdown(summary, made["acceptance"])
     write_whole(
         {
             args.results / "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
             args.tables / "tables.md": text,
-            args.tables / "tables.tex": publish.latex(summary, made["acceptance"]),
+            args.tables / "tables.tex": publication.latex(summary, made["acceptance"]),
         }
     )
     print(text)

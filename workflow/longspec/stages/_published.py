@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import escape
 
-from longspec.analysis import publish, runs, summary, symmetry, tables, tuning_table
+from longspec.analysis import runs, summary, symmetry, tables, tuning_table
+from longspec.report import publication
 
 MOST_CLAIMS = 100
 """So many are on the page (report.html.j2)."""
@@ -45,7 +46,9 @@ def _finding(name: str, stored: str, again: dict[str, Any], tuned: str, acceptan
             return f"is not JSON ({error})"
     if name == "index.html":
         return _missing(stored, again)
-    return symmetry.lines(stored, (publish.latex if name == "tables.tex" else publish.markdown)(again, acceptance))
+    return symmetry.lines(
+        stored, (publication.latex if name == "tables.tex" else publication.markdown)(again, acceptance)
+    )
 
 
 def _missing(page: str, again: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from longspec.config import specs
 from longspec.core import fingerprint, registry
 from longspec.models import model_files
 
-READ_AS_DATA = {"report": "../report/*", "summary": "analysis/summary.schema.json"}
+READ_AS_DATA = {"report": "report/templates/*", "summary": "analysis/summary.schema.json"}
 """Command to the files beside the code that its outputs depend on, below this package."""
 
 

@@ -2,7 +2,7 @@
 
 Contract: a cell of ours stands beside theirs only if the configuration names the same repository and task and decodes
 greedily; it is empty where nothing was run. Every figure by LongSpec's rules is computed again from timings.csv.
-The published figures are data (workflow/report/longspec.csv; arXiv 2502.17421, temperature 0, one A100).
+The published figures are data (templates/longspec.csv; arXiv 2502.17421, temperature 0, one A100).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import report, runs, tables
+from longspec.analysis import runs, tables
 from longspec.analysis.timings import SUMMED, finished
+from longspec.report import page
 
 TARGETS = {
     "V-7B": "lmsys/vicuna-7b-v1.5-16k",
@@ -25,24 +26,26 @@ TARGETS = {
     "QwQ-32B": "Qwen/QwQ-32B-Preview",
 }
 """The paper's names and the repositories that its scripts load."""
+PUBLISHED = page.TEMPLATES / "longspec.csv"
+"""LongSpec's published figures."""
 AIME = "AI-MO/aimo-validation-aime"
 BASE, TREE = "vanilla_fa", "longspec_tree"
 Rows = list[dict[str, Any]]
 
 
-def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Path, published: Path) -> str:
+def render(grid: runs.Grid, config: dict[str, Any], results: Path) -> str:
     """The page as text."""
-    table = pd.read_csv(published)
+    table = pd.read_csv(PUBLISHED)
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     acceptance = tables.read(results / "acceptance.csv")
     throughput = tables.read(results / "throughput.csv")
     timings = tables.read(results / "timings.csv")
     ours = _ours(config, summary, acceptance, throughput)
-    return report.page(template).render(
+    return page.template("paper.html.j2").render(
         summary=summary,
         theirs=beside(table, ours),
         matched=sum(map(len, ours.values())),
-        counting=counting(timings, grid)[: report.MOST_ROWS],
+        counting=counting(timings, grid)[: page.MOST_ROWS],
         settings=table[~table["setting"].isin([BASE, TREE])].to_dict("records"),
     )
 

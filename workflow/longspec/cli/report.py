@@ -1,4 +1,4 @@
-"""Stage `report`: the report and the page beside LongSpec's figures, from the tables and runs."""
+"""Write the report and the page beside LongSpec's figures, from the tables and runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longspec.analysis import paper, report
 from longspec.cli._grid import arguments
 from longspec.core.io import write_whole
-from longspec.core.program import run as run_stage
-from longspec.locations import PAPER, PUBLISHED, TEMPLATE
+from longspec.report import longspec_paper, page
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,13 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reports", type=Path, required=True, help="folder of the pages")
     args: Any = parser.parse_args(argv)
     pages = {
-        args.reports / "index.html": report.render(args.grid, args.config, args.results, TEMPLATE, args.unpinned),
-        args.reports / "paper.html": paper.render(args.grid, args.config, args.results, PAPER, PUBLISHED),
+        args.reports / "index.html": page.render(args.grid, args.config, args.results, args.unpinned),
+        args.reports / "paper.html": longspec_paper.render(args.grid, args.config, args.results),
     }
     args.reports.mkdir(parents=True, exist_ok=True)
     write_whole(pages)
     print(f"report: {(args.reports / 'index.html').resolve()}")
-
-
-if __name__ == "__main__":
-    run_stage(main)

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from longspec.analysis import drawing
-from longspec.analysis.drawing import INK, MARKERS, PAIR
+from longspec.report import svg
+from longspec.report.svg import INK, MARKERS, PAIR
 
 Titles = Mapping[str, str]
 """Methods in drawing order, each with what it is called: a peer says that it is one."""
@@ -29,8 +29,8 @@ def speedup_bars(table: pd.DataFrame, methods: Titles, baseline: str) -> Markup:
     """Speedup of each method over the baseline by data set, with intervals, a line at 1 and the noise floor as a band.
 
     `table` is speedup.csv. The bars of peers are hollow and hatched."""
-    cells = drawing.cells_of(table)
-    names = drawing.names_of(cells)
+    cells = svg.cells_of(table)
+    names = svg.names_of(cells)
     height = 0.84 / max(len(methods), 1)
     most = table["speedup"].max()
     reach = max(1.0, most, min(table["speedup_high"].max(), 2 * most))
@@ -39,13 +39,13 @@ def speedup_bars(table: pd.DataFrame, methods: Titles, baseline: str) -> Markup:
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for place, limit in enumerate(drawing.values_of(table, next(iter(methods)), cells, "noise_floor")):
+        for place, limit in enumerate(svg.values_of(table, next(iter(methods)), cells, "noise_floor")):
             if pd.notna(limit):
                 axes.barh(place, limit - 1 / limit, 0.94, 1 / limit, color=INK, alpha=0.14, linewidth=0)
         for number, method in enumerate(methods):
             places = [place + (number + 0.5) * height - 0.42 for place in range(len(cells))]
             peer = bool(table.loc[table["method"] == method, "peer"].any())
-            look = {"label": methods[method], **(drawing.hollow if peer else drawing.fill)(number)}
+            look = {"label": methods[method], **(svg.hollow if peer else svg.fill)(number)}
             _bars(axes, table, method, look, places, height, reach)
         axes.axvline(1, color=INK, linewidth=0.9, linestyle="--")
         axes.set_yticks(range(len(cells)), names)
@@ -54,17 +54,17 @@ def speedup_bars(table: pd.DataFrame, methods: Titles, baseline: str) -> Markup:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.4, ncols=3)
 
     rows = 0.3 * len(cells) + 0.24 * len(cells) * len(methods)
-    words = drawing.words_of(table, methods, cells, "speedup", "×")
-    return drawing.svg(draw, (drawing.NARROW, 0.9 + rows), f"Speedup over {baseline} by data set", words)
+    words = svg.words_of(table, methods, cells, "speedup", "×")
+    return svg.svg(draw, (svg.NARROW, 0.9 + rows), f"Speedup over {baseline} by data set", words)
 
 
 def _bars(
     axes: Axes, table: pd.DataFrame, method: str, look: dict[str, Any], places: list[float], height: float, reach: float
 ) -> None:
     """One method's bars, whiskers and figures."""
-    cells = drawing.cells_of(table)
+    cells = svg.cells_of(table)
     columns = ("speedup", "speedup_low", "speedup_high", "verdict")
-    values, lows, highs, verdicts = (drawing.values_of(table, method, cells, column) for column in columns)
+    values, lows, highs, verdicts = (svg.values_of(table, method, cells, column) for column in columns)
     axes.barh(places, values, height * 0.86, **{"linewidth": 0.4, **look})
     for place, value, low, high, verdict in zip(places, values, lows, highs, verdicts, strict=True):
         if pd.isna(value):
@@ -74,14 +74,14 @@ def _bars(
         end = max(value, min(high, reach)) if pd.notna(high) else value
         # A number that would lie across the line at 1 starts behind it.
         start = 1.0 if end < 1 < end + 0.1 * reach else end
-        text = drawing.judged(f"{value:.2f}×", verdict)
-        axes.annotate(text, (start, place), (3, 0), textcoords="offset points", **drawing.LABEL)
+        text = svg.judged(f"{value:.2f}×", verdict)
+        axes.annotate(text, (start, place), (3, 0), textcoords="offset points", **svg.LABEL)
 
 
 def _lines(table: pd.DataFrame, methods: Titles) -> list[tuple[str, dict[str, Any]]]:
     """The methods that a table speaks of, each with how its line is drawn: by its number among all."""
     known = set(table["method"])
-    looks = ({"label": methods[method], "markersize": 3.5, **drawing.stroke(n)} for n, method in enumerate(methods))
+    looks = ({"label": methods[method], "markersize": 3.5, **svg.stroke(n)} for n, method in enumerate(methods))
     return [(method, look) for method, look in zip(methods, looks, strict=True) if method in known]
 
 
@@ -95,13 +95,11 @@ def position_lines(table: pd.DataFrame, methods: Titles) -> Markup:
         axes.set(ylim=(0, 1.03))
         axes.xaxis.get_major_locator().set_params(integer=True)
 
-    cells = drawing.cells_of(table)
+    cells = svg.cells_of(table)
     first = table[table["position"] == 1]
-    words = "At the first position: " + drawing.words_of(first, methods, cells, "acceptance_rate", "")
+    words = "At the first position: " + svg.words_of(first, methods, cells, "acceptance_rate", "")
     title = "Conditional acceptance by position in the draft"
-    return drawing.panels(
-        table, cells, panel, 1.75, "position in the draft", "accepted, of those offered", title, words
-    )
+    return svg.panels(table, cells, panel, 1.75, "position in the draft", "accepted, of those offered", title, words)
 
 
 def curve_lines(table: pd.DataFrame, methods: Titles, axis: str, across: str) -> Markup:
@@ -118,11 +116,11 @@ def curve_lines(table: pd.DataFrame, methods: Titles, axis: str, across: str) ->
         axes.minorticks_off()
         axes.set(ylim=(0, rows["acceptance_length"].max() * 1.1))
 
-    cells = drawing.cells_of(table)
+    cells = svg.cells_of(table)
     first = table.drop_duplicates(["model", "dataset", "method"])
-    words = "In the first bin: " + drawing.words_of(first, methods, cells, "acceptance_length", "")
+    words = "In the first bin: " + svg.words_of(first, methods, cells, "acceptance_length", "")
     title = f"Acceptance length by {axis.replace('_', ' ')}"
-    return drawing.panels(table, cells, panel, 1.75, across, "tokens a verification step", title, words)
+    return svg.panels(table, cells, panel, 1.75, across, "tokens a verification step", title, words)
 
 
 def time_scatter(timings: pd.DataFrame, methods: Titles, baseline: str) -> Markup:
@@ -137,7 +135,7 @@ def time_scatter(timings: pd.DataFrame, methods: Titles, baseline: str) -> Marku
             mine = rows[rows["method"] == method]
             mine = mine.iloc[:: max(1, -(-len(mine) // MOST_MARKS))]
             slower = mine["decode_seconds"] > mine["decode_seconds_baseline"]
-            colour, marker = drawing.colour(number), MARKERS[number % len(MARKERS)]
+            colour, marker = svg.colour(number), MARKERS[number % len(MARKERS)]
             axes.scatter(
                 mine["decode_seconds_baseline"],
                 mine["decode_seconds"],
@@ -160,7 +158,7 @@ def time_scatter(timings: pd.DataFrame, methods: Titles, baseline: str) -> Marku
     )
     title = f"Decode seconds of each sample, {baseline} against each method"
     across, up = f"decode seconds, {baseline}", "decode seconds, method"
-    return drawing.panels(pairs, drawing.cells_of(pairs), panel, 2.25, across, up, title, words)
+    return svg.panels(pairs, svg.cells_of(pairs), panel, 2.25, across, up, title, words)
 
 
 def step_parts(table: pd.DataFrame, methods: Titles, parts: Sequence[str]) -> Markup:
@@ -173,17 +171,17 @@ def step_parts(table: pd.DataFrame, methods: Titles, parts: Sequence[str]) -> Ma
         for number, part in enumerate(parts):
             column = f"{part}_seconds_per_step"
             widths = [1e3 * float(row[column].iloc[0]) if len(row) else 0.0 for row in mine]
-            axes.barh(range(len(methods)), widths, 0.7, left=left, label=part, linewidth=0.4, **drawing.fill(number))
+            axes.barh(range(len(methods)), widths, 0.7, left=left, label=part, linewidth=0.4, **svg.fill(number))
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.set_yticks(range(len(methods)), list(methods.values()))
         axes.invert_yaxis()
 
-    cells = drawing.cells_of(table)
-    words = "Drafting, milliseconds a step: " + drawing.words_of(
+    cells = svg.cells_of(table)
+    words = "Drafting, milliseconds a step: " + svg.words_of(
         table.assign(milliseconds=1e3 * table["draft_seconds_per_step"], verdict=""), methods, cells, "milliseconds", ""
     )
     height = 0.5 + 0.22 * len(methods)
-    return drawing.panels(table, cells, panel, height, "milliseconds a step", "", "Where a step's time goes", words)
+    return svg.panels(table, cells, panel, height, "milliseconds a step", "", "Where a step's time goes", words)
 
 
 def draft_shapes(table: pd.DataFrame, methods: Titles, widths: dict[str, list[int]]) -> Markup:
@@ -199,7 +197,7 @@ def draft_shapes(table: pd.DataFrame, methods: Titles, widths: dict[str, list[in
         grid = figure.subplots(1, len(steps), squeeze=False)
         for axes, name in zip(grid.flat, steps, strict=True):
             axes.set_title(methods[name], loc="left")
-            colour = drawing.colour(list(methods).index(name))
+            colour = svg.colour(list(methods).index(name))
             for depth, width in enumerate(widths[name], start=1):
                 share = shares["accepted"].get((name, depth), 0) / steps[name]
                 _level(axes, depth, width, float(share), colour)
@@ -215,7 +213,7 @@ def draft_shapes(table: pd.DataFrame, methods: Titles, widths: dict[str, list[in
         parts.append(f"{name}: " + ", ".join(f"{count / steps[name]:.2f}" for count in accepted))
     words = "; ".join(parts)
     title = "Shape of each draft, and the share of steps that accepted so deep"
-    return drawing.svg(draw, (drawing.WIDE, 0.7 + 0.28 * deepest), title, f"By depth: {words}.")
+    return svg.svg(draw, (svg.WIDE, 0.7 + 0.28 * deepest), title, f"By depth: {words}.")
 
 
 def _level(axes: Axes, depth: int, width: int, share: float, colour: str) -> None:
@@ -225,7 +223,7 @@ def _level(axes: Axes, depth: int, width: int, share: float, colour: str) -> Non
         axes.scatter(*place, s=60, color=colour, alpha=max(share, 0.02), linewidths=0)
         axes.scatter(*place, s=60, facecolors="none", edgecolors=colour, linewidths=0.7)
     more = f" ({width} nodes)" if width > shown else ""
-    axes.annotate(f"{share:.2f}{more}", (MOST_CIRCLES / 2 + 0.2, depth), **drawing.LABEL)
+    axes.annotate(f"{share:.2f}{more}", (MOST_CIRCLES / 2 + 0.2, depth), **svg.LABEL)
 
 
 def training_lines(table: pd.DataFrame, name: str) -> Markup:
@@ -237,13 +235,11 @@ def training_lines(table: pd.DataFrame, name: str) -> Markup:
         for axes in grid.flat[len(rest) :]:
             axes.remove()
         for number, (axes, column) in enumerate(zip(grid.flat, rest, strict=False)):
-            axes.plot(table[step], table[column], color=drawing.colour(number), linewidth=1)
+            axes.plot(table[step], table[column], color=svg.colour(number), linewidth=1)
             axes.set_title(column.replace("_", " "), loc="left")
         figure.supxlabel(step, fontsize=9)
 
     columns = min(4, len(rest))
     rows = -(-len(rest) // columns)
     last = ", ".join(f"{column} {table[column].iloc[-1]:.3g}" for column in rest)
-    return drawing.svg(
-        draw, (drawing.WIDE, 0.3 + 1.9 * rows), f"Training of the drafter {name}", f"At the end: {last}."
-    )
+    return svg.svg(draw, (svg.WIDE, 0.3 + 1.9 * rows), f"Training of the drafter {name}", f"At the end: {last}.")

@@ -20,10 +20,11 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import browser, charts, costs, runs, tables
+from longspec.analysis import costs, runs, tables
 from longspec.core.records import STEP_PARTS
-from longspec.locations import SCRIPT, STYLE
+from longspec.report import browser, charts
 
+TEMPLATES = Path(__file__).with_name("templates")
 TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves", "timings",
           "repeats", "audit", "costs")  # fmt: skip
 COMMAND = "snakemake --cores 1 --resources gpu=1 --configfile experiment.yaml"
@@ -38,7 +39,7 @@ MOST_CELLS = 12
 """Models and data sets in a chart."""
 
 
-def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Path, unpinned: Sequence[str] = ()) -> str:
+def render(grid: runs.Grid, config: dict[str, Any], results: Path, unpinned: Sequence[str] = ()) -> str:
     """The page as text; `unpinned` are what the configuration reads from a hub without a commit."""
     frames = {name: tables.read(results / f"{name}.csv") for name in TABLES}
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
@@ -46,7 +47,7 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Pat
     conditions, by_cell = _split({key: run["conditions"] for key, run in facts.items()})
     machine, _ = _split({key: run["environment"] for key, run in facts.items()})
     shown = {name: _some(frame) for name, frame in frames.items()}
-    return page(template).render(
+    return template("report.html.j2").render(
         summary=summary,
         best=_best(summary["claims"]),
         grid=grid,
@@ -67,24 +68,24 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, template: Pat
     )
 
 
-def page(template: Path) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
     """A page of this project: escaped, with its style, its script, and a policy that lets nothing else in."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(
-        style=Markup(STYLE.read_text(encoding="utf-8")),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
     )
-    return environment.get_template(template.name)
+    return environment.get_template(name)
 
 
 def _checkout(commit: str) -> str:
