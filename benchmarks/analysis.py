@@ -30,7 +30,7 @@ CONFIG = json.dumps({"methods": {name: {"method": entry["method"]} for name, ent
 
 def run(stage: str, grid: str, results: Path) -> dict:
     """One stage: seconds by the clock and of the processor, and the most bytes that it held."""
-    command = [sys.executable, "-m", f"longspec.stages.{stage}", "--grid", grid, "--results", str(results)]
+    command = [sys.executable, "-m", "longspec", stage, "--grid", grid, "--results", str(results)]
     command += {"summary": ["--tables", str(results / "reports")]}.get(stage, [])
     command += {"report": ["--config", CONFIG, "--reports", str(results / "reports")]}.get(stage, [])
     started = time.perf_counter()

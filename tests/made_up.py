@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import synthetic
 
+from longspec.cli import audit as audit_command
 from longspec.cli import costs, lossless, metrics, report, speedup, summary
-from longspec.stages import audit
+from longspec.verify import audit
 
 CELLS = {"m": ["d", "e"]}
 GRID: dict[str, Any] = {
@@ -44,7 +45,7 @@ def publish(place: Path, grid: dict[str, Any] = GRID, audit: bool = True, pages:
     """The audit, the claims and, in `reports`, what is printed of them, as the workflow makes them."""
     arguments = ["--grid", json.dumps(grid), "--results", str(place)]
     if audit:
-        audit.main(arguments)
+        audit_command.main(arguments)
     summary.main([*arguments, "--tables", str(place / "reports")])
     if pages:
         config = {"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}}

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from longspec.cli import costs, lossless, metrics, report, speedup, summary
-from longspec.stages import audit
+from longspec.cli import audit, costs, lossless, metrics, report, speedup, summary
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

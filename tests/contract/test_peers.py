@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, hf_model, ours
 
-from longspec.analysis import symmetry
 from longspec.backends.peers import hf_generate, hf_prompt_lookup
 from longspec.backends.peers._huggingface import Generate, step
 from longspec.core import registry
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
 from longspec.decoding.sampling import GREEDY, Settings
+from longspec.verify import audit_rules
 
 LIMITS = Limits(frozenset({2}), 40, CONTEXT)
 PROMPTS = [[3], [5, 9, 9, 9], [4, 7, 4, 7, 4, 7, 4], list(range(3, 24))]
@@ -38,7 +38,7 @@ def test_greedy_answers_are_vanillas_and_steps_account_for_them(architecture: st
             turn = peer.answer(prompt, LIMITS, GREEDY, 0)
             assert turn.output_ids == expected.output_ids, name
             assert (turn.stop_reason, turn.prompt_sha256) == (expected.stop_reason, expected.prompt_sha256)
-            assert [rule(turn) for rule in (symmetry._tokens, symmetry._order, symmetry._times)] == [""] * 3
+            assert [rule(turn) for rule in (audit_rules._tokens, audit_rules._order, audit_rules._times)] == [""] * 3
             assert (name == "plain") == (sum(drafted for drafted, _, _ in turn.steps) == 0) or not turn.steps
             accepted += sum(step[2] for step in turn.steps)
     assert accepted > 0
@@ -48,7 +48,7 @@ def test_drafts_that_prefill_verified_are_not_counted_as_decoding() -> None:
     peer = hf_prompt_lookup.make(hf_model("llama"), 4, 2)
     turns = [peer.answer([token, other] * 5, LIMITS, GREEDY, 0) for token in range(3, 12) for other in range(12, 20)]
     assert {turn.prefill_tokens for turn in turns} - {1}, "no prompt whose first step accepted a draft"
-    assert all(symmetry._tokens(turn) == "" for turn in turns)
+    assert all(audit_rules._tokens(turn) == "" for turn in turns)
 
 
 def test_the_limits_are_ours() -> None:

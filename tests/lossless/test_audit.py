@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import tiny_folder
 
+from longspec.cli import audit_tokens
 from longspec.cli import generate as generate_stage
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, read_records, to_line
 from longspec.models import model_files
-from longspec.stages import audit_tokens
 
 WORDS = ["abc abc", "one two one", "xyz", "0 1 2 0 1"]
 CASES = {

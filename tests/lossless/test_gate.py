@@ -12,6 +12,7 @@ import torch
 from longspec.analysis import verdict as verdicts
 from longspec.analysis.runs import Run
 from longspec.backends import job_target
+from longspec.cli import gate as gate_command
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core.errors import UserError
@@ -21,7 +22,7 @@ from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.ngram import NGramDrafter
 from longspec.models import model_files
-from longspec.stages import _meter, gate
+from longspec.verify import divergence, gate
 
 SAMPLES = 6
 
@@ -94,7 +95,7 @@ def test_divergences_by_rounding_are_ties(folder, temperature):
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 9, 30])
 def test_behind_other_branches_the_text_is_the_same_but_for_rounding(folder, length):
     spec, (prompt, *_) = spec_for(folder), texts(folder)
-    meter = _meter.Meter({**spec, "method": {"method": "tree"}}, [prompt], 4)
+    meter = divergence.Meter({**spec, "method": {"method": "tree"}}, [prompt], 4)
     ids = [3 + n * n % 17 for n in range(length)]
     meter.target.reset(200)
     with torch.inference_mode():
@@ -102,7 +103,7 @@ def test_behind_other_branches_the_text_is_the_same_but_for_rounding(folder, len
         alone = meter.logits(prompt.prompt_ids, ids, 1)
         for shape in meter.branched:
             assert torch.allclose(meter.branched_logits(prompt.prompt_ids, ids, *shape), alone, atol=1e-5)
-    assert _meter.Meter(spec, [prompt], 4).branched == (), "vanilla has no branches"
+    assert divergence.Meter(spec, [prompt], 4).branched == (), "vanilla has no branches"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -230,7 +231,7 @@ def test_the_stage_reads_and_writes(folder, tmp_path):
     for name, records in (("prompts", prompts), ("samples", plain), ("vanilla", plain)):
         (tmp_path / name).write_text("".join(map(to_line, records)), encoding="utf-8")
     files = [part for name in ("prompts", "samples", "vanilla") for part in (f"--{name}", str(tmp_path / name))]
-    gate.main(["--spec", json.dumps(spec), *files, "--output", str(tmp_path / "gate.jsonl")])
+    gate_command.main(["--spec", json.dumps(spec), *files, "--output", str(tmp_path / "gate.jsonl")])
     assert [c.identical for c in read_records(tmp_path / "gate.jsonl", Comparison)] == [True] * SAMPLES
     with pytest.raises(UserError, match="sample 's0' has no output of vanilla's"):
         gate.compare(spec, prompts, plain, [], 9)

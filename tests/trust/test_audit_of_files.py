@@ -12,9 +12,10 @@ import pytest
 from made_up import GRID, failures
 
 from longspec.analysis import sample_tables
+from longspec.cli import audit as audit_command
 from longspec.cli import tuning
 from longspec.core.records import Sample, Turn
-from longspec.stages import audit
+from longspec.verify import audit
 
 
 def test_consistent_results_pass_every_rule(made):
@@ -25,11 +26,11 @@ def test_consistent_results_pass_every_rule(made):
 
 
 def test_as_an_outsider_runs_it(results, capsys):
-    audit.main(["--results", str(results), "--strict"])
+    audit_command.main(["--results", str(results), "--strict"])
     assert "checks passed" in capsys.readouterr().out
     (results / "m/d/wide/samples.jsonl").write_text("")
     with pytest.raises(SystemExit):
-        audit.main(["--results", str(results), "--strict"])
+        audit_command.main(["--results", str(results), "--strict"])
     with (results / "audit.csv").open() as file:
         assert any("samples.jsonl: sample 's0'" in row["finding"] for row in csv.DictReader(file))
 
@@ -89,7 +90,7 @@ def audited(results, capsys):
     """What an outsider's command says of the published files, and whether it ends well."""
     capsys.readouterr()
     try:
-        audit.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
+        audit_command.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
     except SystemExit as ended:
         assert ended.code == 1
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("published: ")]
@@ -154,7 +155,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     made_up.edit_samples(results, "wide", lambda row: row["turns"][0].update(decode_seconds=1e-3))
     made_up.analyse(results)
     audit = results / "audit.csv"
-    audit.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    audit_command.main(["--grid", json.dumps(GRID), "--results", str(results)])
     audit.write_text("".join(line for line in audit.open() if ",fail," not in line))
     made_up.publish(results, audit=False)
     assert any("summary.json: verdict.audit is 'all " in line for line in audited(results, capsys))

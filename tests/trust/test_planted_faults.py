@@ -15,7 +15,7 @@ from made_up import GRID, edit_run, edit_samples, failures
 
 from longspec.analysis import speedup_table
 from longspec.core.errors import UserError
-from longspec.stages import audit
+from longspec.verify import audit
 
 
 def edit_cell(place, name, column, change):

@@ -14,6 +14,7 @@ from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
 from longspec.backends import job_target
+from longspec.cli import gate as gate_command
 from longspec.cli import generate
 from longspec.core.records import Comparison, read_records
 from longspec.decoding.methods import sequential, tree
@@ -21,7 +22,7 @@ from longspec.drafters import causal_lm
 from longspec.measure import supervisor
 from longspec.measure.session import Runner
 from longspec.models.attention import hybrid
-from longspec.stages import gate
+from longspec.verify import gate
 
 SAMPLED = {"sampling": {"temperature": 0.4}}
 
@@ -100,7 +101,7 @@ def test_a_baseline_that_is_greedy_whatever_its_conditions_say_is_caught_twice(m
     files = {"prompts": cell / "prompts.jsonl", "samples": cell / "wide" / "samples.jsonl",
              "vanilla": cell / "vanilla" / "samples.jsonl", "output": cell / "wide" / "gate.jsonl"}  # fmt: skip
     arguments = [part for name, file in files.items() for part in (f"--{name}", str(file))]
-    gate.main(["--spec", json.dumps(spec), *arguments])
+    gate_command.main(["--spec", json.dumps(spec), *arguments])
     assert verdict(read_records(files["output"], Comparison))["verdict"] == "not lossless"
 
 

@@ -12,9 +12,9 @@ import synthetic
 
 from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
-from longspec.cli import costs, lossless, metrics, speedup, summary
+from longspec.cli import audit, costs, lossless, metrics, speedup, summary
 from longspec.report import publication
-from longspec.stages import audit
+from longspec.verify import audit_rules
 
 CELLS = {"m": ["d"]}
 GRID = {"cells": CELLS, "methods": list(synthetic.METHODS), "baseline": "vanilla", "reference": "hf-generate"}
@@ -28,7 +28,7 @@ ROW = {
     "over_reference_low": 3.0, "over_reference_high": 3.2, "tainted_pairs": 0,
 }  # fmt: skip
 CONDITIONS = {"sampling": "greedy", "dtype": "bfloat16", "max_new_tokens": 96, "device": "a CPU", "threads": 2}
-CLEAN = pd.DataFrame(columns=audit.symmetry.COLUMNS)
+CLEAN = pd.DataFrame(columns=audit_rules.COLUMNS)
 
 
 def judged(audit=CLEAN, drift=None, **changes):

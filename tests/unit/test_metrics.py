@@ -174,8 +174,8 @@ def test_the_stage_prints_its_tables(results, capsys):
 
 def test_analysis_imports_no_torch():
     code = (
-        "import sys, longspec.stages.metrics, longspec.stages.speedup, longspec.stages.report, longspec.stages.gate,"
-        "longspec.stages.audit, longspec.stages.summary, longspec.stages.lossless, longspec.config.plan.plan;"
+        "import sys, longspec.cli.metrics, longspec.cli.speedup, longspec.cli.report, longspec.cli.gate,"
+        "longspec.cli.audit, longspec.cli.summary, longspec.cli.lossless, longspec.config.plan.plan;"
         "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     workflow = str(Path(__file__).parents[2] / "workflow")

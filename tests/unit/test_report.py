@@ -14,10 +14,9 @@ import pytest
 import yaml
 from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
-from longspec.cli import costs, metrics, report, speedup, summary
+from longspec.cli import audit, costs, metrics, report, speedup, summary
 from longspec.core.records import Sample
 from longspec.report import browser, longspec_paper
-from longspec.stages import audit
 
 CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {"method": "vanilla"}}}
 

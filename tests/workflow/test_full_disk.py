@@ -18,10 +18,9 @@ import pytest
 import results_folder
 from stage import Stage
 
-from longspec.cli import costs, lossless, metrics, report, speedup, summary, tuning
+from longspec.cli import audit, costs, gate, lossless, metrics, report, speedup, summary, tuning
 from longspec.core.program import run
 from longspec.measure.lock import claim
-from longspec.stages import audit, gate
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full and tmpfs")
 FULL = "the disk is full; free some space and run again"

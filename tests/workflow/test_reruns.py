@@ -85,7 +85,7 @@ def test_the_summarys_schema(clone):
 
 
 def test_the_symmetry_audits_code(clone):
-    clone.append("workflow/longspec/analysis/symmetry.py", "# new\n")
+    clone.append("workflow/longspec/verify/audit_rules.py", "# new\n")
     assert clone.planned() == {"symmetry", "summary", "report"}
 
 
@@ -107,7 +107,7 @@ def test_metric_code(clone):
 
 
 def test_the_gates_code(clone):
-    clone.append("workflow/longspec/stages/gate.py", "# new\n")
+    clone.append("workflow/longspec/verify/gate.py", "# new\n")
     assert clone.planned() == gate("chain", "wide") | {"lossless", *JUDGED}
 
 

@@ -124,7 +124,7 @@ rule audit:
         version=plan.versions.analysis("audit"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.audit --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec audit --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule summary:

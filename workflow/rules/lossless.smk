@@ -29,7 +29,7 @@ rule gate:
         spec=lambda wildcards: plan.generate_spec(**wildcards),
         version=lambda wildcards: plan.versions.gate(**wildcards),
     shell:
-        "python -m longspec.stages.gate --spec {params.spec:q} --prompts {input.prompts:q} --samples {input.samples:q}"
+        "python -m longspec gate --spec {params.spec:q} --prompts {input.prompts:q} --samples {input.samples:q}"
         " --vanilla {input.baseline:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -74,4 +74,4 @@ rule audit_tokens:
         version=plan.versions.analysis("audit_tokens"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec.stages.audit_tokens --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec audit_tokens --results {params.results:q} 2>&1 | tee {log:q}"

@@ -1,4 +1,4 @@
-"""The plain-data records that stages hand to each other as JSON lines. No torch.
+"""The plain-data records that jobs hand to each other as JSON lines. No torch.
 
 Contract: raw facts only (ids, counts, seconds); every ratio is computed later, from these.
 This module does not know what made a record or what will be computed from it.

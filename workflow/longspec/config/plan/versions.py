@@ -58,7 +58,7 @@ class Versions:
     def gate(self, model: str, dataset: str, method: str) -> str:
         """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
         compared = [self._generations[model, dataset, name] for name in (method, self._baseline)]
-        return canonical({"code": _code("stages.gate", self._verifier()), "of": compared})
+        return canonical({"code": _code("cli.gate", self._verifier()), "of": compared})
 
     def answers(self, drafter: str) -> str:
         """Code of the command, content of the questions and texts, the target."""

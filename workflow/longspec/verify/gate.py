@@ -1,4 +1,4 @@
-"""Stage `gate`: is one method's output vanilla's, and where it is not, was the target's choice a tie there?
+"""Is one method's output vanilla's, and where it is not, was the target's choice a tie there?
 
 Contract: one Comparison per sample. Without divergences neither torch nor a model is loaded; how one is measured is
 _meter.py's.
@@ -6,16 +6,11 @@ _meter.py's.
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from longspec.core import registry
 from longspec.core.errors import UserError
-from longspec.core.io import write_whole
-from longspec.core.program import run
-from longspec.core.records import Comparison, Prompt, Sample, first_divergence, read_records, to_line
+from longspec.core.records import Comparison, Prompt, Sample, first_divergence
 
 
 def compare(
@@ -41,30 +36,11 @@ def _compared(
     drawn = registry.rule_name(spec) != "keyed"
     if not pairs or (not drawn and all(first_divergence(*pair) is None for pair in pairs)):
         return [Comparison(sample.sample_id, sample.repeat, identical=True) for sample, _ in pairs]
-    from longspec.stages import _meter  # torch and the model, where something is to be measured
+    from longspec.verify import divergence  # torch and the model, where something is to be measured
 
-    return _meter.measure(spec, prompts, pairs, nodes, drawn)
+    return divergence.measure(spec, prompts, pairs, nodes, drawn)
 
 
 def most_nodes(samples: list[Sample]) -> int:
     """The largest tree that was verified, root included."""
     return 1 + max((step[0] for s in samples for turn in s.turns for step in turn.steps), default=0)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, compare, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="the spec of the method's job, as JSON")
-    for name in ("prompts", "samples", "vanilla", "output"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args(argv)
-    ours = read_records(args.samples, Sample)
-    prompts, vanilla = read_records(args.prompts, Prompt), read_records(args.vanilla, Sample)
-    found = compare(args.spec, prompts, ours, vanilla, most_nodes(ours))
-    write_whole({args.output: "".join(map(to_line, found))})
-    same = sum(comparison.identical for comparison in found)
-    print(f"{args.output}: {same} of {len(found)} outputs are vanilla's")
-
-
-if __name__ == "__main__":
-    run(main)

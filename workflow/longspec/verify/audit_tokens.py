@@ -1,6 +1,4 @@
-"""Stage `audit`: are the stored tokens those of the model? Asked of Hugging Face's model, and of nothing of ours.
-
-    python -m longspec.stages.audit --results results
+"""Are the stored tokens those of the model? Asked of Hugging Face's model, and of nothing of ours.
 
 Contract: every turn of every job is scored again by one plain forward over its prompt and output, with transformers'
 own model, attention and logits processors; each stored token must be the one with the best (noised) score. Of our
@@ -12,21 +10,17 @@ forward and one of prompt and output apart). Under the residual rule each token 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from longspec.analysis import tables
 from longspec.core.errors import UserError
-from longspec.core.program import run
 from longspec.core.records import Prompt, Sample, read_records
 from longspec.data import prompting
 from longspec.decoding import gumbel
@@ -135,24 +129,3 @@ def audit(folder: Path) -> dict[str, object]:
         "worst_sample": worst[1],
         "verdict": verdict,
     }
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, audit every job below the folder, write, print; ends with status 1 if one disagrees."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="a results folder, or one model's or data set's")
-    parser.add_argument("--output", type=Path, help="a CSV; by default audit_tokens.csv in the results folder")
-    args = parser.parse_args(argv)
-    jobs = sorted(path.parent for path in args.results.rglob("run.json"))
-    if not jobs:
-        raise UserError(f"{args.results}: no run.json below it; expected a results folder")
-    table = pd.DataFrame([audit(job) for job in jobs], columns=COLUMNS)
-    output = args.output or args.results / "audit_tokens.csv"
-    tables.write(table, output)
-    print(tables.show(output))
-    if (table["verdict"] == "disagrees").any():
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import escape
 
-from longspec.analysis import runs, summary, symmetry, tables, tuning_table
+from longspec.analysis import runs, summary, tables, tuning_table
 from longspec.report import publication
+from longspec.verify import audit_rules
 
 MOST_CLAIMS = 100
 """So many are on the page (report.html.j2)."""
@@ -38,15 +39,15 @@ def findings(grid: runs.Grid, results: Path, reports: Path, made: dict[str, pd.D
 
 def _finding(name: str, stored: str, again: dict[str, Any], tuned: str, acceptance: pd.DataFrame) -> str:
     if name == "tuning.csv":
-        return symmetry.lines(stored, tuned)
+        return audit_rules.lines(stored, tuned)
     if name == "summary.json":
         try:
-            return symmetry.difference(json.loads(stored), again)
+            return audit_rules.difference(json.loads(stored), again)
         except ValueError as error:
             return f"is not JSON ({error})"
     if name == "index.html":
         return _missing(stored, again)
-    return symmetry.lines(
+    return audit_rules.lines(
         stored, (publication.latex if name == "tables.tex" else publication.markdown)(again, acceptance)
     )
 

@@ -1,31 +1,21 @@
-"""Stage `symmetry`: does every speedup compare like with like, and is each table what the raw files give? No model.
-
-    python -m longspec.stages.symmetry --results results      # with PYTHONPATH=workflow, on anybody's results
+"""Does every speedup compare like with like, and is each table what the raw files give? No model, no torch.
 
 Contract: results/audit.csv has a row for each job and rule and for each table, pass or fail with the first finding; a
-broken rule is a row, not an error. (`audit` asks the model whether the tokens are its own; this asks the files.) In the
-workflow what is published is not there yet, since it is made from audit.csv: only without --grid, as an outsider runs
-it, are summary.json and the tables and claims in --reports held against the tables too (_published.py).
+broken rule is a row, not an error. (audit_tokens.py asks the model whether the tokens are its own; this asks the
+files.) What is published is made from audit.csv, so it is held against the tables by audit_published.py.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import costs_table, runs, sample_tables, speedup_table, symmetry, tables, verdict
+from longspec.analysis import costs_table, runs, sample_tables, speedup_table, tables, verdict
 from longspec.analysis import lossless_table as lossless_stage
-from longspec.cli._grid import many_records
 from longspec.core.errors import UserError
-from longspec.core.io import write_whole
-from longspec.core.program import run as run_stage
 from longspec.core.records import Comparison, read_records
-from longspec.stages import _published
+from longspec.verify import audit_rules
 
 GATE = "gate compared these samples"
 TABLE = "table is what the raw files give"
@@ -42,15 +32,15 @@ class Auditor:
 
     def see(self, run: runs.Run, baseline: runs.Run | None) -> None:
         """One job beside the baseline of its cell; None for that one itself."""
-        findings = symmetry.job(run, baseline or run)
+        findings = audit_rules.job(run, baseline or run)
         if baseline is not None:
             place = self.job(run) / "gate.jsonl"
             comparisons = read_records(place, Comparison)
-            finding = symmetry.gate(comparisons, run.samples, baseline)
+            finding = audit_rules.gate(comparisons, run.samples, baseline)
             findings[GATE] = f"{place}: {finding}" if finding else ""
             self.verdicts.append(verdict.row(run, comparisons))
-        if finding := findings[symmetry.WRITTEN]:
-            findings[symmetry.WRITTEN] = f"{self.job(run) / 'samples.jsonl'}: {finding}"
+        if finding := findings[audit_rules.WRITTEN]:
+            findings[audit_rules.WRITTEN] = f"{self.job(run) / 'samples.jsonl'}: {finding}"
         for rule, finding in findings.items():
             self.add(rule, finding, run.names)
 
@@ -90,7 +80,7 @@ def audited(grid: runs.Grid, results: Path) -> dict[str, pd.DataFrame]:
             auditor.add(TABLE, f"{results / 'speedup.csv'}: cannot be made: {error}")
     for name, table in made.items():
         auditor.add(TABLE, _stored(results, name, table))
-    made["audit"] = pd.DataFrame(auditor.rows, columns=symmetry.COLUMNS)
+    made["audit"] = pd.DataFrame(auditor.rows, columns=audit_rules.COLUMNS)
     return made
 
 
@@ -103,7 +93,7 @@ def _stored(results: Path, name: str, table: pd.DataFrame) -> str:
     def samples_of(row: dict[str, str]) -> str:
         return str(results / row["model"] / row["dataset"] / row["method"] / "samples.jsonl")
 
-    return symmetry.table(str(path), path.read_text(encoding="utf-8"), tables.text(table), samples_of)
+    return audit_rules.table(str(path), path.read_text(encoding="utf-8"), tables.text(table), samples_of)
 
 
 def found_grid(results: Path) -> runs.Grid:
@@ -126,37 +116,3 @@ def found_grid(results: Path) -> runs.Grid:
         "baseline": baseline,
         "reference": str(named.iloc[0]) if len(named) else None,
     }
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, audit, write, print what failed; with --strict a failure ends with status 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--grid", type=json.loads, help="cells, methods and baseline, as JSON; by default what lies there"
-    )
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--reports", type=Path, help="folder of the report; by default `reports` beside the results")
-    parser.add_argument("--strict", action="store_true", help="end with status 1 if a rule is broken")
-    args: Any = parser.parse_args(argv)
-    grid = args.grid or found_grid(args.results)
-    with many_records():
-        made = audited(grid, args.results)
-    table = made["audit"]
-    write_whole({args.results / "audit.csv": tables.text(table)})
-    failed = table[table["verdict"] == "fail"]
-    for row in failed.to_dict("records"):
-        job = "/".join(str(row[name]) for name in tables.NAMES).strip("/")
-        print(job or "tables", row["rule"], row["finding"], sep=": ")
-    print(f"audit: {len(table) - len(failed)} of {len(table)} checks passed; {args.results / 'audit.csv'} has all")
-    reports = args.reports or args.results.absolute().parent / "reports"
-    found = {} if args.grid else _published.findings(grid, args.results, reports, made)
-    wrong = [f"{path}: {finding}" for path, finding in found.items() if finding]
-    print("".join(f"published: {line}\n" for line in wrong), end="")
-    if found:
-        print(f"published: {len(found) - len(wrong)} of {len(found)} files say what the tables give")
-    if args.strict and (len(failed) or wrong):
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    run_stage(main)

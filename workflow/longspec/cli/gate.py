@@ -1,0 +1,26 @@
+"""Compare each of a method's outputs with the baseline's, and write where they part."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from longspec.core.io import write_whole
+from longspec.core.records import Prompt, Sample, read_records, to_line
+from longspec.verify.gate import compare, most_nodes
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse arguments, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="the spec of the method's job, as JSON")
+    for name in ("prompts", "samples", "vanilla", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args(argv)
+    ours = read_records(args.samples, Sample)
+    prompts, vanilla = read_records(args.prompts, Prompt), read_records(args.vanilla, Sample)
+    found = compare(args.spec, prompts, ours, vanilla, most_nodes(ours))
+    write_whole({args.output: "".join(map(to_line, found))})
+    same = sum(comparison.identical for comparison in found)
+    print(f"{args.output}: {same} of {len(found)} outputs are vanilla's")
