@@ -22,7 +22,7 @@ from pathlib import Path
 import synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("metrics", "lossless", "speedup", "costs", "symmetry", "summary", "report")
+STAGES = ("metrics", "lossless", "speedup", "costs", "audit", "summary", "report")
 PROMISED = ("metrics", "speedup", "report")
 """At most 120 s together and 3 GB each."""
 CONFIG = json.dumps({"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}})

@@ -15,7 +15,7 @@ from longspec.analysis import sample_tables
 from longspec.cli import audit as audit_command
 from longspec.cli import tuning
 from longspec.core.records import Sample, Turn
-from longspec.verify import audit
+from longspec.verify import audit, audit_rules
 
 
 def test_consistent_results_pass_every_rule(made):
@@ -81,8 +81,8 @@ def test_tables_made_again_from_a_changed_number_hide_nothing(results, path):
     file.write_text("".join([changed(first, path, 1), *rest]), encoding="utf-8")
     made_up.analyse(results)
     found = failures(results)
-    assert (audit.symmetry.WRITTEN, "wide") in set(zip(found["rule"], found["method"], strict=True))
-    assert all(str(file) in finding for finding in found.loc[found["rule"] == audit.symmetry.WRITTEN, "finding"])
+    assert (audit_rules.WRITTEN, "wide") in set(zip(found["rule"], found["method"], strict=True))
+    assert all(str(file) in finding for finding in found.loc[found["rule"] == audit_rules.WRITTEN, "finding"])
     assert made_up.claims(results)["e", "wide"]["claim"] is None
 
 

@@ -16,7 +16,7 @@ import tiny_folder
 from conftest import PARTS, REPOSITORY, Clone
 
 ALL_METHODS = ("vanilla", "chain", "wide")
-JUDGED = {"speedup", "costs", "symmetry", "summary", "report"}
+JUDGED = {"speedup", "costs", "audit", "summary", "report"}
 ANALYSIS = {"metrics", *JUDGED}
 AFTER = {"lossless", *ANALYSIS}
 """What follows from any generation."""
@@ -84,9 +84,9 @@ def test_the_summarys_schema(clone):
     assert clone.planned() == {"summary", "report"}
 
 
-def test_the_symmetry_audits_code(clone):
+def test_the_audits_code(clone):
     clone.append("workflow/longspec/verify/audit_rules.py", "# new\n")
-    assert clone.planned() == {"symmetry", "summary", "report"}
+    assert clone.planned() == {"audit", "summary", "report"}
 
 
 def test_a_real_run_passes_the_symmetry_audit_and_shows_its_steps(finished):
