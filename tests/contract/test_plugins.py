@@ -35,7 +35,7 @@ every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=lambda value
 
 
 def tree(kind: str, name: str) -> ast.Module:
-    return ast.parse((registry.PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
+    return ast.parse(registry.file(kind, name).read_text(encoding="utf-8"))
 
 
 def test_there_are_plugins_of_each_kind() -> None:
@@ -74,7 +74,8 @@ def test_it_defines_its_kinds_interface(kind: str, name: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), [pair for pair in EVERY if pair[0] != "sources"])
 def test_methods_and_drafters_do_not_know_each_other(kind: str, name: str) -> None:
     """m + d files, never m x d. A drafter may be made of drafters."""
-    files = {f"longspec.{k}.{n}" for k, n in EVERY if k != "sources" and (kind, k) != ("drafters", "drafters")}
+    others = [(k, n) for k, n in EVERY if k != "sources" and (kind, k) != ("drafters", "drafters")]
+    files = {f"longspec.{registry.module(*other)}" for other in others}
     for node in ast.walk(tree(kind, name)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
@@ -122,16 +123,15 @@ def test_options_of_a_method_and_a_drafter_never_share_a_name() -> None:
 def test_options_that_are_not_a_literal_are_refused(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "methods").mkdir()
-    (tmp_path / "methods" / "unlike_any_other.py").write_text(source)
+    (tmp_path / "drafters").mkdir()
+    (tmp_path / "drafters" / "unlike_any_other.py").write_text(source)
     monkeypatch.setattr(registry, "PACKAGE", tmp_path)
     with pytest.raises((LookupError, ValueError)):
-        registry.options("methods", "unlike_any_other")
+        registry.options("drafters", "unlike_any_other")
 
 
 def test_the_interface_files_are_no_plugins() -> None:
     assert all(not name.startswith("_") for _, name in EVERY)
-    assert all((Path(registry.PACKAGE) / kind / "_interface.py").exists() for kind in registry.KINDS)
 
 
 def test_the_readmes_drafter_works_and_changes_no_output() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from longspec.config import specs
-from longspec.config.load import load
+from longspec.config.load import SCHEMA, load
 from longspec.core import registry
 from longspec.core.errors import UserError
 
@@ -188,7 +188,7 @@ def test_a_jobs_spec_holds_its_own_slice_only():
 
 def test_every_key_is_explained_in_the_readme():
     readme = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     keys = list(schema["properties"])
     for definition in ("model", "dataset", "method"):
         keys += schema["$defs"][definition]["properties"]
@@ -199,6 +199,6 @@ def test_every_key_is_explained_in_the_readme():
 
 
 def test_every_key_has_a_description():
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     described = [schema["properties"], *(schema["$defs"][d]["properties"] for d in ("model", "dataset", "method"))]
     assert all("description" in entry for properties in described for entry in properties.values())

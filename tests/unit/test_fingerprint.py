@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,12 @@ import pytest
 
 from longspec.core import fingerprint, registry
 
-STAGES = ("prepare", "generate", "metrics", "speedup", "report")
+COMMANDS = ("prepare", "generate", "metrics", "speedup", "report")
+
+
+def forget() -> None:
+    for cached in (fingerprint._imports, fingerprint._tree, fingerprint._code):
+        cached.cache_clear()
 
 
 def files(*modules: str) -> set[str]:
@@ -24,17 +30,17 @@ def package(tmp_path, monkeypatch):
     place = tmp_path / "longspec"
     place.mkdir()
     monkeypatch.setattr(fingerprint, "PACKAGE", place)
-    fingerprint._imports.cache_clear()
+    forget()
 
     def write(**sources: str) -> None:
         for name, source in sources.items():
-            path = place / f"{name.replace('__', '/')}.py"
+            path = place / f"{name}.py"
             path.parent.mkdir(exist_ok=True)
             path.write_text(source)
-        fingerprint._imports.cache_clear()
+        forget()
 
     yield write
-    fingerprint._imports.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,7 @@ def test_the_code_itself_is_not_executed(package):
     assert fingerprint.digest("a")
 
 
-def test_bytes_count_and_times_do_not(package):
+def test_code_counts_and_times_do_not(package):
     package(a="x = 1")
     before = fingerprint.digest("a")
     path = fingerprint.PACKAGE / "a.py"
@@ -84,45 +90,137 @@ def test_bytes_count_and_times_do_not(package):
     assert fingerprint.digest("a") != before
 
 
+PLAIN = '''
+"""A module."""
+
+LIMIT = 3
+"""Why three."""
+
+
+class Thing:
+    """One."""
+
+    size: int
+    """Its size."""
+
+    def grow(self, by=1):
+        """Grow."""
+        return f"{self.size + by:>{LIMIT}}"
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("LIMIT = 3", "# a comment\nLIMIT = 3"),
+        ("LIMIT = 3", "LIMIT = 3  # a comment"),
+        ('"""A module."""', '"""Another text."""'),
+        ('"""A module."""', ""),
+        ('"""Why three."""', '"""Why not."""'),
+        ('"""Its size."""', ""),
+        ('"""Grow."""', '"""Grow, and tell."""'),
+        ("by=1", "by = 1"),
+        ("LIMIT = 3", "LIMIT = (\n    3\n)"),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(package, before, after):
+    assert before in PLAIN
+    package(a=PLAIN)
+    known = fingerprint.digest("a")
+    package(a=PLAIN.replace(before, after))
+    assert fingerprint.digest("a") == known
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("LIMIT = 3", "LIMIT = 3.0"),
+        ("LIMIT = 3", "LIMIT = None"),
+        ("LIMIT = 3", "LIMIT = '3'"),
+        ("by=1", "by=0"),
+        ("by=1", "by"),
+        ("+ by", "- by"),
+        ("size: int", "size: str"),
+        ("class Thing", "class Other"),
+        (":>{LIMIT}", ":<{LIMIT}"),
+    ],
+)
+def test_any_change_of_code_counts(package, before, after):
+    assert before in PLAIN
+    package(a=PLAIN)
+    known = fingerprint.digest("a")
+    package(a=PLAIN.replace(before, after))
+    assert fingerprint.digest("a") != known
+
+
+def test_every_python_gives_the_same_digest():
+    """Results of a cluster stay valid on a laptop with another Python."""
+    script = "from longspec.core import fingerprint; print(*map(fingerprint.digest, ('cli.generate', 'cli.report')))"
+    environment = {**os.environ, "PYTHONPATH": str(fingerprint.PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    here = " ".join(map(fingerprint.digest, ("cli.generate", "cli.report")))
+    asked = 0
+    for python in filter(None, map(shutil.which, ("python3.12", "python3.13", "python3.14"))):
+        if subprocess.run([python, "-c", ""], env=environment, capture_output=True).returncode:
+            continue  # a version manager's stand-in for one that is not there
+        done = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == here, python
+        asked += 1
+    if not asked:
+        pytest.skip("no other Python here")
+
+
 def test_the_digest_of_a_copy_elsewhere_is_the_same(tmp_path, monkeypatch):
-    before = fingerprint.digest("stages.report")
+    before = fingerprint.digest("cli.report")
     shutil.copytree(fingerprint.PACKAGE, tmp_path / "longspec")
     monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path / "longspec")
-    fingerprint._imports.cache_clear()
-    assert fingerprint.digest("stages.report") == before
-    fingerprint._imports.cache_clear()
+    forget()
+    assert fingerprint.digest("cli.report") == before
+    forget()
 
 
 def test_further_files_count(tmp_path):
     style = tmp_path / "style.css"
     style.write_text("p {}")
-    before = fingerprint.digest("errors", files=(style,))
-    assert before != fingerprint.digest("errors")
+    before = fingerprint.digest("core.errors", files=(style,))
+    assert before != fingerprint.digest("core.errors")
     style.write_text("p { margin: 0 }")
-    assert fingerprint.digest("errors", files=(style,)) != before
+    assert fingerprint.digest("core.errors", files=(style,)) != before
+
+
+def test_a_folder_s_own_code_counts_for_what_lies_in_it(package):
+    package(
+        **{"a": "from longspec.inner.b import thing", "inner/__init__": "import longspec.c", "inner/b": "", "c": ""}
+    )
+    assert files("a") == {"a.py", "inner/__init__.py", "inner/b.py", "c.py"}
 
 
 def test_a_job_depends_on_its_own_method_and_drafter_only():
-    found = files("stages.generate", "methods.sequential", "drafters.ngram")
-    expected = {"methods/sequential.py", "drafters/ngram.py", "decoding.py", "attention.py", "verification/keyed.py"}
+    found = files("cli.generate", "decoding.methods.sequential", "drafters.ngram")
+    expected = {
+        "decoding/methods/sequential.py",
+        "drafters/ngram.py",
+        "decoding/loop.py",
+        "decoding/verifiers/keyed.py",
+    }
     assert expected <= found
-    others = {f"{kind}/{name}.py" for kind in ("methods", "drafters") for name in registry.names(kind)}
-    assert found & others == {"methods/sequential.py", "drafters/ngram.py"}
-    assert not any(name.startswith(("sources/", "analysis/")) for name in found)
+    plugged = [(kind, name) for kind in ("methods", "drafters") for name in registry.names(kind)]
+    others = {registry.file(*one).relative_to(fingerprint.PACKAGE).as_posix() for one in plugged}
+    assert found & others == {"decoding/methods/sequential.py", "drafters/ngram.py"}
+    assert not any(name.startswith(("data/sources/", "analysis/", "report/", "verify/")) for name in found)
 
 
 def test_a_generation_does_not_depend_on_analysis_nor_the_other_way_round():
-    for stage in ("metrics", "speedup", "report"):
-        assert not files(f"stages.{stage}") & {"decoding.py", "target.py", "stages/generate.py", "stages/prepare.py"}
-    assert "stages/report.py" not in files("stages.generate")
-    assert "analysis/charts.py" not in files("stages.metrics")
+    for command in ("metrics", "speedup", "report"):
+        assert not {name for name in files(f"cli.{command}") if name.split("/")[0] in ("decoding", "models", "measure")}
+    assert "cli/report.py" not in files("cli.generate")
+    assert "report/charts.py" not in files("cli.metrics")
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_what_a_stage_really_imports_is_in_its_closure(stage):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_command_really_imports_is_in_its_closure(command):
     """The closure is read from text; a child process says what Python makes of it."""
     script = (
-        f"import sys, longspec.stages.{stage}\n"
+        f"import sys, longspec.cli.{command}\n"
         "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'longspec' and m.__file__))"
     )
     workflow = str(fingerprint.PACKAGE.parent)
@@ -130,5 +228,5 @@ def test_what_a_stage_really_imports_is_in_its_closure(stage):
         [sys.executable, "-c", script], env={"PYTHONPATH": workflow}, capture_output=True, text=True, check=True
     )
     loaded = {Path(path) for path in done.stdout.split() if Path(path).read_text(encoding="utf-8").strip()}
-    assert loaded <= fingerprint.closure((f"stages.{stage}",))
+    assert loaded <= fingerprint.closure((f"cli.{command}",))
     assert len(loaded) >= 4

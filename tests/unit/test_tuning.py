@@ -19,6 +19,7 @@ from longspec.cli import tuning as tuning_stage
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import registry
+from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Turn
 from longspec.decoding.autotune import tuning
 from longspec.decoding.autotune.prediction import Costs, Step, acceptance_by_rank, predict, recorded
@@ -176,7 +177,7 @@ def test_auto_is_a_setting_and_other_words_are_not() -> None:
         raw["methods"][name] = {"method": name, "drafter": "ngram", option: "auto"}
     assert load(raw)["methods"]["tree"]["tree_shape"] == "auto"
     raw["methods"]["tree"]["tree_shape"] = "wide"
-    with pytest.raises(load.UserError, match=r"methods.tree.tree_shape: 'wide'; expected a text of the form .auto"):
+    with pytest.raises(UserError, match=r"methods.tree.tree_shape: 'wide'; expected a text of the form .auto"):
         load(raw)
 
 

@@ -85,7 +85,7 @@ def test_the_summarys_schema(clone):
 
 
 def test_the_audits_code(clone):
-    clone.append("workflow/longspec/verify/audit_rules.py", "# new\n")
+    clone.append("workflow/longspec/verify/audit_rules.py", "NEW = 1\n")
     assert clone.planned() == {"audit", "summary", "report"}
 
 
@@ -102,12 +102,12 @@ def test_a_real_run_passes_the_symmetry_audit_and_shows_its_steps(finished):
 
 
 def test_metric_code(clone):
-    clone.append("workflow/longspec/analysis/timings.py", "# new\n")
+    clone.append("workflow/longspec/analysis/timings.py", "NEW = 1\n")
     assert clone.planned() == ANALYSIS
 
 
 def test_the_gates_code(clone):
-    clone.append("workflow/longspec/verify/gate.py", "# new\n")
+    clone.append("workflow/longspec/verify/gate.py", "NEW = 1\n")
     assert clone.planned() == gate("chain", "wide") | {"lossless", *JUDGED}
 
 
@@ -132,17 +132,17 @@ def test_gamma_of_one_variant(clone):
 
 
 def test_a_drafters_file(clone):
-    clone.append("workflow/longspec/drafters/ngram.py", "# new\n")
+    clone.append("workflow/longspec/drafters/ngram.py", "NEW = 1\n")
     assert clone.planned() == generate("chain") | AFTER
 
 
 def test_a_methods_file(clone):
-    clone.append("workflow/longspec/decoding/methods/tree.py", "# new\n")
+    clone.append("workflow/longspec/decoding/methods/tree.py", "NEW = 1\n")
     assert clone.planned() == generate("wide") | AFTER
 
 
 def test_the_loop(clone):
-    clone.append("workflow/longspec/decoding/loop.py", "# new\n")
+    clone.append("workflow/longspec/decoding/loop.py", "NEW = 1\n")
     assert clone.planned() == generate(*ALL_METHODS) | AFTER
 
 

@@ -1,8 +1,8 @@
-"""Which code a stage runs: a hash over the first-party modules that it imports, directly or not.
+"""Which code a command runs: a hash over the first-party modules that it imports, directly or not.
 
-The hash goes into a job's parameters, so that a change reruns what it can change and nothing else, and a
-fresh checkout (new modification times, same bytes) reruns nothing. Imports are read, not executed. It does
-not see third-party packages: their versions are recorded with each run.
+The hash goes into a job's parameters, so that a change reruns what it can change and nothing else: comments, docstrings
+and layout do not count, nor do modification times, nor which Python reads the file. Imports are read, not executed. It
+does not see third-party packages: their versions are recorded with each run.
 """
 
 from __future__ import annotations
@@ -11,25 +11,28 @@ import ast
 import functools
 import hashlib
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def digest(*modules: str, files: tuple[Path, ...] = ()) -> str:
-    """Hash of the closure of `modules` (dotted, below longspec) and of further files."""
-    place = hashlib.sha256()
-    for path in sorted(closure(modules)) + sorted(files):
-        place.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return place.hexdigest()[:16]
+    """Hash the code of the closure of `modules` (dotted, below longspec) and the bytes of further files."""
+    found = hashlib.sha256()
+    for path in sorted(closure(modules)):
+        found.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + _code(path).encode() + b"\0")
+    for path in sorted(files):
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
 
 
 def closure(modules: tuple[str, ...]) -> set[Path]:
-    """Files of the modules and of all first-party modules that they import, inside functions too."""
+    """Find the files of the modules and of all first-party modules that they import, inside functions too."""
     found: set[Path] = set()
-    waiting = [_file(module.split(".")) for module in modules]
+    waiting = [file for module in modules for file in _files(module.split("."))]
     while waiting:
         path = waiting.pop()
-        if path is not None and path not in found:
+        if path not in found:
             found.add(path)
             waiting += _imports(path)
     return found
@@ -37,23 +40,51 @@ def closure(modules: tuple[str, ...]) -> set[Path]:
 
 @functools.cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    files: list[Path | None] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    files: list[Path] = []
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
-            files += [_file(alias.name.split(".")[1:]) for alias in node.names if _ours(alias.name)]
+            files += [file for alias in node.names if _ours(alias.name) for file in _files(alias.name.split(".")[1:])]
         elif isinstance(node, ast.ImportFrom) and _ours(node.module or ""):
             parts = (node.module or "").split(".")[1:]
-            files += [_file([*parts, alias.name]) or _file(parts) for alias in node.names]
-    return tuple(file for file in files if file is not None)
+            files += [file for alias in node.names for file in _files([*parts, alias.name]) or _files(parts)]
+    return tuple(files)
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _code(path: Path) -> str:
+    return repr(_plain(_tree(path)))
+
+
+def _plain(value: Any) -> Any:
+    """A syntax tree as tuples, without positions and without statements that are a mere constant, such as docstrings.
+
+    `ast.dump` would do but for its form, which changes from one Python to the next, as do fields that are empty.
+    """
+    if isinstance(value, ast.AST):
+        fields = ((name, _plain(inner)) for name, inner in ast.iter_fields(value))
+        return type(value).__name__, *((name, inner) for name, inner in fields if inner not in (None, []))
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value if not (isinstance(inner, ast.Expr) and _constant(inner))]
+    return value
+
+
+def _constant(statement: ast.Expr) -> bool:
+    return isinstance(statement.value, ast.Constant)
 
 
 def _ours(module: str) -> bool:
     return module.split(".")[0] == PACKAGE.name
 
 
-def _file(parts: list[str]) -> Path | None:
+def _files(parts: list[str]) -> list[Path]:
+    """A module's file behind the `__init__.py` of each folder above it; nothing where there is no such module."""
     path = PACKAGE.joinpath(*parts)
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if parts and candidate.is_file():
-            return candidate
-    return None
+    candidates = (path.with_suffix(".py"), path / "__init__.py") if parts else ()
+    own = next((file for file in candidates if file.is_file()), None)
+    above = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
+    return [] if own is None else [*(file for file in above if file.is_file()), own]
