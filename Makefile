@@ -11,6 +11,8 @@ TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(
 UV_VERSION := 0.13.9
 SHOW := from pathlib import Path; from longspec.analysis import tables; \
   print(tables.show(Path("results/speedup.csv")))
+# This package, editable: `python -m longspec` runs the code of this folder.
+PACKAGE := --no-deps --no-build-isolation -e .
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
 .PHONY: help run status test test-slow gpu-benchmark lint lock clean
@@ -24,10 +26,10 @@ run: $(VENV)/.installed  ## the default experiment: prepare, generate, measure, 
 	@$(SNAKEMAKE) $(ARGS)
 	@# Snakemake itself prints the speedups after a run that did something; here, when nothing was to be done.
 	@test -n "$(ARGS)" || test reports/index.html -nt $(VENV)/.started || test ! -f results/speedup.csv || { \
-	  PYTHONPATH=workflow $(BIN)/python -c '$(SHOW)' && echo "report: $(CURDIR)/reports/index.html"; }
+	  $(BIN)/python -c '$(SHOW)' && echo "report: $(CURDIR)/reports/index.html"; }
 
 status: $(VENV)/.installed  ## how far each job is (ARGS="--configfile other.yaml")
-	@PYTHONPATH=workflow $(BIN)/python -m longspec status $(ARGS)
+	@$(BIN)/python -m longspec status $(ARGS)
 
 test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k name" to choose)
 	@$(TESTS) $(ARGS)
@@ -38,9 +40,10 @@ test-slow: $(VENV)/.installed-test  ## every test that needs no GPU
 gpu-benchmark: $(VENV)/.installed  ## the engine on a GPU: raw figures and a page in gpu-benchmark/ (25 minutes)
 	@$(BIN)/python benchmarks/gpu/run.py $(ARGS)
 
-lint: $(VENV)/.installed-test  ## ruff, mypy, snakemake --lint, snakefmt
+lint: $(VENV)/.installed-test  ## ruff, import-linter, mypy, snakemake --lint, snakefmt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 	$(BIN)/snakefmt --check Snakefile workflow
@@ -50,22 +53,24 @@ lock:  ## make both lock files agree with pyproject.toml again (ARGS=--upgrade f
 	$(PYTHON) -m venv "$$tools" && "$$tools/bin/pip" install --quiet uv==$(UV_VERSION) && \
 	compile="$$tools/bin/uv pip compile --quiet pyproject.toml --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --python-version 3.11 $(ARGS)" && \
-	$$compile --custom-compile-command 'make lock' -o requirements.lock && \
-	$$compile --custom-compile-command 'make lock' --extra test -c requirements.lock -o requirements-test.lock
+	$$compile --custom-compile-command 'make lock' --extra build -o requirements.lock && \
+	$$compile --custom-compile-command 'make lock' --extra build --extra test -c requirements.lock -o requirements-test.lock
 
 clean:  ## remove .venv and the tools' caches; results and reports stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: each lock is installed once, and again when it changes. The test lock contains the other.
 $(VENV)/.installed: requirements.lock | $(VENV)/.created
 	@echo "installing requirements.lock into $(VENV) (once; a few GB on Linux) ..."
 	@$(PIP) --no-deps --require-hashes -r requirements.lock
+	@$(PIP) $(PACKAGE)
 	@touch $@
 
 $(VENV)/.installed-test: requirements-test.lock requirements.lock | $(VENV)/.created
 	@echo "installing requirements-test.lock into $(VENV) (once; a few GB on Linux) ..."
 	@$(PIP) --no-deps --require-hashes -r requirements-test.lock
+	@$(PIP) $(PACKAGE)
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.created:

