@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 import pydantic
-from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
 from longspec.core.errors import UserError
 from longspec.core.records import (
@@ -29,6 +28,7 @@ from longspec.core.records import (
     read_lines,
     read_records,
 )
+from longspec.core.run_record import RunRecord
 
 Grid = dict[str, Any]
 _decoder = msgspec.json.Decoder(Sample)
@@ -37,33 +37,7 @@ bounds. It cannot refuse an unknown key of a dataclass, so that it does not stan
 and pydantic, which reads in the gate and explains here, refuses it."""
 
 
-class _Conditions(TypedDict):
-    prompts_sha256: str
-    repeats: int
-    seed: int
-    verification: str
-
-
-class _Piece(TypedDict):
-    host: str
-    first_sample: int
-    environment: dict[str, Any]
-
-
-class _Facts(TypedDict):
-    """What analysis relies on in run.json, which holds more."""
-
-    model: str
-    dataset: str
-    method: str
-    spec: dict[str, Any]
-    conditions: _Conditions
-    environment: dict[str, Any]
-    peak_memory_bytes: int
-    pieces: list[_Piece]
-
-
-_FACTS = pydantic.TypeAdapter(_Facts)
+_RECORD = pydantic.TypeAdapter(RunRecord)
 
 
 @dataclass(frozen=True)
@@ -177,7 +151,7 @@ def read_facts(path: Path) -> dict[str, Any]:
             "make these results again or use the version that wrote them"
         )
     try:
-        _FACTS.validate_python(facts, strict=True)
+        _RECORD.validate_python(facts, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, first["loc"]))

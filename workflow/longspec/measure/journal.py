@@ -22,12 +22,8 @@ from typing import Any
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
+from longspec.core.run_record import OF_THE_FIRST_PIECE, OF_THE_JOB
 from longspec.measure.order import Job
-
-OF_THE_JOB = ("conditions", "tuning", "profile", "memory")
-"""Facts that its processes share; the last two are None where the last process ended before it could tell."""
-OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "load_seconds", "started")
-"""Facts of a run that are those of its first process."""
 
 
 def key(*parts: Any) -> str:
