@@ -1,0 +1,1 @@
+"""What a user writes: checked, completed, and cut into what each job may see."""

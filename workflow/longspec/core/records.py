@@ -92,7 +92,7 @@ class Turn:
 class Sample:
     """All turns of one measured generation of one prompt; `texts` are the decoded answers, for reading only.
 
-    `surroundings`: what else the machine did meanwhile, read before and after the clock ran (surroundings.py).
+    `surroundings`: what else the machine did meanwhile, read before and after the clock ran (measure/host_load.py).
     """
 
     sample_id: str

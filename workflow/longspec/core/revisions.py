@@ -1,7 +1,7 @@
 """Which parts of a configuration are read from a hub without a commit, so that another day may bring other files.
 
 Contract: nothing is fetched and nothing is refused; the names of what is not pinned come back, to be said. A source
-that may read from a hub has a function `hub` (sources/_interface.py). It does not know what is in a cache.
+that may read from a hub has a function `hub` (data/sources/_interface.py). It does not know what is in a cache.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Who fills a proposal: one file or folder a drafter, found by its name."""

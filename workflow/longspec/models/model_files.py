@@ -1,7 +1,7 @@
 """Where a model's files are: a package's GGUF (converted once), a hub repository, or a local folder.
 
 Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
-its own to be run unless the configuration trusts it (untrusted.py). `fingerprint` is cheap enough for planning,
+its own to be run unless the configuration trusts it (trust.py). `fingerprint` is cheap enough for planning,
 `resolved` tells afterwards what was used. What loads models imports torch when it is called.
 """
 

@@ -47,7 +47,7 @@ class PackedLinear(nn.Module):
         self.least_rows = 1
 
     def __deepcopy__(self, memo: dict[int, object]) -> PackedLinear:
-        """Itself: use changes nothing in it, and copies of a model share their weights (shared_weights.py)."""
+        """Itself: use changes nothing in it, and copies of a model share their weights (shared.py)."""
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The report's charts, each from one table, which holds every number that is drawn.
 
-It does not know the page; how things are drawn is drawing.py's.
+It does not know the page; how things are drawn is svg.py's.
 """
 
 from __future__ import annotations

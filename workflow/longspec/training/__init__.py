@@ -1,0 +1,1 @@
+"""How a drafter is made: a target's own answers, and one layer trained on them."""

@@ -1,7 +1,7 @@
 """Is one method's output vanilla's, and where it is not, was the target's choice a tie there?
 
 Contract: one Comparison per sample. Without divergences neither torch nor a model is loaded; how one is measured is
-_meter.py's.
+divergence.py's.
 """
 
 from __future__ import annotations

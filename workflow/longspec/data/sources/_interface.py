@@ -1,7 +1,7 @@
 """What a source is: where a data set's rows come from. One file per source, found by its name.
 
-A source file has a literal `OPTIONS` (see plugins.py) and two functions, or four where rows may come from a hub. Heavy
-libraries are imported inside them, since planning imports this file for its fingerprint.
+A source file has a literal `OPTIONS` (see core/registry.py) and two functions, or four where rows may come from a hub.
+Heavy libraries are imported inside them, since planning imports this file for its fingerprint.
 """
 
 from __future__ import annotations

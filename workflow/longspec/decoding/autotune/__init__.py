@@ -1,0 +1,1 @@
+"""Which shape `auto` takes: measured costs, recorded acceptance, predicted throughput."""

@@ -1,0 +1,1 @@
+"""Which drafts the target keeps: one file a rule, found by its name."""

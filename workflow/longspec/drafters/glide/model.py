@@ -76,7 +76,7 @@ def attend(
         added = added.repeat(1, 1, groups, 1)
     rows = query.reshape(batch, heads // groups, groups * n, d)
     if torch.is_inference_mode_enabled() and query.device.type == "cpu":
-        # Faster than the fused kernel there, and the target's keys are stored for it: see attention.py.
+        # Faster than the fused kernel there, and the target's keys are stored for it: see models/attention/hybrid.py.
         added = None if added is None else added[0, 0]
         mixed = products(rows[0], key[0], value[0], d**-0.5, added, None)
     else:
@@ -129,7 +129,7 @@ class Fusion(nn.Module):
 
 
 class Glide(nn.Module):
-    """The layer. Which parts it has is a matter of its checkpoint: see glide_files.py."""
+    """The layer. Which parts it has is a matter of its checkpoint: see checkpoints.py."""
 
     def __init__(self, sizes: Sizes, bias: bool = False, norm: bool = True, feature_layers: int = 0) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""Preallocated key/value caches, with a tail of nodes that are not decided on yet."""
