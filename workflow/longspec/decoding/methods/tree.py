@@ -2,8 +2,9 @@
 
 Level i takes the best `tree_shape[i]` nodes by cumulative log q among all children of level i - 1,
 whichever their parents. `auto` chooses among the trees that Sequoia's dynamic programme grows
-(autotune/sequoia.py), each reduced to its nodes per depth: the beam puts them where the drafter is surest in each step, not always below the
-same ranks, so it is the measured steps that say what such widths are worth, not the programme.
+(autotune/sequoia.py), each reduced to its nodes per depth: the beam puts them where the drafter is surest in each
+step, not always below the same ranks, so it is the measured steps that say what such widths are worth, not the
+programme.
 """
 
 from __future__ import annotations
