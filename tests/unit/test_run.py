@@ -10,14 +10,15 @@ from longspec.core.errors import UserError
 from longspec.core.program import run
 
 
-def test_bad_input_is_one_line(capsys):
+@pytest.mark.parametrize(("found", "printed"), [("0", "0"), ("a\nb\x85c", "a b c")])
+def test_bad_input_is_one_line(capsys, found, printed):
     def main():
-        raise UserError("gamma: 0; expected at least 1")
+        raise UserError("gamma", found, "at least 1")
 
     with pytest.raises(SystemExit) as stopped:
         run(main)
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: gamma: 0; expected at least 1\n"
+    assert capsys.readouterr().err == f"error: gamma: {printed}; expected at least 1\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

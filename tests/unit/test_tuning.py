@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import tiny_folder
+from refusals import refused
 from results_folder import CHAIN, GRID, write_all, write_run
 from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
@@ -19,7 +20,6 @@ from longspec.cli import tuning as tuning_stage
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import registry
-from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Turn
 from longspec.decoding.autotune import tuning
 from longspec.decoding.autotune.prediction import Costs, Step, acceptance_by_rank, predict, recorded
@@ -177,7 +177,7 @@ def test_auto_is_a_setting_and_other_words_are_not() -> None:
         raw["methods"][name] = {"method": name, "drafter": "ngram", option: "auto"}
     assert load(raw)["methods"]["tree"]["tree_shape"] == "auto"
     raw["methods"]["tree"]["tree_shape"] = "wide"
-    with pytest.raises(UserError, match=r"methods.tree.tree_shape: 'wide'; expected a text of the form .auto"):
+    with refused("methods.tree.tree_shape", "'wide'", "auto"):
         load(raw)
 
 

@@ -24,6 +24,7 @@ from longspec.core.io import write_whole
 from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
 from longspec.measure.order import Job
 
+AFRESH = "delete it to begin this job afresh"
 OF_THE_JOB = ("conditions", "tuning", "profile", "memory")
 """Facts that its processes share; the last two are None where the last process ended before it could tell."""
 OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "load_seconds", "started")
@@ -66,7 +67,7 @@ class Journal:
         except FileNotFoundError:
             return empty
         except ValueError as error:
-            raise UserError(f"{self.partial_run}: not JSON ({error}); delete it to begin this job afresh") from None
+            raise UserError(str(self.partial_run), f"not JSON ({error})", f"what a run wrote: {AFRESH}") from None
         same = isinstance(facts, dict) and facts.get("key") == self.key and facts.keys() == empty.keys()
         return facts if same else empty
 
@@ -83,7 +84,7 @@ class Journal:
             try:
                 sample = parse_record(where, line.decode(), Sample)
             except UnicodeDecodeError as error:
-                raise UserError(f"{where}: is not UTF-8 text ({error.reason})") from None
+                raise UserError(where, f"is not UTF-8 text ({error.reason})", f"what a run wrote: {AFRESH}") from None
             expected = "the end"
             if number <= len(self.jobs):
                 repeat, prompt = self.jobs[number - 1]
@@ -91,8 +92,7 @@ class Journal:
                     continue
                 expected = f"repeat {repeat} of {prompt.sample_id!r}"
             raise UserError(
-                f"{where}: repeat {sample.repeat} of {sample.sample_id!r} stands there; expected {expected}; delete "
-                "the file to begin this job afresh"
+                where, f"repeat {sample.repeat} of {sample.sample_id!r} stands there", f"{expected}: {AFRESH}"
             )
         if len(whole) < len(content):
             with self.partial.open("r+b") as file:
