@@ -1,4 +1,4 @@
-"""What an error says, by its fields: where, the values that were found, the values and names that would be right.
+"""What an error or a sentence says, by its fields, values and names.
 
 No test knows a sentence: a better wording breaks none, and a lost name, value or line does.
 """
@@ -15,8 +15,13 @@ from longspec.core.errors import UserError
 
 
 def says(text: str, *parts: object) -> bool:
-    """Whether each part stands in the text, as a whole word: 0 is not in 10."""
-    return all(re.search(rf"(?<!\w){re.escape(str(part))}(?!\w)", text) for part in parts)
+    """Whether each part stands in the text, as a whole word or number: 0 is neither in 10 nor in 0.5."""
+    return all(re.search(rf"(?<!\w)(?<!\d\.){re.escape(str(part))}(?!\w)(?!\.\d)", text) for part in parts)
+
+
+def figures(text: str) -> list[float]:
+    """The numbers in a text, in its order; those in names are none."""
+    return [float(found) for found in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])", text)]
 
 
 def check(error: UserError, where: str, found: object = (), expected: object = ()) -> None:

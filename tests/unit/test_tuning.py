@@ -192,13 +192,13 @@ def ids_of(message: str, chat: bool) -> list[int]:
 def test_texts_are_never_measured_prompts() -> None:
     measured = [prompt("a", [1, 2, 3]), prompt("b", [2, 3, 1]), prompt("c", [4]), prompt("d", [4, 4])]
     spare = [prompt("a", [7, 7]), prompt("e", [1, 2, 3]), prompt("f", [5, 6])]
-    assert tuning.texts(measured, spare, ids_of) == ([[5, 6]], "rows that are not measured")
+    assert tuning.texts(measured, spare, ids_of) == ([[5, 6]], tuning.SPARE)
     assert tuning.texts(measured[:1], [], ids_of)[0] == [[2, 3, 1]]
     for some in (measured, measured[:1], measured[3:]):
         found, source = tuning.texts(some, [prompt(some[0].sample_id, [7]), prompt("e", some[-1].prompt_ids)], ids_of)
         assert len(found) == len(some)
         assert all(ids not in [p.prompt_ids for p in some] for ids in found)
-        assert source == "measured messages with their halves exchanged"
+        assert source == tuning.EXCHANGED
 
 
 @pytest.mark.parametrize("name", AUTO)
