@@ -6,9 +6,9 @@ import random
 
 import pytest
 import torch
+from refusals import refused
 from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, hf_model, ours
 
-from longspec.core.errors import UserError
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
@@ -229,5 +229,5 @@ def test_layers_that_share_an_input_are_one_product():
 
 
 def test_an_engine_that_this_device_lacks_is_refused():
-    with pytest.raises(UserError, match="engine: packed, but float64 weights cannot be packed on cpu"):
+    with refused("engine", ("packed", "float64", "cpu"), "eager"):
         packed_linear.resolve("packed", CPU, torch.float64)

@@ -11,10 +11,10 @@ import os
 
 import pytest
 import torch
+from refusals import refused
 from tiny_folder import make
 
 from longspec.cli import answer, train
-from longspec.core.errors import UserError
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
 from longspec.drafters.glide.model import rotate
@@ -50,7 +50,7 @@ def test_questions_are_the_same_for_the_same_seed_and_never_twice(seeds):
 
 def test_a_task_that_names_an_unknown_slot_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("tasks: ['Where is {plaec}?']\ntopics: {place: [Rome]}\n")
-    with pytest.raises(UserError, match="plaec"):
+    with refused("bad.yaml", "'plaec'", "place"):
         questions.read(tmp_path / "bad.yaml")
 
 
@@ -227,10 +227,10 @@ def test_texts_as_they_are(folder, tmp_path):
     rows = run_both(folder, file, tmp_path / "d", questions=None, texts=str(file), train_tokens=2000, kind="glide")
     assert rows
     file.write_text('{"text": "a"}\n{"txt": "b"}\n')
-    with pytest.raises(UserError, match="line 2"):
+    with refused("texts.jsonl, line 2", "txt", "text"):
         list(plain_texts.read(file))
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_the_start(folder, seeds, tmp_path):
-    with pytest.raises(UserError, match=r"train_tokens.*more; expected at most"):
+    with refused("train_tokens", (10**15, "GB"), (tmp_path, "GB")):
         run_both(folder, seeds, tmp_path, train_tokens=10**15)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny_folder
+from refusals import refused
 
 from longspec.cli import audit_tokens
 from longspec.cli import generate as generate_stage
 from longspec.config import specs
 from longspec.config.load import load
-from longspec.core.errors import UserError
-from longspec.core.records import Prompt, Sample, read_records, to_line
+from longspec.core.records import Prompt, Sample, ids_sha256, read_records, to_line
 from longspec.models import model_files
 
 WORDS = ["abc abc", "one two one", "xyz", "0 1 2 0 1"]
@@ -136,10 +136,11 @@ def test_other_prompts_are_refused(folders, tmp_path):
     file = place / "m" / "d" / "prompts.jsonl"
     prompts = read_records(file, Prompt)
     file.write_text("".join(to_line(replace(p, prompt_ids=[5, *p.prompt_ids])) for p in prompts), encoding="utf-8")
-    with pytest.raises(UserError, match="its prompt is not the one that was answered"):
+    answered = read_records(place / "m" / "d" / "wide" / "samples.jsonl", Sample)[0].turns[0].prompt_sha256
+    with refused("sample 's0', turn 0", ids_sha256([5, *prompts[0].prompt_ids]), answered):
         run(place)
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no run\.json below it; expected a results folder"):
+    with refused(str(tmp_path), "run.json"):
         run(tmp_path)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny_folder
 import torch
+from refusals import refused
 
 from longspec.analysis import verdict as verdicts
 from longspec.analysis.runs import Run
@@ -15,7 +16,6 @@ from longspec.backends import job_target
 from longspec.cli import gate as gate_command
 from longspec.config import specs
 from longspec.config.load import load
-from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, Turn, ids_sha256, read_records, to_line
 from longspec.decoding import gumbel
 from longspec.decoding.loop import Limits, generate
@@ -186,7 +186,7 @@ def test_a_prompt_that_was_not_the_one_answered_is_refused(folder):
     plain = samples(spec, prompts, vanilla.Method())
     lying = [replace(plain[0], turns=[replace(plain[0].turns[0], output_ids=[3])])]
     other = [replace(prompts[0], prompt_ids=[7, 8])]
-    with pytest.raises(UserError, match="its prompt is not the one that was answered"):
+    with refused("sample 's0', turn 0", ids_sha256([7, 8]), ids_sha256(prompts[0].prompt_ids)):
         gate.compare(spec, other, lying, plain, 9)
 
 
@@ -233,7 +233,7 @@ def test_the_stage_reads_and_writes(folder, tmp_path):
     files = [part for name in ("prompts", "samples", "vanilla") for part in (f"--{name}", str(tmp_path / name))]
     gate_command.main(["--spec", json.dumps(spec), *files, "--output", str(tmp_path / "gate.jsonl")])
     assert [c.identical for c in read_records(tmp_path / "gate.jsonl", Comparison)] == [True] * SAMPLES
-    with pytest.raises(UserError, match="sample 's0' has no output of vanilla's"):
+    with refused("sample 's0', repeat 0", "vanilla", "samples.jsonl"):
         gate.compare(spec, prompts, plain, [], 9)
 
 

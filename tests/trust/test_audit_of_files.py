@@ -10,6 +10,7 @@ import shutil
 import made_up
 import pytest
 from made_up import GRID, failures
+from refusals import figures, says
 
 from longspec.analysis import sample_tables
 from longspec.cli import audit as audit_command
@@ -27,12 +28,15 @@ def test_consistent_results_pass_every_rule(made):
 
 def test_as_an_outsider_runs_it(results, capsys):
     audit_command.main(["--results", str(results), "--strict"])
-    assert "checks passed" in capsys.readouterr().out
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("audit: ")]
+    with (results / "audit.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert figures(said)[:2] == [len(rows), len(rows)]
     (results / "m/d/wide/samples.jsonl").write_text("")
     with pytest.raises(SystemExit):
         audit_command.main(["--results", str(results), "--strict"])
     with (results / "audit.csv").open() as file:
-        assert any("samples.jsonl: sample 's0'" in row["finding"] for row in csv.DictReader(file))
+        assert any(says(row["finding"], "samples.jsonl", "'s0'") for row in csv.DictReader(file))
 
 
 def numbers(value, path=()):
@@ -87,13 +91,14 @@ def test_tables_made_again_from_a_changed_number_hide_nothing(results, path):
 
 
 def audited(results, capsys):
-    """What an outsider's command says of the published files, and whether it ends well."""
+    """What an outsider's command says of each published file that is wrong, then how many are right and are there."""
     capsys.readouterr()
     try:
         audit_command.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
     except SystemExit as ended:
         assert ended.code == 1
-    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("published: ")]
+    *wrong, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("published: ")]
+    return [*wrong, figures(last)]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +115,7 @@ def published(pages, tmp_path):
 
 def test_what_is_published_is_held_against_the_tables(published, capsys):
     before = (published / "summary.json").read_bytes()
-    assert audited(published, capsys) == ["published: 4 of 4 files say what the tables give"]
+    assert audited(published, capsys) == [[4, 4]]
     made_up.publish(published)
     assert (published / "summary.json").read_bytes() == before, "and the audit's own table changes nothing in them"
 
@@ -118,26 +123,27 @@ def test_what_is_published_is_held_against_the_tables(published, capsys):
 @pytest.mark.parametrize(
     ("name", "old", "new", "finding"),
     [
-        ("summary.json", "paired by prompt", "paired", "claims.0.claim is 'chain decodes d"),
-        ("summary.json", '"audit": "pass"', '"audit": "fail"', "claims.0.audit is 'fail'; the tables give 'pass'"),
-        ("summary.json", '"claims"', '"sentences"', "claims is None; the tables give "),
-        ("summary.json", "{", "", "is not JSON"),
-        ("reports/tables.md", "| m       | d ", "| n       | d ", "line 5 is "),
-        ("reports/tables.tex", "chain", "chian", "the tables give "),
-        ("reports/index.html", "decodes d with m at 2", "decodes d with m at 3", "does not say 'chain decodes d "),
-        ("reports/index.html", "checks passed", "checks", "does not say 'all "),
+        ("summary.json", "greedy", "greedily", ("claims.0.claim", "greedy", "greedily")),
+        ("summary.json", '"audit": "pass"', '"audit": "fail"', ("claims.0.audit", "'fail'", "'pass'")),
+        ("summary.json", '"claims"', '"sentences"', ("claims", "None")),
+        ("summary.json", "{", "", ("JSON",)),
+        ("reports/tables.md", "| m       | d ", "| n       | d ", ("line 5", "n", "m")),
+        ("reports/tables.tex", "chain", "chian", ("chian", "chain")),
+        ("reports/index.html", "{figure}", "9.99×", ("{figure}",)),
+        ("reports/index.html", "{audit}", "none", ("{audit}",)),
     ],
 )
 def test_one_word_changed_in_what_is_published_names_that_file(published, capsys, name, old, new, finding):
     file = published / name
-    text = file.read_text(encoding="utf-8")
+    text, summary = file.read_text(encoding="utf-8"), json.loads((published / "summary.json").read_text())
+    given = {"figure": f"{summary['claims'][0]['speedup']:.2f}×", "audit": summary["verdict"]["audit"]}
+    old, *finding = (given.get(part.strip("{}"), part) for part in (old, *finding))
     assert old in text
     file.write_text(text.replace(old, new), encoding="utf-8")
-    said = audited(published, capsys)
-    assert len(said) == 2
-    assert f"published: {file}: " in said[0]
-    assert finding in said[0]
-    assert said[1] == "published: 3 of 4 files say what the tables give"
+    said, counts = audited(published, capsys)
+    assert said.startswith(f"published: {file}: ")
+    assert says(said, *finding)
+    assert counts == [3, 4]
 
 
 def test_what_was_chosen_by_auto_is_held_against_the_runs(published, capsys):
@@ -145,10 +151,10 @@ def test_what_was_chosen_by_auto_is_held_against_the_runs(published, capsys):
               "candidates": 4, "texts": 2, "texts_are": "others", "positions": 9, "seconds": 1.0}  # fmt: skip
     made_up.edit_run(published, "wide", lambda facts: facts.update(tuning=chosen))
     tuning.main(["--grid", json.dumps(GRID), "--results", str(published)])
-    assert audited(published, capsys) == ["published: 5 of 5 files say what the tables give"]
+    assert audited(published, capsys) == [[5, 5]]
     file = published / "tuning.csv"
     file.write_text(file.read_text().replace("1.5", "2.5"))
-    assert audited(published, capsys)[0].startswith(f"published: {file}: line 2 is ")
+    assert says(audited(published, capsys)[0], str(file), "line 2", "1.5", "2.5")
 
 
 def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was_made_for_it(results, capsys):
@@ -158,7 +164,8 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     audit_command.main(["--grid", json.dumps(GRID), "--results", str(results)])
     audit.write_text("".join(line for line in audit.open() if ",fail," not in line))
     made_up.publish(results, audit=False)
-    assert any("summary.json: verdict.audit is 'all " in line for line in audited(results, capsys))
+    *wrong, _ = audited(results, capsys)
+    assert any(says(line, "summary.json: verdict.audit") for line in wrong)
 
 
 @pytest.mark.parametrize("name", [*sample_tables.TABLES, "lossless", "speedup", "costs"])
@@ -174,18 +181,18 @@ def test_one_cell_changed_in_any_table_names_that_file(results, name):
         assert len(found) == 1
         finding = found["finding"].iloc[0]
         assert (str(file) in finding and "line 2" in finding) or columns[column] == "line_sha256"
-        assert name != "speedup" or f"{columns[column]} is " in finding
+        assert name != "speedup" or says(finding, columns[column])
 
 
 def test_a_row_too_many_or_missing(results):
     file = results / "speedup.csv"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:-1]))
-    assert "one row missing" in failures(results)["finding"].iloc[0]
+    assert says(failures(results)["finding"].iloc[0], str(file), f"line {len(lines)}")
     file.write_text("".join([*lines, lines[-1]]))
-    assert "one row too many" in failures(results)["finding"].iloc[0]
+    assert says(failures(results)["finding"].iloc[0], str(file), f"line {len(lines) + 1}")
     file.unlink()
-    assert "missing" in failures(results)["finding"].iloc[0]
+    assert says(failures(results)["finding"].iloc[0], str(file))
 
 
 def test_a_gate_that_saw_other_samples(results):
@@ -216,7 +223,7 @@ def test_a_condition_that_differs(results, key, rule):
     file.write_text(json.dumps(facts))
     found = failures(results)
     assert rule in set(found["rule"])
-    assert any(key in f or "other prompts" in f for f in found["finding"])
+    assert any(says(f, key) or says(f, "prompts.jsonl") for f in found["finding"])
 
 
 def test_two_sides_made_by_other_code_are_not_compared(results):
@@ -224,4 +231,4 @@ def test_two_sides_made_by_other_code_are_not_compared(results):
     file.write_text(file.read_text().replace("0123abc", "4567def"))
     found = failures(results)
     assert list(found["method"]) == ["chain"]
-    assert "git_commit: '4567def', the baseline's '0123abc'; generate both again" in found["finding"].iloc[0]
+    assert says(found["finding"].iloc[0], "git_commit", "'4567def'", "'0123abc'")

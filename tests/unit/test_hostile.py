@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import results_folder
@@ -91,14 +92,14 @@ def test_configurations(examples, tmp_path, monkeypatch):
         try:
             complete = load(raw if isinstance(raw, dict) else {"models": raw})
         except UserError as error:
-            assert str(error)
+            assert_told(error)
             return
         for key in ("results", "reports"):
             assert os.path.realpath(tmp_path / complete[key]).startswith(f"{os.path.realpath(tmp_path)}/")
         try:
             targets = Plan(complete).every("{model}/{dataset}/{method}/run.json")
         except UserError as error:  # data or a model that is not where the configuration says
-            assert str(error)
+            assert_told(error)
             return
         assert not [target for target in targets if ".." in target.split("/")]
 
@@ -122,9 +123,16 @@ def test_rows(examples, tmp_path):
                 assert isinstance(sample_id, str)
                 templates.messages({"name": "d", "turns_field": None}, "{q}", sample_id, row)
         except UserError as error:
-            assert str(error)
+            assert_told(error)
 
     check()
+
+
+def assert_told(error, *files):
+    """In one line, all three parts of it; of one of these files, if any are given."""
+    assert all((error.where, error.found, error.expected))
+    assert len(str(error).splitlines()) == 1
+    assert not files or Path(error.where.split(",")[0]).name in files
 
 
 LINE = json.loads(records.to_line(results_folder.CHAIN[0]))
@@ -145,7 +153,7 @@ def test_samples(examples, tmp_path):
         try:
             tables = sample_tables.build(results_folder.GRID, good)
         except UserError as error:
-            assert "samples.jsonl" in str(error)
+            assert_told(error, "samples.jsonl")
             return
         assert len(tables["timings"]) == 4
         records.parse_record("the slow way takes it too", json.dumps(replaced(LINE, path, new)), records.Sample)
@@ -166,7 +174,7 @@ def test_run_facts(examples, tmp_path):
         try:
             run = runs.read(good, "m", "d", "chain")
         except UserError as error:
-            assert "run.json" in str(error) or "samples.jsonl" in str(error)
+            assert_told(error, "run.json", "samples.jsonl")
             return
         assert len(run.samples) == 2
 

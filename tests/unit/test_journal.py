@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
-from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, read_records, to_line
 from longspec.measure import journal as journals
 from longspec.measure import lock as locks
@@ -92,26 +92,23 @@ def test_a_line_torn_anywhere_is_dropped_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "line", "found", "expected"),
     [
-        (lambda lines: [lines[0], b"{oops", lines[2]], "line 2: not JSON"),
-        (lambda lines: [lines[0], lines[2]], "line 2: repeat 0 of 's2' stands there; expected repeat 0 of 's1'"),
-        (lambda lines: [lines[0], lines[0]], "line 2: repeat 0 of 's0' stands there"),
-        (lambda lines: [b"", *lines], "line 1: not JSON"),
-        (lambda lines: [lines[0].replace(b'"output_ids"', b'"ids"')], "line 1: not a Sample record"),
-        (
-            lambda lines: [lines[0].replace(b'"schema_version": 5', b'"schema_version": 1')],
-            "line 1: schema_version is 1",
-        ),
-        (lambda lines: [b"\xff"], "line 1: is not UTF-8"),
-        (lambda lines: [*lines, *lines, lines[0]], "line 4: repeat 0 of 's0' stands there; expected repeat 1 of 's0'"),
+        (lambda lines: [lines[0], b"{oops", lines[2]], 2, "JSON", "JSON"),
+        (lambda lines: [lines[0], lines[2]], 2, "repeat 0 of 's2'", "repeat 0 of 's1'"),
+        (lambda lines: [lines[0], lines[0]], 2, "repeat 0 of 's0'", "repeat 0 of 's1'"),
+        (lambda lines: [b"", *lines], 1, "JSON", "JSON"),
+        (lambda lines: [lines[0].replace(b'"output_ids"', b'"ids"')], 1, ("Sample", "turns.0.output_ids"), ()),
+        (lambda lines: [lines[0].replace(b'"schema_version": 5', b'"schema_version": 1')], 1, ("schema_version", 1), 5),
+        (lambda lines: [b"\xff"], 1, "UTF-8", ()),
+        (lambda lines: [*lines, *lines, lines[0]], 4, "repeat 0 of 's0'", "repeat 1 of 's0'"),
     ],
 )
-def test_other_damage_is_an_error_that_names_the_line(tmp_path, damage, message):
+def test_other_damage_is_an_error_that_names_the_line(tmp_path, damage, line, found, expected):
     journal = written(tmp_path, 3)
     lines = journal.partial.read_bytes().splitlines()
     journal.partial.write_bytes(b"".join(line + b"\n" for line in damage(lines)))
-    with pytest.raises(UserError, match=rf"samples.jsonl.partial, {message}"):
+    with refused(f"samples.jsonl.partial, line {line}", found, expected):
         opened(tmp_path)
 
 
@@ -168,7 +165,7 @@ def holder(tmp_path):
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path, holder):
-    with pytest.raises(UserError, match=f"lock: process {holder.pid} on .* is writing"), claim(tmp_path / "lock"):
+    with refused("lock", (f"process {holder.pid}", locks.socket.gethostname())), claim(tmp_path / "lock"):
         pass
 
 
@@ -196,7 +193,7 @@ def test_an_owner_on_another_host_is_believed_while_it_gives_signs_of_life(tmp_p
     silent: list[bool] = []
     thread = threading.Thread(target=beat)
     thread.start()
-    with pytest.raises(UserError, match="on elsewhere is writing"), claim(lock):
+    with refused("lock", (f"process {holder.pid}", foreign)), claim(lock):
         pass
     silent.append(True)
     thread.join()

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from refusals import refused
 from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts, write_run
 
 from longspec.analysis import sample_tables, tables
 from longspec.cli import metrics
-from longspec.core.errors import UserError
 from longspec.core.records import Sample, line_sha256, prompts_sha256
 
 FILES = tuple(f"{name}.csv" for name in sample_tables.TABLES)
@@ -103,10 +103,12 @@ def test_no_samples_at_all_give_empty_cells(results):
     assert (results / "throughput.csv").read_text().splitlines()[1].startswith("m,d,vanilla,0,0,0.0,,,")
 
 
-@pytest.mark.parametrize(("edit", "message"), [(lambda s: s[:1], "0 times"), (lambda s: s + s[:1], "2 times")])
-def test_a_missing_or_doubled_sample_is_refused_and_nothing_is_written(results, edit, message):
+@pytest.mark.parametrize(
+    ("edit", "found"), [(lambda s: s[:1], ("'b'", "0 times")), (lambda s: s + s[:1], ("'a'", "2 times"))]
+)
+def test_a_missing_or_doubled_sample_is_refused_and_nothing_is_written(results, edit, found):
     write_run(results, "chain", edit(CHAIN))
-    with pytest.raises(UserError, match=message):
+    with refused("m/d/chain/samples.jsonl", found, (1, "prompts.jsonl")):
         run(results)
     assert not any((results / name).exists() for name in FILES)
 
@@ -123,13 +125,13 @@ def test_a_run_that_belongs_to_another_folder_is_refused(results, key, place):
     file = results / "m" / "d" / "chain" / "run.json"
     facts = json.loads(file.read_text())
     file.write_text(json.dumps({**facts, key: "elsewhere"}))
-    with pytest.raises(UserError, match=f"its {key} is 'elsewhere'; expected '{place}', by the folder"):
+    with refused("m/d/chain/run.json", (key, "'elsewhere'"), f"'{place}'"):
         sample_tables.build(GRID, results)
 
 
 def test_a_run_on_other_prompts_than_those_beside_it_is_refused(results):
     write_run(results, "chain", CHAIN, prompts_sha256="of others")
-    with pytest.raises(UserError, match=r"run.json: was made from other prompts than those in .*prompts.jsonl"):
+    with refused("m/d/chain/run.json", ("of others", results / "m" / "d" / "prompts.jsonl")):
         sample_tables.build(GRID, results)
 
 
@@ -137,7 +139,7 @@ def test_a_run_on_other_prompts_than_those_beside_it_is_refused(results):
 def test_another_schema_version_is_refused(results, name):
     file = results / "m" / "d" / "chain" / name
     file.write_text(file.read_text().replace('"schema_version": 5', '"schema_version": 99'))
-    with pytest.raises(UserError, match=r"schema_version is 99, this version reads 5"):
+    with refused(f"m/d/chain/{name}{', line 1' if name == 'samples.jsonl' else ''}", ("schema_version", 99), 5):
         sample_tables.build(GRID, results)
 
 
@@ -227,5 +229,5 @@ def test_a_number_that_cannot_be_is_refused_by_name(results, key, value):
     row = json.loads(first)
     row["turns"][0][key] = value
     file.write_text("".join([json.dumps(row) + "\n", *rest]))
-    with pytest.raises(UserError, match=rf"samples\.jsonl, line 1: not a Sample record \(turns\.0\.{key}"):
+    with refused("m/d/chain/samples.jsonl, line 1", ("Sample", f"turns.0.{key}")):
         sample_tables.build(GRID, results)

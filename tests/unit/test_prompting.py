@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import tiny_folder
+from refusals import refused
 
-from longspec.core.errors import UserError
 from longspec.data import prompting
 from longspec.models import model_files
 
@@ -63,13 +63,13 @@ def test_a_template_with_a_start_token_gets_no_second_one(tokenizer):
 
 def test_no_chat_template_is_refused_not_skipped(tokenizer):
     tokenizer.chat_template = None
-    with pytest.raises(UserError, match="no chat template"):
+    with refused(tokenizer.name_or_path, (), ("chat_template:", "chat: false")):
         prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
 
 
 def test_a_template_that_refuses_gives_its_reason(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(UserError, match=r"refuses these messages .*roles must alternate"):
+    with refused(tokenizer.name_or_path, "roles must alternate", ("chat_template:", "chat: false")):
         prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
 
 
@@ -84,7 +84,7 @@ def test_a_models_entry_may_bring_the_chat_template(folder, tmp_path):
     before = model_files.fingerprint(entry)
     file.write_text("{% for m in messages %}({{ m['content'] }}){% endfor %}", encoding="utf-8")
     assert model_files.fingerprint(entry) != before
-    with pytest.raises(UserError, match=r"chat_template: 'nowhere.jinja' cannot be read .*expected a Jinja file"):
+    with refused("chat_template", "'nowhere.jinja'", "Jinja"):
         model_files.fingerprint({**entry, "chat_template": "nowhere.jinja"})
 
 

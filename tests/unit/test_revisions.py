@@ -12,13 +12,13 @@ import zipfile
 
 import pytest
 import tiny_folder
+from refusals import refused
 from stage import Stage
 
 from longspec.cli import prepare
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import revisions
-from longspec.core.errors import UserError
 from longspec.data.sources import huggingface, longbench
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -74,7 +74,7 @@ def test_a_pinned_data_set_is_never_another_commits(cached):
     """Offline, `datasets` would take the newest that it has."""
     cached(OLD, NEW)
     assert len(list(huggingface.read(asked(revision=NEW)))) == 2
-    with pytest.raises(UserError, match=f"owner/name: the cache has commit {NEW}; expected {OLD}, its `revision`"):
+    with refused("data set owner/name", NEW, (OLD, "revision")):
         list(huggingface.read(asked(revision=OLD)))
 
 
@@ -97,7 +97,7 @@ def test_longbenchs_archive_is_known_by_its_commit(tmp_path, monkeypatch, revisi
     options = {"task": "lcc", "path": None, "revision": revision}
     assert [row["context"] for _, row in longbench.read(options)] == ["c"]
     assert longbench.resolved(options) == f"THUDM/LongBench@{NEW}"
-    with pytest.raises(UserError, match="cannot be fetched"):
+    with refused("THUDM/LongBench", "data.zip", "path:"):
         list(longbench.read({**options, "revision": OLD}))
 
 

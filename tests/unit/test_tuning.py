@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import tiny_folder
+from refusals import refused
 from results_folder import CHAIN, GRID, write_all, write_run
 from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
@@ -19,7 +20,6 @@ from longspec.cli import tuning as tuning_stage
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import registry
-from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Turn
 from longspec.decoding.autotune import tuning
 from longspec.decoding.autotune.prediction import Costs, Step, acceptance_by_rank, predict, recorded
@@ -177,7 +177,7 @@ def test_auto_is_a_setting_and_other_words_are_not() -> None:
         raw["methods"][name] = {"method": name, "drafter": "ngram", option: "auto"}
     assert load(raw)["methods"]["tree"]["tree_shape"] == "auto"
     raw["methods"]["tree"]["tree_shape"] = "wide"
-    with pytest.raises(UserError, match=r"methods.tree.tree_shape: 'wide'; expected a text of the form .auto"):
+    with refused("methods.tree.tree_shape", "'wide'", "auto"):
         load(raw)
 
 
@@ -192,13 +192,13 @@ def ids_of(message: str, chat: bool) -> list[int]:
 def test_texts_are_never_measured_prompts() -> None:
     measured = [prompt("a", [1, 2, 3]), prompt("b", [2, 3, 1]), prompt("c", [4]), prompt("d", [4, 4])]
     spare = [prompt("a", [7, 7]), prompt("e", [1, 2, 3]), prompt("f", [5, 6])]
-    assert tuning.texts(measured, spare, ids_of) == ([[5, 6]], "rows that are not measured")
+    assert tuning.texts(measured, spare, ids_of) == ([[5, 6]], tuning.SPARE)
     assert tuning.texts(measured[:1], [], ids_of)[0] == [[2, 3, 1]]
     for some in (measured, measured[:1], measured[3:]):
         found, source = tuning.texts(some, [prompt(some[0].sample_id, [7]), prompt("e", some[-1].prompt_ids)], ids_of)
         assert len(found) == len(some)
         assert all(ids not in [p.prompt_ids for p in some] for ids in found)
-        assert source == "measured messages with their halves exchanged"
+        assert source == tuning.EXCHANGED
 
 
 @pytest.mark.parametrize("name", AUTO)

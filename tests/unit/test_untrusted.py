@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from refusals import refused
 
 from longspec.config.load import load
-from longspec.core.errors import UserError
 from longspec.models import model_files, trust
 
 
@@ -32,19 +32,23 @@ def test_a_plain_folder_passes(folder):
 
 
 @pytest.mark.parametrize(
-    ("file", "entries", "message"),
+    ("file", "entries", "found"),
     [
-        ("config.json", {"auto_map": {"AutoConfig": "evil.Config"}}, "config.json: auto_map"),
-        ("config.json", {"text_config": {"auto_map": {"AutoModel": "evil.M"}}}, "config.json: auto_map"),
-        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.T", None]}}, "tokenizer_config.json: auto_map"),
-        ("config.json", {"_attn_implementation_internal": "evil/kernel"}, "_attn_implementation_internal"),
-        ("config.json", {"attn_implementation": "evil/kernel:fn"}, "attn_implementation is 'evil/kernel:fn'"),
-        ("config.json", {"vision_config": {"_attn_implementation": "a|b"}}, "_attn_implementation"),
+        ("config.json", {"auto_map": {"AutoConfig": "evil.Config"}}, ("auto_map", "evil.Config")),
+        ("config.json", {"text_config": {"auto_map": {"AutoModel": "evil.M"}}}, ("auto_map", "evil.M")),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.T", None]}}, ("auto_map", "evil.T")),
+        (
+            "config.json",
+            {"_attn_implementation_internal": "evil/kernel"},
+            ("_attn_implementation_internal", "'evil/kernel'"),
+        ),
+        ("config.json", {"attn_implementation": "evil/kernel:fn"}, ("attn_implementation", "'evil/kernel:fn'")),
+        ("config.json", {"vision_config": {"_attn_implementation": "a|b"}}, ("_attn_implementation", "'a|b'")),
     ],
 )
-def test_code_is_refused_unless_the_configuration_trusts_it(folder, file, entries, message):
+def test_code_is_refused_unless_the_configuration_trusts_it(folder, file, entries, found):
     change(folder, file, **entries)
-    with pytest.raises(UserError, match=message):
+    with refused(file, found, "trust_remote_code"):
         model_files.folder({"path": str(folder)})
     assert model_files.folder({"path": str(folder), "trust_remote_code": True}) == folder
 
@@ -53,26 +57,26 @@ def test_code_is_refused_unless_the_configuration_trusts_it(folder, file, entrie
 @pytest.mark.parametrize("trusted", [False, True])
 def test_an_index_may_name_safetensors_beside_it_only(folder, name, trusted):
     change(folder, "model.safetensors.index.json", weight_map={"a": "model.safetensors", "b": name})
-    with pytest.raises(UserError, match=r"index.json: weight_map names"):
+    with refused("model.safetensors.index.json", ("weight_map", repr(name)), "safetensors"):
         trust.refuse_unsafe(folder, trusted)
 
 
 def test_a_pickle_is_never_a_fallback(folder):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(UserError, match=r"has no \*.safetensors"):
+    with refused(str(folder), "*.safetensors"):
         model_files.folder({"path": str(folder)})
 
 
 def test_half_a_model_is_refused(folder):
     change(folder, "adapter_config.json", base_model_name_or_path="someone/else")
-    with pytest.raises(UserError, match=r"adapter_config\.json"):
+    with refused(str(folder), "adapter_config.json"):
         model_files.folder({"path": str(folder)})
 
 
 def test_a_file_that_is_no_json_is_one_message(folder):
     (folder / "config.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON"):
+    with refused("config.json", "RecursionError", "JSON"):
         model_files.folder({"path": str(folder)})
 
 
@@ -82,7 +86,7 @@ def test_trusted_code_of_the_hub_is_pinned():
         "datasets": {"d": {"source": "jsonl", "path": "d.jsonl", "template": "{q}", "max_new_tokens": 4}},
         "methods": {"vanilla": {"method": "vanilla"}},
     }
-    with pytest.raises(UserError, match=r"models.m.trust_remote_code.*expected `revision` to be a commit"):
+    with refused("models.m.trust_remote_code", "'main'", ("revision", 40)):
         load(raw)
     raw["models"]["m"]["revision"] = "0123456789" * 4
     assert load(raw)["models"]["m"]["resources"]["mem_mb"] == 64000
@@ -93,5 +97,5 @@ def test_trusted_code_of_the_hub_is_pinned():
 def test_expressions_in_a_configuration_are_refused(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("__use_yte__: true\nmodels: {}\n")
-    with pytest.raises(UserError, match="__use_yte__"):
+    with refused("c.yaml", "__use_yte__", "YAML"):
         load({}, [file])

@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_of
 from longspec.core.program import run
 
 PACKAGE = Path(__file__).resolve().parent
@@ -29,12 +29,13 @@ def usage() -> str:
 
 
 def refuse_another_checkout(here: Path) -> None:
-    """UserError where `here` is a checkout of this workflow, but not the one whose code is running."""
+    """Refuse to run where `here` is a checkout of this workflow, but not the one whose code is running."""
     other = here / "workflow" / "longspec"
     if (here / "Snakefile").is_file() and other.is_dir() and other.resolve() != PACKAGE:
         raise UserError(
-            f"longspec: the code of {PACKAGE} is installed, and this folder has its own; expected `pip install "
-            "--no-deps --no-build-isolation -e .` here, or an environment of this checkout"
+            "longspec",
+            f"the code of {PACKAGE} is installed, and {here} has its own",
+            "`pip install --no-deps --no-build-isolation -e .` here, or an environment of this checkout",
         )
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         print(usage())
         return
     if name not in commands():
-        raise UserError(f"command: {name!r}; expected one of {', '.join(commands())}")
+        raise UserError("command", repr(name), one_of(commands()))
     refuse_another_checkout(Path.cwd())
     sys.argv = [f"python -m longspec {name}", *arguments]
     importlib.import_module(f"longspec.cli.{name}").main()

@@ -30,24 +30,34 @@ def floor(low: float, high: float) -> float:
 def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Row) -> Row:
     """One entry of summary.json's `claims`. `row` is one of speedup.csv, `drift` the methods' that drifted."""
     broken = findings(row, audit)
-    low, high, limit = row["speedup_low"], row["speedup_high"], row["noise_floor"]
-    claim, reason = None, None
-    if row["verdict"] == "not lossless":
-        kind, reason = "withheld", "its output is not the model's (lossless.csv)"
-    elif broken:
-        kind, reason = "withheld", f"the symmetry audit failed: {broken[0]} (audit.csv)"
-    elif math.isnan(low):
-        kind, reason = "withheld", "too few samples with decoded tokens for an interval"
-    elif low <= 1 <= high:
-        kind, reason = "no difference shown", f"no difference shown: the interval {_range(low, high)} includes 1"
-    elif not math.isnan(limit) and (low <= limit if low > 1 else high >= 1 / limit):
-        kind = "no difference shown"
-        reason = f"no difference shown: the interval {_range(low, high)} does not clear the noise floor of {limit:.2f}×"
+    code, reason = _against(row, broken)
+    if code is None:
+        kind, claim = "faster" if row["speedup_low"] > 1 else "slower", sentence(row, drift, conditions)
     else:
-        kind = "faster" if low > 1 else "slower"
-        claim = sentence(row, drift, conditions)
+        kind, claim = "withheld" if code in WITHHELD else "no difference shown", None
     facts = {key: _plain(row[key]) for key in KEPT}
-    return {**facts, "audit": "fail" if broken else "pass", "kind": kind, "claim": claim, "reason": reason}
+    judged = {"audit": "fail" if broken else "pass", "kind": kind, "claim": claim}
+    return {**facts, **judged, "reason": reason, "reason_code": code}
+
+
+WITHHELD = ("not lossless", "audit", "too few samples")
+
+
+def _against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
+    """What stands against a claim, as a code and in words."""
+    low, high, limit = row["speedup_low"], row["speedup_high"], row["noise_floor"]
+    if row["verdict"] == "not lossless":
+        return "not lossless", "its output is not the model's (lossless.csv)"
+    if broken:
+        return "audit", f"the symmetry audit failed: {broken[0]} (audit.csv)"
+    if math.isnan(low):
+        return "too few samples", "too few samples with decoded tokens for an interval"
+    nothing = f"no difference shown: the interval {_range(low, high)}"
+    if low <= 1 <= high:
+        return "includes 1", f"{nothing} includes 1"
+    if not math.isnan(limit) and (low <= limit if low > 1 else high >= 1 / limit):
+        return "noise floor", f"{nothing} does not clear the noise floor of {limit:.2f}×"
+    return None, None
 
 
 KEPT = (

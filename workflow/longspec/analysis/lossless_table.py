@@ -20,7 +20,9 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
             gate = results / model / dataset / run.method / "gate.jsonl"
             found = read_records(gate, Comparison)
             if [(c.sample_id, c.repeat) for c in found] != [(s.sample_id, s.repeat) for s in run.samples]:
-                raise UserError(f"{gate}: its samples are not those of samples.jsonl beside it; make it again")
+                raise UserError(
+                    str(gate), "its samples are not those of samples.jsonl beside it", "this file made again"
+                )
             rows.append(verdict.row(run, found))
     return table(rows)
 

@@ -23,6 +23,7 @@ from longspec.core.records import (
     Prompt,
     Sample,
     line_sha256,
+    of_another_version,
     parse_record,
     prompts_sha256,
     read_lines,
@@ -114,27 +115,30 @@ def _sample(path: Path, number: int, line: bytes) -> Sample:
 
 
 def _refuse_gaps(path: Path, samples: list[Sample], prompts: dict[str, Prompt], repeats: int) -> None:
-    """UserError unless each prompt stands there exactly once a repeat."""
+    """Refuse a file unless each prompt stands there exactly once a repeat."""
     expected = {(sample_id, repeat) for sample_id in prompts for repeat in range(repeats)}
     found = Counter((sample.sample_id, sample.repeat) for sample in samples)
     wrong = [key for key in expected | set(found) if found[key] != (key in expected)]
     if wrong:
         sample_id, repeat = min(wrong)
         raise UserError(
-            f"{path}: sample {sample_id!r}, repeat {repeat} stands there "
-            f"{found[min(wrong)]} times; expected {int(min(wrong) in expected)} by its prompts.jsonl"
+            str(path),
+            f"sample {sample_id!r}, repeat {repeat} stands there {found[min(wrong)]} times",
+            f"{int(min(wrong) in expected)} by its prompts.jsonl",
         )
 
 
 def _refuse_strangers(path: Path, facts: dict[str, Any], names: tuple[str, str, str], sha256: str) -> None:
-    """UserError when run.json was written for another folder or for other prompts."""
+    """Refuse a run.json that was written for another folder or for other prompts."""
     for key, name in zip(("model", "dataset", "method"), names, strict=True):
         if facts.get(key) != name:
-            raise UserError(f"{path}: its {key} is {facts.get(key)!r}; expected {name!r}, by the folder it lies in")
+            raise UserError(str(path), f"its {key} is {facts.get(key)!r}", f"{name!r}, by the folder it lies in")
     if facts["conditions"]["prompts_sha256"] != sha256:
         raise UserError(
-            f"{path}: was made from other prompts than those in {path.parents[1] / 'prompts.jsonl'}; "
-            "make these results again"
+            str(path),
+            f"was made from other prompts ({facts['conditions']['prompts_sha256']}) than those in "
+            f"{path.parents[1] / 'prompts.jsonl'} ({sha256})",
+            "these results made again",
         )
 
 
@@ -143,17 +147,14 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(str(path), f"cannot be read ({error})", "the JSON file of a finished job") from None
     if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION:
         version = facts.get("schema_version") if isinstance(facts, dict) else None
-        raise UserError(
-            f"{path}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}; "
-            "make these results again or use the version that wrote them"
-        )
+        raise of_another_version(str(path), version)
     try:
         _RECORD.validate_python(facts, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {key}: {first['msg']}; make these results again") from None
+        raise UserError(str(path), f"{key}: {first['msg']}", "these results made again") from None
     return facts

@@ -27,12 +27,13 @@ OF_A_LOOP = {"loop", "attention", "engine", "numerics", "verification"}
 
 
 def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
-    """UserError naming the first condition in which two runs' facts differ."""
+    """Refuse two runs, by the first condition in which their facts differ."""
     for key, ours, theirs in unlike(facts["conditions"], baseline["conditions"]):
         method, other = facts["method"], baseline["method"]
         raise UserError(
-            f"{facts['model']}/{facts['dataset']}: no speedup of {method} over {other}: {key} is "
-            f"{ours!r} for {method} and {theirs!r} for {other}; expected the same"
+            f"{facts['model']}/{facts['dataset']}",
+            f"no speedup of {method} over {other}: {key} is {ours!r} for {method} and {theirs!r} for {other}",
+            "the same",
         )
 
 

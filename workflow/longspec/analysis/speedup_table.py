@@ -89,8 +89,8 @@ def _entry(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_lossy(table: pd.DataFrame) -> None:
-    """UserError naming the jobs whose output is not the model's."""
+    """Refuse, by name, the jobs whose output is not the model's."""
     lossy = table[table["verdict"] == "not lossless"]
     if len(lossy):
         jobs = ", ".join("/".join(names) for names in lossy[tables.NAMES].itertuples(index=False))
-        raise UserError(f"not lossless: {jobs}; `lossless: require` lets no such run pass (lossless.csv says more)")
+        raise UserError("lossless.csv", f"not lossless: {jobs}", "no such run, by `lossless: require`")

@@ -39,6 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         fill(folder, args.spec, have)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError("texts, questions: gave nothing to train on; expected texts or tasks")
+        raise UserError("texts, questions", "gave nothing to train on", "texts or tasks")
     listed = {"shards": [f"answers/{file.name}" for file in files], "answer_tokens": counted(folder)}
     write_whole({args.output: json.dumps(listed, indent=1) + "\n"})

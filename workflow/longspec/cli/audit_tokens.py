@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     jobs = sorted(path.parent for path in args.results.rglob("run.json"))
     if not jobs:
-        raise UserError(f"{args.results}: no run.json below it; expected a results folder")
+        raise UserError(str(args.results), "no run.json below it", "a results folder")
     table = pd.DataFrame([audit(job) for job in jobs], columns=COLUMNS)
     output = args.output or args.results / "audit_tokens.csv"
     tables.write(table, output)

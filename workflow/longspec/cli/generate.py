@@ -62,7 +62,7 @@ def _ledger(args: argparse.Namespace) -> Callable[[], Ledger]:
     """Opens it, as often as asked, over prompts that are read once."""
     prompts = read_records(args.prompts, Prompt)
     if not prompts:
-        raise UserError(f"{args.prompts}: no prompts; expected at least one")
+        raise UserError(str(args.prompts), "no prompts", "at least one")
     key = key_of(args.spec, args.version, prompts_sha256(prompts))
     methods, outputs = [spec["method"]["name"] for spec in args.spec], list(zip(args.samples, args.run, strict=True))
     repeats, seed = args.spec[0]["repeats"], args.spec[0]["seed"]

@@ -19,7 +19,7 @@ from snakemake.utils import update_config
 
 from longspec.config.load import load
 from longspec.config.plan.plan import Plan
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_line
 from longspec.measure.progress import Progress, rows
 
 STYLES = {"done": "green", "running": "cyan", "stopped": "red", "waiting": "dim"}
@@ -68,7 +68,7 @@ def read_config(files: list[Path]) -> dict[str, Any]:
         try:
             update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
         except (OSError, yaml.YAMLError, AttributeError) as error:
-            raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
+            raise UserError(str(file), f"cannot be read ({one_line(error)})", "a configuration in YAML") from None
     return merged
 
 

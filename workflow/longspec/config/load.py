@@ -19,7 +19,7 @@ import yaml
 from longspec.config import plain_yaml, templates
 from longspec.config.specs import Config, baseline, plugged
 from longspec.core import registry, revisions
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_of
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 # JSON Schema counts 4.0 as an integer; range(4.0) does not.
@@ -56,14 +56,14 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
         _complete(entry, _schema()["$defs"]["trained"], f"drafters.{name}")
         _one_of(entry["model"], config["models"], f"drafters.{name}.model")
         if not entry["questions"] and not entry["texts"]:
-            raise UserError(f"drafters.{name}.questions: none, and no texts; expected one of them to train on")
+            raise UserError(f"drafters.{name}.questions", "none, and no texts", "one of them to train on")
         if entry["answers"] is not None:
             _one_of(entry["answers"], config["drafters"], f"drafters.{name}.answers")
     for key in ("results", "reports"):
         _inside(config[key], key)
     named = config["prompt_templates"]
     if named is not None and not Path(named).is_file():
-        raise UserError(f"prompt_templates: {named!r}; expected a JSON file, relative to the working directory")
+        raise UserError("prompt_templates", repr(named), "a JSON file, relative to the working directory")
     baseline(config)
     return config
 
@@ -81,8 +81,9 @@ def _complete_model(entry: Config, where: str) -> None:
     fixed = entry.get("path") or revisions.is_commit(entry.get("revision"))
     if entry.setdefault("trust_remote_code", False) and not fixed:
         raise UserError(
-            f"{where}.trust_remote_code: its code could change under you; expected `revision` to be a commit of 40 "
-            "hexadecimal digits"
+            f"{where}.trust_remote_code",
+            f"true with revision {entry.get('revision')!r}, so its code could change under you",
+            "`revision` to be a commit of 40 hexadecimal digits",
         )
 
 
@@ -102,22 +103,24 @@ def _complete_method(entry: Config, where: str) -> None:
     _one_of(entry["method"], [*registry.names("methods"), *registry.names("peers")], f"{where}.method")
     if registry.decodes(entry["method"]) == "methods" and registry.drafts(entry["method"]):
         if "drafter" not in entry:
-            raise UserError(f"{where}.drafter: missing; expected one of {', '.join(registry.names('drafters'))}")
+            raise UserError(f"{where}.drafter", "missing", one_of(registry.names("drafters")))
         _known(entry["drafter"], "drafters", f"{where}.drafter")
     elif "drafter" in entry:
-        raise UserError(f"{where}.drafter: {entry['drafter']!r}; method {entry['method']} takes no drafter")
+        raise UserError(
+            f"{where}.drafter", repr(entry["drafter"]), f"none, as method {entry['method']} takes no drafter"
+        )
     _complete(entry, _with_options("method", plugged(entry)), where)
 
 
 def _check_template(entry: Config, where: str) -> None:
     if not entry.get("template"):
         if not entry["turns_field"]:
-            raise UserError(f"{where}.template: missing; expected a template (or turns_field)")
+            raise UserError(f"{where}.template", "missing", "a template (or turns_field)")
         return
     try:
         templates.fields(entry["template"])
     except UserError as error:
-        raise UserError(f"{where}.{error}") from None
+        raise UserError(f"{where}.{error.where}", error.found, error.expected) from None
 
 
 def _complete(value: Config, schema: dict[str, Any], where: str) -> None:
@@ -125,36 +128,36 @@ def _complete(value: Config, schema: dict[str, Any], where: str) -> None:
     validator = _Validator({"$defs": _schema()["$defs"], **schema})
     error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     if error is not None:
-        raise UserError(_explain(error, where))
+        raise _refusal(error, where)
     for key, described in schema["properties"].items():
         if "default" in described:
             value.setdefault(key, copy.deepcopy(described["default"]))
 
 
-def _explain(error: jsonschema.ValidationError, where: str) -> str:
+def _refusal(error: jsonschema.ValidationError, where: str) -> UserError:
     key = ".".join([*filter(None, [where]), *map(str, error.absolute_path)]) or "config"
     value: Any = error.instance
     wanted: Any = error.validator_value
     schema = error.schema
     if error.validator == "additionalProperties" and isinstance(schema, dict):
         known = schema.get("properties", {})
-        unknown = next(name for name in value if name not in known)
-        place = str(unknown) if key == "config" else f"{key}.{unknown}"
-        return f"{place}: unknown key; {_suggest(str(unknown), known)}"
+        unknown = next(str(name) for name in value if name not in known)
+        place = (unknown or repr(unknown)) if key == "config" else f"{key}.{unknown}"
+        return UserError(place, "unknown key", _suggested(unknown, known))
     if error.validator == "required":
         missing = next(name for name in wanted if name not in value)
-        return f"{key}.{missing}: missing; expected it beside {', '.join(map(str, value)) or 'nothing'}"
+        return UserError(f"{key}.{missing}", "missing", f"it beside {', '.join(map(str, value)) or 'nothing'}")
     if error.validator == "oneOf" and isinstance(value, dict):
-        return f"{key}: {', '.join(value) or 'nothing'} given; expected exactly one of package, hub, path"
-    expected = f" ({schema['description']})" if isinstance(schema, dict) and "description" in schema else ""
-    return f"{key}: {value!r}; expected {_expectation(error)}{expected}"
+        return UserError(key, f"{', '.join(value) or 'nothing'} given", "exactly one of package, hub, path")
+    described = f" ({schema['description']})" if isinstance(schema, dict) and "description" in schema else ""
+    return UserError(key, repr(value), f"{_expectation(error)}{described}")
 
 
 def _expectation(error: jsonschema.ValidationError) -> str:
     wanted: Any = error.validator_value
     phrases = {
         "type": lambda: " or ".join(wanted) if isinstance(wanted, list) else f"{wanted}",
-        "enum": lambda: f"one of {', '.join(map(str, wanted))}",
+        "enum": lambda: one_of(wanted),
         "minimum": lambda: f"at least {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}",
         "maximum": lambda: f"at most {wanted}",
@@ -165,14 +168,14 @@ def _expectation(error: jsonschema.ValidationError) -> str:
     return phrases.get(str(error.validator), lambda: error.message)()
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
+def _suggested(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+    return f"{near[0]}, if you mean that" if near else one_of(known)
 
 
 def _one_of(name: str, known: Iterable[str], key: str) -> None:
     if name not in known:
-        raise UserError(f"{key}: {name!r} is not known; {_suggest(name, known)}")
+        raise UserError(key, f"{name!r} is not known", _suggested(name, known))
 
 
 def _known(name: str, kind: str, key: str) -> None:
@@ -182,7 +185,7 @@ def _known(name: str, kind: str, key: str) -> None:
 def _inside(folder: str, key: str) -> None:
     path = PurePosixPath(folder)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise UserError(f"{key}: {folder!r}; expected a folder inside the working directory")
+        raise UserError(key, repr(folder), "a folder inside the working directory")
     # Braces would be wildcards to Snakemake, and "~" a folder of that name.
     if folder.startswith("~") or not folder.isprintable() or set(folder) & set("{}"):
-        raise UserError(f"{key}: {folder!r}; expected a plain path, without braces, line breaks or a leading ~")
+        raise UserError(key, repr(folder), "a plain path, without braces, line breaks or a leading ~")

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_line
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -24,11 +24,12 @@ def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, An
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue  # `<<: *anchor` is no key; what it brings may be overridden
         mark = key_node.start_mark
+        where = f"{mark.name}, line {mark.line + 1}"
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"{mark.name}, line {mark.line + 1}: a list or mapping as a key; expected a name")
+            raise UserError(where, "a list or mapping as a key", "a name")
         key = loader.construct_object(key_node)
         if key in seen:
-            raise UserError(f"{mark.name}, line {mark.line + 1}: {key!r} stands twice; expected each name once")
+            raise UserError(where, f"{key!r} stands twice", "each name once")
         seen.add(key)
     return loader.construct_mapping(node)
 
@@ -37,23 +38,23 @@ _UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 def check(file: Path) -> None:
-    """UserError naming file and line when this is not YAML, has a key twice, or asks for expressions to be run."""
+    """Refuse a file, by its name and line, when it is not YAML, has a key twice, or asks for expressions to be run."""
     try:
         with file.open(encoding="utf-8") as stream:
             content = yaml.load(stream, _UniqueKeys)
         if isinstance(content, dict) and "__use_yte__" in content:
-            raise UserError(f"{file}: __use_yte__ has Snakemake run expressions in it; expected plain YAML")
+            raise UserError(str(file), "__use_yte__ has Snakemake run expressions in it", "plain YAML")
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+        raise UserError(str(file), f"cannot be read ({error.strerror})", "a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not YAML ({str(error).replace(chr(10), ' ')})") from None
+        raise UserError(str(file), f"not YAML ({one_line(error)})", "a YAML file in UTF-8") from None
 
 
 def check_texts(value: Any, where: str = "") -> None:
-    """UserError naming the first text that can be neither a file's name nor an argument of a program."""
+    """Refuse the first text that can be neither a file's name nor an argument of a program."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             check_texts(key, f"{where}.{key!r}".lstrip("."))
             check_texts(inner, f"{where}.{key}".lstrip("."))
     elif isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise UserError(f"{where or 'config'}: {value!r}; expected text without null characters and lone surrogates")
+        raise UserError(where or "config", repr(value), "text without null characters and lone surrogates")

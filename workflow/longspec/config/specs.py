@@ -24,8 +24,9 @@ def baseline(config: Config) -> str:
     if name := _undrafted(config, "methods"):
         return name
     raise UserError(
-        f"methods: {', '.join(config['methods'])}; none is vanilla, so nothing can be paired: "
-        "expected an entry such as `vanilla: {method: vanilla}`"
+        "methods",
+        f"{', '.join(config['methods'])}: none is vanilla, so nothing can be paired",
+        "an entry such as `vanilla: {method: vanilla}`",
     )
 
 

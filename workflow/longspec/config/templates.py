@@ -10,7 +10,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_of
 
 
 def fields(template: str) -> list[str]:
@@ -18,10 +18,10 @@ def fields(template: str) -> list[str]:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise UserError(f"template {template!r}: {error}; expected plain {{field}} names") from None
+        raise UserError("template", f"{template!r}: {error}", "plain {field} names") from None
     for _, name, spec, conversion in parts:
         if name is not None and (not name.isidentifier() or spec or conversion):
-            raise UserError(f"template {template!r}: {{{name}}} found; expected plain {{field}} names")
+            raise UserError("template", f"{template!r} with {{{name}}}", "plain {field} names")
     return [name for _, name, _, _ in parts if name]
 
 
@@ -33,9 +33,11 @@ def chosen_template(dataset: dict[str, Any], prompt_templates: str | None) -> st
     try:
         table = json.loads(Path(prompt_templates).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"prompt_templates {prompt_templates}: cannot be read ({error})") from None
+        raise UserError(
+            "prompt_templates", f"{prompt_templates!r} cannot be read ({error})", "a JSON file of templates by name"
+        ) from None
     if not isinstance(table, dict) or name not in table:
-        raise UserError(f"prompt_templates {prompt_templates}: has no entry {name!r}")
+        raise UserError("prompt_templates", f"{prompt_templates!r} has no entry {name!r}", "one for each template_name")
     return str(table[name])
 
 
@@ -45,11 +47,11 @@ def messages(dataset: dict[str, Any], template: str, sample_id: str, row: dict[s
     if turns_field := dataset.get("turns_field"):
         turns = row.get(turns_field)
         if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
-            raise UserError(f"{where}: field {turns_field!r} is {turns!r}; expected a list of strings")
+            raise UserError(where, f"field {turns_field!r} is {turns!r}", "a list of strings")
         return turns
     values = {}
     for name in fields(template):
         if name not in row:
-            raise UserError(f"{where}: has no field {name!r} for its template; it has {', '.join(row)}")
+            raise UserError(where, f"has no field {name!r} for its template", one_of(row))
         values[name] = row[name]
     return [template.format(**values)]

@@ -6,12 +6,34 @@ printed, logged or recorded of an error goes through `redacted`: a library may q
 
 import os
 import re
+from collections.abc import Iterable
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 
 
 class UserError(Exception):
-    """Bad input. The message names the key or file (and line), the value, and what would be right."""
+    """Refuse bad input, in one line of three parts.
+
+    `where`: the configuration's key, the file (and line), or the data set and sample. `found`: the value or state that
+    is wrong. `expected`: what would be right, or what to do about it.
+    """
+
+    def __init__(self, where: str, found: str, expected: str) -> None:
+        super().__init__(where, found, expected)
+        self.where, self.found, self.expected = where, found, expected
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.where}: {self.found}; expected {self.expected}".splitlines())
+
+
+def one_of(names: Iterable[object]) -> str:
+    """Name the choices there are, as an error's `expected`."""
+    return f"one of {', '.join(map(str, names)) or 'those that there are, none'}"
+
+
+def one_line(error: Exception) -> str:
+    """Join all that a library's error says in one line; its name where it has nothing to say."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: Exception) -> str:

@@ -186,14 +186,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         lines = path.open(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a JSON Lines file") from None
+        raise UserError(str(path), f"cannot be read ({error.strerror})", "a JSON Lines file") from None
     with lines:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, line
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is not UTF-8 text ({error.reason})") from None
+            raise UserError(str(path), f"is not UTF-8 text ({error.reason})", "a JSON Lines file") from None
 
 
 def parse_row(where: str, line: str) -> dict[str, Any]:
@@ -201,9 +201,9 @@ def parse_row(where: str, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg}); expected one object a line") from None
+        raise UserError(where, f"not JSON ({error.msg})", "one JSON object a line") from None
     if not isinstance(row, dict):
-        raise UserError(f"{where}: {type(row).__name__} found; expected one JSON object a line")
+        raise UserError(where, f"{type(row).__name__} {line.strip()[:80]!r}", "one JSON object a line")
     return row
 
 
@@ -220,6 +220,12 @@ def parse_record(where: str, line: str, kind: type[Record]) -> Record:
     return _build(where, parse_row(where, line), kind)
 
 
+def of_another_version(where: str, version: object) -> UserError:
+    """Name the version of results that this code does not read."""
+    expected = f"{SCHEMA_VERSION}: these results made again, or the version of longspec-bench that wrote them"
+    return UserError(where, f"schema_version is {version!r}", expected)
+
+
 def line_sha256(line: bytes) -> str:
     """Short hash of one line of a file, which a table can carry beside what it made of the line."""
     return hashlib.sha256(line.strip()).hexdigest()[:16]
@@ -227,17 +233,16 @@ def line_sha256(line: bytes) -> str:
 
 def _build(where: str, row: dict[str, Any], kind: type[Record]) -> Record:
     if row.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"{where}: schema_version is {row.get('schema_version')!r}, this version reads "
-            f"{SCHEMA_VERSION}; make these results again or use the version that wrote them"
-        )
+        raise of_another_version(where, row.get("schema_version"))
     try:
         record: Record = _ADAPTERS[kind].validate_json(json.dumps(row), strict=True)
         return record
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, first["loc"])) or kind.__name__
-        raise UserError(f"{where}: not a {kind.__name__} record ({key}: {first['msg']})") from None
+        raise UserError(
+            where, f"not a {kind.__name__} record ({key}: {first['msg']})", "these results made again"
+        ) from None
 
 
 _ADAPTERS: dict[Any, pydantic.TypeAdapter[Any]] = {k: pydantic.TypeAdapter(k) for k in (Prompt, Sample, Comparison)}

@@ -29,6 +29,7 @@ class Preparer:
 
     def __init__(self, model: dict[str, Any], dataset: dict[str, Any]) -> None:
         self.dataset = dataset
+        self.where = f"dataset {dataset['name']}"
         self.tokenizer = prompting.tokenizer(model)
         self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
         trusted = bool(model.get("trust_remote_code"))
@@ -45,8 +46,9 @@ class Preparer:
         room = context - self.dataset[key]
         if room < 1:
             raise UserError(
-                f"dataset {self.dataset['name']}: {key} {self.dataset[key]} leaves no room for a prompt in a "
-                f"context of {context} tokens"
+                self.where,
+                f"{key} {self.dataset[key]} leaves no room for a prompt",
+                f"less than the model's context of {context} tokens",
             )
         return room if wanted is None else min(wanted, room)
 
@@ -57,17 +59,18 @@ class Preparer:
         kept: list[Prompt] = []
         for sample_id, row in source.read(self.dataset):
             if sample_id in seen:
-                raise UserError(f"dataset {self.dataset['name']}: two samples are called {sample_id!r}")
+                raise UserError(self.where, f"two samples are called {sample_id!r}", "one sample an id")
             seen.add(sample_id)
             prompt = self._prompt(sample_id, row)
             if prompt is not None:
                 kept.append(prompt)
         if not seen:
-            raise UserError(f"dataset {self.dataset['name']}: the source has no rows; expected at least one")
+            raise UserError(self.where, "the source has no rows", "at least one")
         if not kept:
             raise UserError(
-                f"dataset {self.dataset['name']}: all {len(seen)} prompts were dropped ({dict(self.counts)}); "
-                "min_prompt_tokens, max_prompt_tokens and too_long decide"
+                self.where,
+                f"all {len(seen)} prompts were dropped ({dict(self.counts)})",
+                "at least one to be kept, by min_prompt_tokens, max_prompt_tokens and too_long",
             )
         wanted = self.dataset["samples"]
         chosen = kept if wanted is None else _spread(kept, wanted)
@@ -85,18 +88,13 @@ class Preparer:
         return prompting.turn_ids(self.tokenizer, turns, [], self.dataset["chat"])
 
     def _prompt(self, sample_id: str, row: dict[str, Any]) -> Prompt | None:
+        where = f"{self.where}, sample {sample_id}"
         turns = templates.messages(self.dataset, self.template, sample_id, row)
         if any("\ud800" <= letter <= "\udfff" for turn in turns for letter in turn):
-            raise UserError(
-                f"dataset {self.dataset['name']}, sample {sample_id}: half of a UTF-16 pair in its text; expected "
-                "Unicode characters"
-            )
+            raise UserError(where, "half of a UTF-16 pair in its text", "Unicode characters")
         ids = self._ids(turns)
         if not ids:
-            raise UserError(
-                f"dataset {self.dataset['name']}, sample {sample_id}: the prompt has no tokens; "
-                "expected some text from its template"
-            )
+            raise UserError(where, "the prompt has no tokens", "some text from its template")
         if len(ids) < self.dataset["min_prompt_tokens"]:
             self.counts["too_short"] += 1
             return None
@@ -122,8 +120,9 @@ class Preparer:
                 return [cut, *turns[1:]], ids, before - len(ids)
             keep -= len(ids) - self.longest
         raise UserError(
-            f"dataset {self.dataset['name']}, sample {sample_id}: {self.longest} tokens are too few for the chat "
-            "template around a message"
+            f"{self.where}, sample {sample_id}",
+            f"{self.longest} tokens are too few for the chat template around a message",
+            "a larger max_prompt_tokens, or more room in the context",
         )
 
 

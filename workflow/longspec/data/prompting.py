@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_line
 from longspec.core.records import Prompt, Sample, ids_sha256
 from longspec.models import model_files
 
@@ -27,8 +27,13 @@ def asked_ids(tokenizer: Any, prompt: Prompt, answers: list[str]) -> list[int]:
 def answered_ids(tokenizer: Any, prompt: Prompt, sample: Sample, turn: int) -> list[int]:
     """The same for a turn that was answered. UserError when it is not what the recorded run was asked."""
     ids = asked_ids(tokenizer, prompt, sample.texts[:turn])
-    if ids_sha256(ids) != sample.turns[turn].prompt_sha256:
-        raise UserError(f"sample {sample.sample_id!r}, turn {turn}: its prompt is not the one that was answered")
+    asked, answered = ids_sha256(ids), sample.turns[turn].prompt_sha256
+    if asked != answered:
+        raise UserError(
+            f"sample {sample.sample_id!r}, turn {turn}",
+            f"the ids of its prompt have the SHA-256 {asked}, and others were answered",
+            f"{answered}, by the tokenizer, chat template and prompts of the recorded run",
+        )
     return ids
 
 
@@ -58,13 +63,18 @@ def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
 
     if not tokenizer.chat_template:
         raise UserError(
-            f"{tokenizer.name_or_path}: this model has no chat template; expected `chat_template:` on the model, or "
-            "`chat: false` on the data set"
+            tokenizer.name_or_path,
+            "this model has no chat template",
+            "`chat_template:` on the model, or `chat: false` on the data set",
         )
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
-        raise UserError(f"{tokenizer.name_or_path}: the chat template refuses these messages ({error})") from None
+        raise UserError(
+            tokenizer.name_or_path,
+            f"the chat template refuses these messages ({one_line(error)})",
+            "one that takes them by `chat_template:` on the model, or `chat: false` on the data set",
+        ) from None
     return text
 
 

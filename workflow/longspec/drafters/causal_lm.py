@@ -71,8 +71,9 @@ def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> Caus
         theirs, ours = (model_files.tokenizer(f).get_vocab() for f in (folder, target.folder))
         if theirs != ours:
             raise UserError(
-                f"drafter model {folder}: its tokenizer ({len(theirs)} entries) is not the target's "
-                f"({len(ours)} entries); expected a model with the same tokenizer"
+                f"drafter model {folder}",
+                f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)} entries)",
+                "a model with the same tokenizer",
             )
     lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine)
     return CausalLMDrafter(lm, target.vocab_size, shared_noise)

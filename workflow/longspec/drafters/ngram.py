@@ -105,5 +105,5 @@ class NGramDrafter:
 def make(target: CausalLM, *, max_ngram: int, min_ngram: int, tokens_per_match: int | None) -> NGramDrafter:
     """The target is not asked: this drafter knows only the text."""
     if min_ngram > max_ngram:
-        raise UserError(f"min_ngram: {min_ngram}; expected at most max_ngram, which is {max_ngram}")
+        raise UserError("min_ngram", str(min_ngram), f"at most max_ngram, which is {max_ngram}")
     return NGramDrafter(max_ngram, min_ngram, tokens_per_match)

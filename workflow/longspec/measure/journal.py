@@ -25,6 +25,8 @@ from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha2
 from longspec.core.run_record import OF_THE_FIRST_PIECE, OF_THE_JOB
 from longspec.measure.order import Job
 
+AFRESH = "delete it to begin this job afresh"
+
 
 def key(*parts: Any) -> str:
     """Hash of all that must be the same for two processes to write one journal."""
@@ -62,7 +64,7 @@ class Journal:
         except FileNotFoundError:
             return empty
         except ValueError as error:
-            raise UserError(f"{self.partial_run}: not JSON ({error}); delete it to begin this job afresh") from None
+            raise UserError(str(self.partial_run), f"not JSON ({error})", f"what a run wrote: {AFRESH}") from None
         same = isinstance(facts, dict) and facts.get("key") == self.key and facts.keys() == empty.keys()
         return facts if same else empty
 
@@ -79,7 +81,7 @@ class Journal:
             try:
                 sample = parse_record(where, line.decode(), Sample)
             except UnicodeDecodeError as error:
-                raise UserError(f"{where}: is not UTF-8 text ({error.reason})") from None
+                raise UserError(where, f"is not UTF-8 text ({error.reason})", f"what a run wrote: {AFRESH}") from None
             expected = "the end"
             if number <= len(self.jobs):
                 repeat, prompt = self.jobs[number - 1]
@@ -87,8 +89,7 @@ class Journal:
                     continue
                 expected = f"repeat {repeat} of {prompt.sample_id!r}"
             raise UserError(
-                f"{where}: repeat {sample.repeat} of {sample.sample_id!r} stands there; expected {expected}; delete "
-                "the file to begin this job afresh"
+                where, f"repeat {sample.repeat} of {sample.sample_id!r} stands there", f"{expected}: {AFRESH}"
             )
         if len(whole) < len(content):
             with self.partial.open("r+b") as file:

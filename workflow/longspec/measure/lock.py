@@ -45,7 +45,9 @@ def claim(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(lock)) from None
         owner = lease.owner
         who = f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "another process"
-        raise UserError(f"{lease.lock_file}: {who} is writing to this folder; end it, or wait, and run again") from None
+        raise UserError(
+            str(lease.lock_file), f"{who} is writing to this folder", "no other: end it, or wait, and run again"
+        ) from None
     except OSError as error:
         error.filename = error.filename or str(lock)
         raise

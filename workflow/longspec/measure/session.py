@@ -140,7 +140,7 @@ def measured(
             sample = runners[number].answer(prompt, repeat)
             if backend.engine != engines[number]:
                 raise UserError(
-                    f"engine: {engines[number]} at first, then {backend.engine_note}; expected engine: eager here"
+                    "engine", f"{engines[number]} at first, then {backend.engine_note}", "engine: eager here"
                 )
             sample_tokens, sample_seconds = decoded(sample)
             tokens += sample_tokens

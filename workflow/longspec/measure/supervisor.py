@@ -121,13 +121,18 @@ class Supervisor:
         where = ledger.where() if outcome.at is not None else "before a sample began"
         log.error("%s: %s (%s)", where, cause, message)
         if self.deaths >= DEATHS_IN_A_ROW:
-            raise UserError(f"{self.deaths} processes in a row ended without a result, the last: {cause} ({message})")
+            raise UserError(
+                where,
+                f"{self.deaths} processes in a row ended without a result, the last: {cause} ({message})",
+                "one to answer a sample; the log says how each ended",
+            )
         if outcome.at is None or (cause == "killed" and self.killed_at != ledger.done):
             self.killed_at = ledger.done
             return
         if self.on_error == "stop":
             raise UserError(
-                f"{where}: {cause}, {LOST[cause]} ({message}); the next run tries it again, and `on_error: continue` "
-                "would go on without it"
+                where,
+                f"{cause}, {LOST[cause]} ({message})",
+                "an answer: the next run tries again, and `on_error: continue` would go on without it",
             )
         ledger.lose(cause, message)

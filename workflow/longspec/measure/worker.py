@@ -69,7 +69,9 @@ def work(specs: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], title
             log.info(log_line(sample, f"{ledger.methods[method]} " if shared else ""))
             if sample.failed and stop:
                 reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
-                raise UserError(f"sample {sample.sample_id!r}: {reasons}; `on_error: continue` would go on without it")
+                raise UserError(
+                    f"sample {sample.sample_id!r}", reasons, "an answer, or `on_error: continue` to go on without it"
+                )
             ledger.append(sample)
             if not sample.failed:
                 answered[method].add(sample.sample_id)

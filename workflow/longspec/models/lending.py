@@ -27,7 +27,7 @@ class Lending:
         target = self.target
         embedding = getattr(target.model.get_decoder(), "rotary_emb", None)
         if embedding is None:
-            raise UserError(f"{target.config.model_type}: has no rotary embedding; expected a model with one")
+            raise UserError(target.config.model_type, "has no rotary embedding", "a model with one")
         types = getattr(target.config, "layer_types", None) or []
         by_type = "layer_type" in inspect.signature(embedding.forward).parameters
         like = torch.empty(0, dtype=target.dtype, device=target.device)

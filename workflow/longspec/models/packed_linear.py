@@ -119,13 +119,13 @@ def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
         return wanted
     graphs = device.type == "cuda" and HAS_TRITON
     if wanted == "graphs" and not graphs:
-        raise UserError(f"engine: graphs, but there is no GPU with Triton here ({device.type}); expected auto or eager")
+        raise UserError("engine", f"graphs, but there is no GPU with Triton here ({device.type})", "auto or eager")
     if graphs and wanted in ("auto", "graphs"):
         return "graphs"
     possible = device.type == "cpu" and _packs(dtype)
     if wanted == "packed" and not possible:
         name = str(dtype).removeprefix("torch.")
-        raise UserError(f"engine: packed, but {name} weights cannot be packed on {device.type} here; expected eager")
+        raise UserError("engine", f"packed, but {name} weights cannot be packed on {device.type} here", "eager")
     return "packed" if possible and wanted != "eager" else "eager"
 
 

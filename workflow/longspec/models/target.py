@@ -78,8 +78,10 @@ class CausalLM:
         if wanted == "invariant" and not invariant:
             name = str(self.dtype).removeprefix("torch.")
             raise UserError(
-                f"numerics: invariant, but engine {self.engine} in {name} on {self.device.type} gives a token other "
-                "logits when others are run with it; expected auto or fast here"
+                "numerics",
+                f"invariant, but engine {self.engine} in {name} on {self.device.type} gives a token other logits when "
+                "others are run with it",
+                "auto or fast here",
             )
         return "invariant" if invariant else "fast"
 

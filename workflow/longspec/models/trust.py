@@ -22,7 +22,7 @@ INTERNAL = ("_attn_implementation_internal", "_experts_implementation_internal",
 
 
 def refuse_unsafe(place: Path, trusted: bool) -> None:
-    """UserError when a model's folder asks for more than to be read; `trusted` allows its own code, never pickles."""
+    """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code, never pickles."""
     for file in sorted(place.glob("*.json")):
         content = _json(file)
         if file.name.endswith(".index.json"):
@@ -30,21 +30,21 @@ def refuse_unsafe(place: Path, trusted: bool) -> None:
         elif not trusted:
             _refuse_code(file, content)
     if (place / "adapter_config.json").exists():
-        raise UserError(f"{place}: has an adapter_config.json, so another model belongs to it; expected a whole model")
+        raise UserError(str(place), "has an adapter_config.json, so another model belongs to it", "a whole model")
 
 
 def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({type(error).__name__})") from None
+        raise UserError(str(file), f"cannot be read as JSON ({type(error).__name__})", "a JSON file in UTF-8") from None
 
 
 def _refuse_other_weights(file: Path, content: Any) -> None:
     names = content.get("weight_map") if isinstance(content, dict) else None
     for name in sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []:
         if not name.endswith(".safetensors") or Path(name).name != name:
-            raise UserError(f"{file}: weight_map names {name!r}; expected safetensors files beside it")
+            raise UserError(str(file), f"weight_map names {name!r}", "safetensors files beside it")
 
 
 def _refuse_code(file: Path, content: Any) -> None:
@@ -52,8 +52,9 @@ def _refuse_code(file: Path, content: Any) -> None:
         other = key in ("_attn_implementation", "attn_implementation") and value not in (None, *ATTENTION)
         if (key == "auto_map" and value) or key in INTERNAL or other:
             raise UserError(
-                f"{file}: {key} is {str(value)[:80]!r}, which runs code that the model names; expected a model "
-                "without, or `trust_remote_code: true` on it, if you have read that code"
+                str(file),
+                f"{key} is {str(value)[:80]!r}, which runs code that the model names",
+                "a model without, or `trust_remote_code: true` on it, if you have read that code",
             )
 
 

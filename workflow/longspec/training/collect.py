@@ -36,8 +36,9 @@ def announce(folder: Path, spec: dict[str, Any], per_token: float, have: int) ->
     log.info("%d answer tokens, of which %d are there: %.2f GB more on disk", spec["train_tokens"], have, need / 1e9)
     if need > 0.95 * free:
         raise UserError(
-            f"train_tokens: {spec['train_tokens']} would take {need / 1e9:.1f} GB more; expected at most what "
-            f"{folder} has free, {free / 1e9:.1f} GB"
+            "train_tokens",
+            f"{spec['train_tokens']} would take {need / 1e9:.1f} GB more",
+            f"at most what {folder} has free, {free / 1e9:.1f} GB",
         )
 
 

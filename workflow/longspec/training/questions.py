@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_line, one_of
 
 SLOT = re.compile(r"\{(\w+)\}")
 OPEN = "…"
@@ -29,11 +29,13 @@ def read(file: Path) -> tuple[list[str], dict[str, list[str]]]:
         tasks = list(content["tasks"])
         fillings = {k: [str(v) for v in vs] for part in ("topics", "values") for k, vs in content.get(part, {}).items()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: {error}; expected a YAML file with tasks, topics and values") from None
+        raise UserError(
+            str(file), f"{type(error).__name__}: {one_line(error)}", "a YAML file with tasks, topics and values"
+        ) from None
     for task in tasks:
         for slot in SLOT.findall(task):
             if not fillings.get(slot):
-                raise UserError(f"{file}: task {task!r} names {slot!r}; expected one of {', '.join(sorted(fillings))}")
+                raise UserError(str(file), f"task {task!r} names {slot!r}", one_of(sorted(fillings)))
     return tasks, fillings
 
 

@@ -33,12 +33,14 @@ def read(file: Path) -> Iterator[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); expected JSON Lines with a text") from None
+        raise UserError(str(file), f"cannot be read ({error})", "JSON Lines with a text") from None
     for number, line in enumerate(lines, 1):
         try:
             yield str(json.loads(line)["text"])
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{file}, line {number}: has no text; expected an object with the field text") from None
+            raise UserError(
+                f"{file}, line {number}", f"{line[:80]!r} has no text", "an object with the field text"
+            ) from None
 
 
 @torch.inference_mode()

@@ -44,7 +44,11 @@ def read(listed: Path) -> tuple[list[Sequence], list[Sequence]]:
     parts = [shards.read(listed.parent / file) for file in files]
     kept = [sequence for part in parts for sequence in part[HELD_OUT:]]
     if not kept:
-        raise UserError(f"{listed}: too few answers to train on; expected a larger train_tokens")
+        raise UserError(
+            str(listed),
+            f"{sum(map(len, parts))} answers in {len(files)} shards are too few to train on",
+            f"more than {HELD_OUT} in one of them, by a larger train_tokens",
+        )
     return kept, [sequence for part in parts for sequence in part[:HELD_OUT]][:EVALUATED]
 
 
@@ -66,7 +70,7 @@ def prepared(spec: dict[str, Any], target: CausalLM, sequences: list[Sequence]) 
     if spec.get("start"):
         started = checkpoints.load(spec["start"], target)
         if started.feature_layers != layers:
-            raise UserError(f"start: reads layers {started.feature_layers}; expected {layers} for kind {spec['kind']}")
+            raise UserError("start", f"reads layers {started.feature_layers}", f"{layers} for kind {spec['kind']}")
         model = started.model
         ids = ids if started.draft_ids is None else started.draft_ids.long()
     else:

@@ -100,10 +100,10 @@ def found_grid(results: Path) -> runs.Grid:
     """The experiment that lies below a folder; the baseline is the one that lossless.csv has no verdict on."""
     jobs = sorted(path.parent.relative_to(results).parts for path in results.glob("*/*/*/run.json"))
     if not jobs:
-        raise UserError(f"{results}: no run.json below it; expected a results folder")
+        raise UserError(str(results), "no run.json below it", "a results folder")
     stored = tables.read(results / "speedup.csv") if (results / "speedup.csv").is_file() else pd.DataFrame()
     if stored.empty:
-        raise UserError(f"{results}: no speedup.csv with a row; expected one, or --grid with the experiment's cells")
+        raise UserError(str(results), "no speedup.csv with a row", "one, or --grid with the experiment's cells")
     baseline = str(stored["baseline"][0])
     methods = [baseline, *dict.fromkeys(stored["method"])]
     cells: dict[str, list[str]] = {}

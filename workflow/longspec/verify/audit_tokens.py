@@ -109,7 +109,11 @@ def audit(folder: Path) -> dict[str, object]:
     gaps: list[tuple[float, str]] = []
     for sample in read_records(folder / "samples.jsonl", Sample):
         if sample.sample_id not in prompts:
-            raise UserError(f"{folder / 'samples.jsonl'}: sample {sample.sample_id!r} is not in prompts.jsonl")
+            raise UserError(
+                str(folder / "samples.jsonl"),
+                f"sample {sample.sample_id!r}",
+                f"one of {folder.parent / 'prompts.jsonl'}",
+            )
         for number, turn in enumerate(sample.turns):
             ids = prompting.answered_ids(scorer.tokenizer, prompts[sample.sample_id], sample, number)
             if not turn.output_ids:

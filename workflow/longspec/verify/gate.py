@@ -18,9 +18,13 @@ def compare(
 ) -> list[Comparison]:
     """One Comparison for each of our samples."""
     theirs = {(s.sample_id, s.repeat): s for s in vanilla}
-    missing = [s.sample_id for s in ours if (s.sample_id, s.repeat) not in theirs]
+    missing = [s for s in ours if (s.sample_id, s.repeat) not in theirs]
     if missing:
-        raise UserError(f"sample {missing[0]!r} has no output of vanilla's to be compared with")
+        raise UserError(
+            f"sample {missing[0].sample_id!r}, repeat {missing[0].repeat}",
+            "no output of vanilla's to be compared with",
+            "one in vanilla's samples.jsonl",
+        )
     pairs = [(sample, theirs[sample.sample_id, sample.repeat]) for sample in ours]
     known = [pair for pair in pairs if not (pair[0].lost or pair[1].lost)]
     found = iter(_compared(spec, prompts, known, nodes))

@@ -38,7 +38,7 @@ def make(
     helper = model_files.plain(assistant, model.dtype, model.device)
     sizes = [one.config.get_text_config().vocab_size for one in (model, helper)]
     if sizes[0] != sizes[1]:
-        raise UserError(f"assistant: its vocabulary has {sizes[1]} ids, the target's {sizes[0]}; expected the same")
+        raise UserError("assistant", f"its vocabulary has {sizes[1]} ids", f"the target's {sizes[0]}")
     helper.generation_config.num_assistant_tokens = num_assistant_tokens
     helper.generation_config.num_assistant_tokens_schedule = "constant"
     helper.generation_config.assistant_confidence_threshold = assistant_confidence_threshold

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.core.errors import UserError, first_line
+from longspec.core.errors import UserError, first_line, one_of
 from longspec.core.revisions import is_commit
 
 OPTIONS = {
@@ -65,7 +65,7 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(rows):
         if id_field is not None and id_field not in row:
             raise UserError(
-                f"data set {options['repository']}, row {number}: has no field {id_field!r}; it has {', '.join(row)}"
+                f"data set {options['repository']}, row {number}", f"has no field {id_field!r}", one_of(row)
             )
         name = row[id_field] if id_field is not None else number
         if id_range is None or id_range[0] <= _number(name, options["repository"], number) <= id_range[1]:
@@ -84,14 +84,18 @@ def _rows(options: dict[str, Any]) -> Any:
         # Without a network `datasets` takes the latest state in its cache, whatever revision it is asked for.
         if hub(options) and is_commit(wanted) and found != wanted:
             raise UserError(
-                f"data set {options['repository']}: the cache has commit {found}; expected {wanted}, its `revision`"
+                f"data set {options['repository']}", f"the cache has commit {found}", f"{wanted}, its `revision`"
             )
         builder.download_and_prepare()
         return builder.as_dataset(split=options["split"])
     except UserError:
         raise
     except Exception as error:  # the library raises many kinds, its own and others'
-        raise UserError(f"data set {options['repository']}: cannot be loaded ({first_line(error)})") from None
+        raise UserError(
+            f"data set {options['repository']}",
+            f"split {options['split']!r} cannot be loaded ({first_line(error)})",
+            "one that it has, on the hub, in the hub's cache or in a local folder",
+        ) from None
 
 
 @functools.cache  # asked for twice, answered once: `main` may move in between
@@ -106,6 +110,4 @@ def _number(name: Any, repository: str, row: int) -> int:
     try:
         return int(name)
     except (TypeError, ValueError):
-        raise UserError(
-            f"data set {repository}, row {row}: id {name!r} found; id_range expects whole numbers"
-        ) from None
+        raise UserError(f"data set {repository}, row {row}", f"id {name!r}", "a whole number, for id_range") from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_of
 from longspec.core.records import read_rows
 
 OPTIONS = {
@@ -25,7 +25,7 @@ def fingerprint(options: dict[str, Any]) -> str:
     try:
         return hashlib.sha256(Path(options["path"]).read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise UserError(f"{options['path']}: cannot be read ({error.strerror}); expected a JSON Lines file") from None
+        raise UserError(options["path"], f"cannot be read ({error.strerror})", "a JSON Lines file") from None
 
 
 def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -33,18 +33,20 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     path, id_field = Path(options["path"]), options.get("id_field")
     lines: dict[str, int] = {}
     for number, row in read_rows(path):
+        where = f"{path}, line {number}"
         if id_field is None:
             yield f"line-{number}", row
             continue
         if id_field not in row:
-            raise UserError(f"{path}, line {number}: has no field {id_field!r}; it has {', '.join(row)}")
+            raise UserError(where, f"has no field {id_field!r}", one_of(row))
         value = row[id_field]
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise UserError(f"{path}, line {number}: {id_field!r} is {value!r}; expected a text or a whole number")
+            raise UserError(where, f"{id_field!r} is {value!r}", "a text or a whole number")
         if str(value) in lines:
             raise UserError(
-                f"{path}, line {number}: two samples are called {str(value)!r}, the other is in line "
-                f"{lines[str(value)]}; expected one sample an id"
+                where,
+                f"two samples are called {str(value)!r}, the other is in line {lines[str(value)]}",
+                "one sample an id",
             )
         lines[str(value)] = number
         yield str(value), row

@@ -58,7 +58,7 @@ def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         with zipfile.ZipFile(path) as archive:
             yield from _member(path, archive, f"{options['task']}.jsonl")
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged ({error}); expected LongBench's data.zip") from None
+        raise UserError(str(path), f"damaged ({error})", "LongBench's data.zip") from None
 
 
 def _local(options: dict[str, Any]) -> Path:
@@ -69,7 +69,7 @@ def _local(options: dict[str, Any]) -> Path:
 def _member(path: Path, archive: zipfile.ZipFile, wanted: str) -> Iterator[tuple[str, dict[str, Any]]]:
     members = [name for name in archive.namelist() if Path(name).name == wanted]
     if not members:
-        raise UserError(f"{path}: has no member {wanted}; expected LongBench's data.zip")
+        raise UserError(str(path), f"has no member {wanted}", "LongBench's data.zip")
     with archive.open(members[0]) as member:
         for number, line in enumerate(io.TextIOWrapper(member, "utf-8"), start=1):
             if line.strip():
@@ -84,5 +84,7 @@ def _fetch(revision: str | None) -> Path:
         return Path(hf_hub_download(REPOSITORY, "data.zip", repo_type="dataset", revision=revision))
     except OSError as error:
         raise UserError(
-            f"{REPOSITORY}: data.zip cannot be fetched ({first_line(error)}); `path:` reads a local copy"
+            REPOSITORY,
+            f"data.zip cannot be fetched ({first_line(error)})",
+            "it on the hub or in its cache, or `path:` to a local copy",
         ) from None

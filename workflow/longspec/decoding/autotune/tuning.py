@@ -32,6 +32,9 @@ PROBE_SECONDS = 14.0
 """No further tree is asked for after this time."""
 NEW_TOKENS = 128
 FALLBACK_TEXTS = 8
+SPARE = "rows that are not measured"
+EXCHANGED = "measured messages with their halves exchanged"
+"""What the texts that a shape was chosen on may be."""
 
 
 def texts(
@@ -44,7 +47,7 @@ def texts(
     named = {prompt.sample_id for prompt in measured}
     found = [p.prompt_ids for p in spare if p.sample_id not in named and tuple(p.prompt_ids) not in known]
     if found:
-        return found, "rows that are not measured"
+        return found, SPARE
     by_length = sorted(measured, key=lambda prompt: len(prompt.prompt_ids))
     count = min(FALLBACK_TEXTS, len(by_length))
     for number in range(count):
@@ -54,7 +57,7 @@ def texts(
         while tuple(ids := ids_of(" ".join(words), prompt.chat)) in known:
             words.append(words[0].strip() or "and")
         found.append(ids)
-    return found, "measured messages with their halves exchanged"
+    return found, EXCHANGED
 
 
 def choose(candidates: list[Candidate], texts: list[list[Step]], costs: Costs) -> tuple[Candidate, Prediction | None]:

@@ -28,6 +28,6 @@ OPTIONS = {
 def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int) -> GlideDrafter:
     """Load the checkpoint for this target. UserError when it is none, or another target's."""
     if weights is None:
-        raise UserError("weights: none for this model; expected weights on the method, or `drafter:` on the model")
+        raise UserError("weights", "none for this model", "weights on the method, or `drafter:` on the model")
     read = checkpoints.load(weights, target)
     return GlideDrafter(target, read.model, window, read.draft_ids, read.feature_layers)

@@ -58,7 +58,7 @@ def read(folder: Path, target: CausalLM) -> Checkpoint:
         for file in sorted(folder.glob("*.safetensors")):
             tensors |= load_file(file)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: {first_line(error)}; expected safetensors") from None
+        raise UserError(str(folder), first_line(error), "safetensors") from None
     facts = {name: tensors.pop(name) for name in FACTS if name in tensors}
     layers = facts["feature_layers"].tolist() if "feature_layers" in facts else []
     model = Glide(
@@ -116,11 +116,11 @@ def _check(folder: Path, found: dict[str, torch.Tensor], expected: dict[str, tor
     for what, names in (("lacks", missing), ("has the unknown", unknown)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UserError(f"{folder}: {what} {', '.join(names[:3])}{more}; expected a GLIDE drafter's tensors")
+            raise UserError(str(folder), f"{what} {', '.join(names[:3])}{more}", "a GLIDE drafter's tensors")
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
             shape = list(found[name].shape)
-            raise UserError(f"{folder}: {name} is {shape}; expected {list(tensor.shape)}: another target's drafter?")
+            raise UserError(str(folder), f"{name} is {shape}", f"{list(tensor.shape)}: another target's drafter?")
 
 
 def _check_target(folder: Path, facts: dict[str, torch.Tensor], target: CausalLM) -> None:
@@ -128,12 +128,12 @@ def _check_target(folder: Path, facts: dict[str, torch.Tensor], target: CausalLM
     layers = target.config.num_hidden_layers
     if "feature_layers" in facts and int(facts["feature_layers"].max()) >= layers:
         raise UserError(
-            f"{folder}: reads layer {int(facts['feature_layers'].max())}; expected one of the target's {layers}"
+            str(folder), f"reads layer {int(facts['feature_layers'].max())}", f"one of the target's {layers}"
         )
     if ids is not None and int(ids.max()) >= target.vocab_size:
-        raise UserError(f"{folder}: drafts id {int(ids.max())}; expected less than the target's {target.vocab_size}")
+        raise UserError(str(folder), f"drafts id {int(ids.max())}", f"less than the target's {target.vocab_size}")
     if probe is None:
         return
     ours = target.model.get_input_embeddings().weight[:PROBE, :PROBE].float().cpu()
     if ours.shape != probe.shape or not torch.allclose(ours, probe.float(), rtol=0.02, atol=1e-6):
-        raise UserError(f"{folder}: was made for another target; expected a drafter trained for this model")
+        raise UserError(str(folder), "its target_probe is of another target", "a drafter trained for this model")
