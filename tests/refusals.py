@@ -16,7 +16,12 @@ from longspec.core.errors import UserError
 
 def says(text: str, *parts: object) -> bool:
     """Whether each part stands in the text, as a whole word or number: 0 is neither in 10 nor in 0.5."""
-    return all(re.search(rf"(?<!\w)(?<!\d\.){re.escape(str(part))}(?!\w)(?!\.\d)", text) for part in parts)
+    return all(re.search(_whole(str(part)), text) for part in parts)
+
+
+def _whole(part: str) -> str:
+    inside_a_number = (r"(?<!\d\.)", r"(?!\.\d)") if part.replace(".", "").isdigit() else ("", "")
+    return rf"(?<!\w){inside_a_number[0]}{re.escape(part)}(?!\w){inside_a_number[1]}"
 
 
 def figures(text: str) -> list[float]:

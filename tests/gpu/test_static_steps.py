@@ -89,7 +89,7 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
             target.engine, target.engine_note = "eager", "graphs not captured: OutOfMemoryError: 2 GiB"
         return Sample("a", repeat, [])
 
-    runner = SimpleNamespace(spec={"repeats": 1}, side=target, answer=answer)
+    runner = SimpleNamespace(spec={"repeats": 1}, backend=target, answer=answer)
     samples = measured([runner], [(0, 0, "short"), (0, 0, "longer")], "")
     next(samples)
     with pytest.raises(UserError, match="engine: graphs at first, then graphs not captured: OutOfMemoryError"):

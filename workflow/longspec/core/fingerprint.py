@@ -86,5 +86,5 @@ def _files(parts: list[str]) -> list[Path]:
     path = PACKAGE.joinpath(*parts)
     candidates = (path.with_suffix(".py"), path / "__init__.py") if parts else ()
     own = next((file for file in candidates if file.is_file()), None)
-    above = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
+    above = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts))]
     return [] if own is None else [*(file for file in above if file.is_file()), own]
