@@ -23,7 +23,7 @@ from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
-from longspec.models import model_files
+from longspec.models import convert_gguf
 
 DATASET = "stdlib_code"
 BF16 = gguf.GGMLQuantizationType.BF16
@@ -74,7 +74,7 @@ def main() -> None:
     target, raw = setup.target(args.dtype), []
     methods = {"vanilla": (vanilla.Method(), None), **setup.ngram_variants(complete, target)}
     with tempfile.TemporaryDirectory() as folder:
-        file = widened(model_files.packaged_gguf(setup.MODEL["package"]), Path(folder) / "bf16.gguf")
+        file = widened(convert_gguf.packaged(setup.MODEL["package"]), Path(folder) / "bf16.gguf")
         # With a draft model llama-cpp-python keeps every row's logits, and has room for them only if told so.
         lookup = {"logits_all": True, "draft_model": LlamaPromptLookupDecoding(num_pred_tokens=8)}
         options = {"model_path": str(file), "n_ctx": 2048, "n_threads": torch.get_num_threads(), "verbose": False}

