@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import tiny_folder
 import yaml
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).parents[2]
 PLANTED = {"HF_TOKEN": "hf_planted0123456789", "WANDB_API_KEY": "planted-key-0123456789"}
@@ -88,10 +89,9 @@ def write_rows(file: Path, texts: list[str]) -> None:
     file.write_text("".join(json.dumps({"id": f"s{n}", "q": t}) + "\n" for n, t in enumerate(texts)))
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A tiny experiment, run once from nothing: one model, two data sets, three variants."""
-    place = tmp_path_factory.mktemp("experiment")
+def prepare(place: Path) -> Clone:
+    """A tiny experiment before its first run: one model, two data sets, three variants."""
+    place.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = REPOSITORY / part
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, place / part)
@@ -112,9 +112,29 @@ def finished(tmp_path_factory):
         },
     }
     (place / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    clone = Clone(place)
-    clone.run()
-    return clone
+    return Clone(place)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, worker_id):
+    """The tiny experiment, run once from nothing, whatever the number of pytest's processes. Nothing may change it."""
+    if worker_id == "master":
+        shared = tmp_path_factory.mktemp("finished") / "experiment"
+    else:
+        shared = tmp_path_factory.getbasetemp().parent / "experiment"
+    made = shared.with_suffix(".made")
+    with FileLock(shared.with_suffix(".lock")):
+        if not made.exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            prepare(shared).run()
+            made.touch()
+    return Clone(shared)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """The tiny experiment before its first run."""
+    return prepare(tmp_path / "experiment")
 
 
 @pytest.fixture
