@@ -92,12 +92,12 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
     runner = SimpleNamespace(spec={"repeats": 1}, side=target, answer=answer)
     samples = measured([runner], [(0, 0, "short"), (0, 0, "longer")], "")
     next(samples)
-    with pytest.raises(UserError, match="engine: graphs at first, then graphs not captured: OutOfMemoryError"):
+    with pytest.raises(UserError, match=r"engine.*graphs.*OutOfMemoryError"):
         next(samples)
 
 
 def test_graphs_are_refused_without_a_gpu():
-    with pytest.raises(UserError, match="engine: graphs, but there is no GPU with Triton here"):
+    with pytest.raises(UserError, match=r"engine.*graphs"):
         packed_linear.resolve("graphs", torch.device("cpu"), torch.float32)
     assert packed_linear.resolve("auto", torch.device("cpu"), torch.float64) == "eager"
     assert packed_linear.resolve("auto", torch.device("cuda"), torch.bfloat16) == "graphs"
