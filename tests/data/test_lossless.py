@@ -50,7 +50,7 @@ def drafter(target):
     ],
     ids=["short", "twenty questions", "a hundred thousand tokens"],
 )
-@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("temperature", [0.0, pytest.param(0.7, marks=pytest.mark.slow), 1.0])
 def test_every_method_gives_vanillas_ids(target, drafter, prompts, temperature, seeds, questions, new_tokens):
     chain, wide = sequential.Method(8), tree.Method([4, 4, 3, 2, 2, 1, 1, 1])
     lookup = NGramDrafter(4, 1)

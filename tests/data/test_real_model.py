@@ -27,18 +27,27 @@ from longspec.models.target import CausalLM
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("new_tokens", [12, pytest.param(40, marks=pytest.mark.slow)])
-def test_float32_ids_equal_hugging_faces(new_tokens):
+CODE = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
+COLOURS = "The three primary colours are red, blue and"
+COUNTING = "one two three, one two three, one two three, one two"
+"""Whose continuation n-grams find in few tokens."""
+
+
+@pytest.mark.parametrize(
+    ("texts", "new_tokens"),
+    [([COUNTING], 12), pytest.param([CODE, COLOURS], 40, marks=pytest.mark.slow)],
+    ids=["short", "long"],
+)
+def test_float32_ids_equal_hugging_faces(texts, new_tokens):
     folder = model_files.folder(MODEL)
     tokenizer = model_files.tokenizer(folder)
     target = CausalLM.from_folder(folder, torch.device("cpu"), torch.float32)
     reference, twin = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval() for _ in range(2))
     limits = Limits(target.stop_ids, new_tokens, target.context_tokens)
-    text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
     models = (shortened(8), CausalLM(twin))  # another model with the same tokenizer, and the target itself
     drafters = [NGramDrafter(3, 1)] + [CausalLMDrafter(model, target.vocab_size) for model in models]
     accepted = dict.fromkeys(drafters, 0)
-    for prompt in (text, "The three primary colours are red, blue and"):
+    for prompt in texts:
         ids = tokenizer(prompt)["input_ids"]
         mask = torch.ones(1, len(ids), dtype=torch.long)
         out = reference.generate(torch.tensor([ids]), attention_mask=mask, max_new_tokens=new_tokens, do_sample=False)
@@ -77,7 +86,11 @@ LONG = {"samples": 2, "max_prompt_tokens": 1500, "max_new_tokens": 8}
     [(SHORT, "interleaved"), pytest.param(LONG, "blocked", marks=pytest.mark.slow)],
     ids=["short", "long"],
 )
-@pytest.mark.parametrize(("entry", "turns"), [(QMSUM, 1), (AIME, 1), (SPEC_BENCH, 2)], ids=["qmsum", "aime", "turns"])
+@pytest.mark.parametrize(
+    ("entry", "turns"),
+    [pytest.param(QMSUM, 1, id="qmsum"), pytest.param(AIME, 1, id="aime", marks=pytest.mark.slow),
+     pytest.param(SPEC_BENCH, 2, id="turns")],
+)  # fmt: skip
 def test_real_rows_run_through_prepare_and_generate(entry, turns, size, schedule, tmp_path):
     """Interleaved, both methods share a process and the weights that it loads."""
     rows = os.environ.get("LONGSPEC_TEST_DATA")

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from steps import LIMITS, assert_vanillas_ids, prompt, recorded, static
-from tiny import ARCHITECTURES, ours
+from steps import LIMITS, NARROW, assert_vanillas_ids, prompt, recorded, static
+from tiny import CONTEXT, WHOLE_OR_CORNERS, ours
 
 from longspec.core.errors import UserError
 from longspec.core.records import Sample
@@ -21,10 +21,10 @@ from longspec.models.cache.static import StaticCache
 from longspec.models.cuda_graphs import Buffers, Steps
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_recorded_steps_give_the_plain_paths_ids(architecture):
+@pytest.mark.parametrize(("architecture", "whole"), WHOLE_OR_CORNERS)
+def test_recorded_steps_give_the_plain_paths_ids(architecture, whole):
     """Recorded behind no prefix and replayed behind every prefix: no length is baked in."""
-    assert_vanillas_ids(architecture, recorded)
+    assert_vanillas_ids(architecture, recorded, *([] if whole else [(20, CONTEXT - 8), 16, NARROW]))
 
 
 def test_the_smallest_bucket_that_holds_a_step():
@@ -89,7 +89,7 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
             target.engine, target.engine_note = "eager", "graphs not captured: OutOfMemoryError: 2 GiB"
         return Sample("a", repeat, [])
 
-    runner = SimpleNamespace(spec={"repeats": 1}, side=target, answer=answer)
+    runner = SimpleNamespace(spec={"repeats": 1}, backend=target, answer=answer)
     samples = measured([runner], [(0, 0, "short"), (0, 0, "longer")], "")
     next(samples)
     with pytest.raises(UserError, match=r"engine.*graphs.*OutOfMemoryError"):

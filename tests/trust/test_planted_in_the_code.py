@@ -115,7 +115,7 @@ SAMPLING = {
     "nothing": (tree.Method([3, 2]), 3),
     "probabilities_indexed_by_node_number": (tree.Method([3, 2]), 2),
     "children_taken_by_top_k_but_tested_as_if_sampled": (tree.Method([3, 2]), 3),
-    "the_chain_resampled_from_p": (sequential.Method(3), 3),
+    "the_chain_resampled_from_p": (sequential.Method(3), 4),
 }
 """Planted in which method, and repeats of six texts: p is 0.9, 1e-66, 1e-24 and 1e-9, where 1e-4 is the level."""
 

@@ -50,8 +50,8 @@ class Clone:
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The real thing, from the command line."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--resources", "gpu=1"]
-        command += ["--configfile", "config.yaml", *arguments]
+        command = [sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--configfile", "config.yaml"]
+        command += ["--cores", "1", *arguments]  # behind an option that takes one value, targets may stand
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **PLANTED}
         return subprocess.run(
             command, cwd=self.place, env=environment, capture_output=True, text=True, timeout=280, check=False
@@ -70,7 +70,7 @@ class Clone:
         return first
 
     def _planned(self, *arguments: str) -> set[str]:
-        done = self.snakemake("-n", "--quiet", "progress", *arguments)
+        done = self.snakemake("--quiet", "progress", "-n", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         jobs: set[str] = set()
         rule = ""
