@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import Clone, write_rows
+from experiments import Clone, write_rows
 
 from longspec.core.records import Sample, read_records
 

@@ -11,7 +11,7 @@ import shutil
 import planning
 import pytest
 import tiny_folder
-from conftest import Clone, prepare
+from experiments import Clone, prepare
 from test_reruns import AFTER, ALL_METHODS, gate, generate
 from yaml import safe_load
 

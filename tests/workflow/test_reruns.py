@@ -15,7 +15,7 @@ import sys
 
 import planning
 import pytest
-from conftest import PARTS, REPOSITORY, Clone
+from experiments import PARTS, REPOSITORY, Clone
 
 ALL_METHODS = ("vanilla", "chain", "wide")
 JUDGED = {"speedup", "costs", "audit", "summary", "report"}

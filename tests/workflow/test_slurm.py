@@ -16,7 +16,7 @@ from pathlib import Path
 import faulty
 import psutil
 import pytest
-from conftest import write_rows
+from experiments import write_rows
 from test_kills import outcome
 from test_reruns import AFTER, generate
 
