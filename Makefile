@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SNAKEMAKE := $(BIN)/snakemake --cores 1 --resources gpu=1
-# A file of tests a process, as many processes as cores; threads of several that wait by spinning would starve them all.
+# As many processes as cores, a file of tests at a time in the order of tests/conftest.py: what a file's tests share is
+# made once. Threads of several processes that wait by spinning would starve them all.
 TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 SHOW := from pathlib import Path; from longspec.analysis import tables; \

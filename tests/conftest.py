@@ -10,11 +10,11 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "ben
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-LONGEST = ("test_slurm.py", "test_reruns.py", "test_kills.py", "test_interleaved.py")
-"""Files of minutes each: begun first, so that no process is left alone with one at the end."""
-
 
 def pytest_collection_modifyitems(items):
-    """The order in which `--dist loadfile --no-loadscope-reorder` hands files out; within a file nothing changes."""
-    order = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    """Spread each folder's files over the whole run, so that the share of tests that are done is one of the time too:
+    some folders are quick and others start a program with every test. Within a file nothing changes."""
+    files = list(dict.fromkeys(item.path for item in items))
+    beside = {file: [other for other in files if other.parent == file.parent] for file in files}
+    place = {file: (others.index(file) + 0.5) / len(others) for file, others in beside.items()}
+    items.sort(key=lambda item: (place[item.path], files.index(item.path)))

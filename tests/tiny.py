@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -49,6 +50,22 @@ ARCHITECTURES = {
     "gpt_neox": {"rotary_pct": 0.25},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 8},
 }
+
+
+WHOLE_OR_CORNERS = [
+    pytest.param(name, whole, id=f"{name}-{'whole' if whole else 'corners'}", marks=[pytest.mark.slow] * slow)
+    for number, name in enumerate(ARCHITECTURES)
+    for whole, slow in ([(True, False)] if number == 0 else [(False, False), (True, True)])
+]
+"""(architecture, whether every combination is tried): all of one architecture, of the others `paired` ones. `make
+test-slow` tries all of all."""
+
+
+def paired(methods: dict, drafters: dict, number: int, whole: bool) -> list[tuple]:
+    """Combinations of a method and a drafter: all, or a third, such that three successive numbers give each once."""
+    named = [(m, d) for m in range(len(methods)) for d in range(len(drafters)) if whole or (m + d + number) % 3 == 0]
+    kinds, makers = list(methods), list(drafters)
+    return [(kinds[m], methods[kinds[m]], makers[d], drafters[makers[d]]) for m, d in named]
 
 
 def hf_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Module:

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from refusals import refused
-from tiny import ARCHITECTURES, CONTEXT, VOCAB, glide, hf_model, ours
+from tiny import ARCHITECTURES, CONTEXT, VOCAB, WHOLE_OR_CORNERS, glide, hf_model, ours, paired
 
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
@@ -21,6 +21,7 @@ STOP = frozenset({2})
 CPU = torch.device("cpu")
 ENGINES = sorted({packed_linear.resolve(name, CPU, torch.float32) for name in ("eager", "auto")})
 LENGTHS = [1, 2, 7, 20, CONTEXT - 24, CONTEXT - 2, CONTEXT]
+CORNERS = [1, 20, CONTEXT - 10]
 
 
 def prompt(length, seed=0):
@@ -58,22 +59,21 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "whole"), WHOLE_OR_CORNERS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_method_and_drafter_gives_hugging_faces_ids(architecture, engine):
+def test_every_method_and_drafter_gives_hugging_faces_ids(architecture, whole, engine):
     reference = hf_model(architecture)
     by_drafter, target = drafters(architecture, engine)
     accepted = rejected = 0
-    for length in LENGTHS:
-        ids, limits = prompt(length), Limits(STOP, 40, CONTEXT)
+    for number, length in enumerate(LENGTHS if whole else CORNERS):
+        ids, limits = prompt(length), Limits(STOP, 40 if whole else 24, CONTEXT)
         expected = hf_greedy(reference, ids, limits)
         assert generate(target, vanilla.Method(), None, ids, limits).output_ids == expected
-        for name, drafter in by_drafter.items():
-            for shape, method in METHODS.items():
-                turn = generate(target, method, drafter, ids, limits)
-                assert turn.output_ids == expected, (length, name, shape)
-                accepted += sum(a for _, _, a in turn.steps)
-                rejected += sum(d - a for d, _, a in turn.steps)
+        for shape, method, name, drafter in paired(METHODS, by_drafter, number, whole):
+            turn = generate(target, method, drafter, ids, limits)
+            assert turn.output_ids == expected, (length, name, shape)
+            accepted += sum(a for _, _, a in turn.steps)
+            rejected += sum(d - a for d, _, a in turn.steps)
     # Without both, the comparison would prove nothing about caches after a rejection.
     assert accepted > 50
     assert rejected > 50
@@ -92,20 +92,20 @@ def test_a_drafter_equal_to_the_target_is_always_right(architecture, shape):
             assert accepted == sum(d for d, _, _ in turn.steps)
 
 
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop_ids", [frozenset({5}), frozenset({5, 7, 11}), frozenset()])
-def test_stops_where_hugging_face_stops_whatever_the_eos(stop_ids):
+def test_stops_where_hugging_face_stops_whatever_the_eos(stop_ids, whole):
     reference = hf_model("llama")
     by_drafter, target = drafters("llama")
     stops = set()
     for seed in range(8):
-        ids, limits = prompt(6, seed), Limits(stop_ids, 40, CONTEXT)
+        ids, limits = prompt(6, seed), Limits(stop_ids, 40 if whole else 24, CONTEXT)
         expected = hf_greedy(reference, ids, limits)
-        for drafter in by_drafter.values():
-            for method in METHODS.values():
-                turn = generate(target, method, drafter, ids, limits)
-                assert turn.output_ids == expected
-                assert (turn.stop_reason == "eos") == (expected[-1] in stop_ids)
-                stops.add(turn.stop_reason)
+        for _, method, _, drafter in paired(METHODS, by_drafter, seed, whole):
+            turn = generate(target, method, drafter, ids, limits)
+            assert turn.output_ids == expected
+            assert (turn.stop_reason == "eos") == (expected[-1] in stop_ids)
+            stops.add(turn.stop_reason)
     assert "limit" in stops or stop_ids
     assert ("eos" in stops) == bool(stop_ids)
 
@@ -167,7 +167,7 @@ def test_a_wrong_mask_is_caught(monkeypatch):
 
     monkeypatch.setattr(hybrid, "Layout", blind)
     with pytest.raises(AssertionError):
-        test_every_method_and_drafter_gives_hugging_faces_ids("llama", "eager")
+        test_every_method_and_drafter_gives_hugging_faces_ids("llama", True, "eager")
 
 
 def test_a_stale_cache_slot_is_caught(monkeypatch):
@@ -177,7 +177,7 @@ def test_a_stale_cache_slot_is_caught(monkeypatch):
     real = PreallocatedLayer.commit
     monkeypatch.setattr(PreallocatedLayer, "commit", lambda self, path, nodes: real(self, path, None))
     with pytest.raises(AssertionError):
-        test_every_method_and_drafter_gives_hugging_faces_ids("llama", "eager")
+        test_every_method_and_drafter_gives_hugging_faces_ids("llama", True, "eager")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

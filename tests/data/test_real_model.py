@@ -27,20 +27,30 @@ from longspec.models.target import CausalLM
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_float32_ids_equal_hugging_faces():
+CODE = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
+COLOURS = "The three primary colours are red, blue and"
+COUNTING = "one two three, one two three, one two three, one two"
+"""Whose continuation n-grams find in few tokens."""
+
+
+@pytest.mark.parametrize(
+    ("texts", "new_tokens"),
+    [([COUNTING], 12), pytest.param([CODE, COLOURS], 40, marks=pytest.mark.slow)],
+    ids=["short", "long"],
+)
+def test_float32_ids_equal_hugging_faces(texts, new_tokens):
     folder = model_files.folder(MODEL)
     tokenizer = model_files.tokenizer(folder)
     target = CausalLM.from_folder(folder, torch.device("cpu"), torch.float32)
     reference, twin = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval() for _ in range(2))
-    limits = Limits(target.stop_ids, 40, target.context_tokens)
-    text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
+    limits = Limits(target.stop_ids, new_tokens, target.context_tokens)
     models = (shortened(8), CausalLM(twin))  # another model with the same tokenizer, and the target itself
     drafters = [NGramDrafter(3, 1)] + [CausalLMDrafter(model, target.vocab_size) for model in models]
     accepted = dict.fromkeys(drafters, 0)
-    for prompt in (text, "The three primary colours are red, blue and"):
+    for prompt in texts:
         ids = tokenizer(prompt)["input_ids"]
         mask = torch.ones(1, len(ids), dtype=torch.long)
-        out = reference.generate(torch.tensor([ids]), attention_mask=mask, max_new_tokens=40, do_sample=False)
+        out = reference.generate(torch.tensor([ids]), attention_mask=mask, max_new_tokens=new_tokens, do_sample=False)
         expected = out[0, len(ids) :].tolist()
         assert generate(target, vanilla.Method(), None, ids, limits).output_ids == expected
         for method in (sequential.Method(6), tree.Method([3, 3, 2])):
@@ -51,7 +61,7 @@ def test_float32_ids_equal_hugging_faces():
                 if drafter is drafters[-1]:
                     assert all(accepted == offered for _, offered, accepted in turn.steps)
     ngram, other, itself = accepted.values()
-    assert ngram > 20
+    assert ngram > new_tokens // 2
     assert 0 < other < itself
 
 
@@ -67,19 +77,33 @@ AIME = {"source": "jsonl", "path": "aime24.jsonl", "id_field": "id", "template":
 SPEC_BENCH = {"source": "jsonl", "path": "spec_bench.jsonl", "id_field": "question_id", "turns_field": "turns"}
 
 
-@pytest.mark.parametrize(("entry", "turns"), [(QMSUM, 1), (AIME, 1), (SPEC_BENCH, 2)], ids=["qmsum", "aime", "turns"])
-def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
+SHORT = {"samples": 1, "max_prompt_tokens": 300, "max_new_tokens": 5}
+LONG = {"samples": 2, "max_prompt_tokens": 1500, "max_new_tokens": 8}
+
+
+@pytest.mark.parametrize(
+    ("size", "schedule"),
+    [(SHORT, "interleaved"), pytest.param(LONG, "blocked", marks=pytest.mark.slow)],
+    ids=["short", "long"],
+)
+@pytest.mark.parametrize(
+    ("entry", "turns"),
+    [pytest.param(QMSUM, 1, id="qmsum"), pytest.param(AIME, 1, id="aime", marks=pytest.mark.slow),
+     pytest.param(SPEC_BENCH, 2, id="turns")],
+)  # fmt: skip
+def test_real_rows_run_through_prepare_and_generate(entry, turns, size, schedule, tmp_path):
+    """Interleaved, both methods share a process and the weights that it loads."""
     rows = os.environ.get("LONGSPEC_TEST_DATA")
     if not rows:
         pytest.skip("LONGSPEC_TEST_DATA names no folder with qmsum.jsonl, aime24.jsonl and spec_bench.jsonl")
-    entry = {**entry, "path": str(Path(rows) / entry["path"]), "max_new_tokens": 8, "samples": 2}
+    entry = {**entry, "path": str(Path(rows) / entry["path"]), **size}
     raw = yaml.safe_load((REPOSITORY / "config" / "smoke.yaml").read_text(encoding="utf-8"))
     complete = load(
         {
             "models": raw["models"],
-            "datasets": {"d": {**entry, "max_prompt_tokens": 1500}},
+            "datasets": {"d": entry},
             "methods": {"vanilla": {"method": "vanilla"}, "chain": {"method": "sequential", "drafter": "ngram"}},
-            "dtype": "float32",
+            **{"dtype": "float32", "schedule": schedule},
         }
     )
     model = next(iter(raw["models"]))
@@ -87,18 +111,20 @@ def test_real_rows_run_through_prepare_and_generate(entry, turns, tmp_path):
     given = [json.dumps(spec) for spec in (specs.model_spec(complete, model), specs.dataset_spec(complete, "d"))]
     prepare.main(["--model-spec", given[0], "--dataset-spec", given[1], "--output", str(prompts)])
     expected_turns = [len(prompt.turns) for prompt in read_records(prompts, Prompt)]
-    assert len(expected_turns) == 2
+    assert len(expected_turns) == size["samples"]
     assert max(expected_turns) == turns
     outputs = []
-    for method in ("vanilla", "chain"):
-        spec = json.dumps(specs.generate_spec(complete, model, "d", method))
-        files = {name: tmp_path / f"{method}.{name}" for name in ("samples", "run", "log")}
-        arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
+    for methods in [["vanilla", "chain"]] if schedule == "interleaved" else [["vanilla"], ["chain"]]:
+        job = [json.dumps(specs.generate_spec(complete, model, "d", method)) for method in methods]
+        files = {name: [str(tmp_path / f"{method}.{name}") for method in methods] for name in ("samples", "run")}
+        arguments = [part for name, paths in files.items() for part in (f"--{name}", *paths)]
         arguments += ["--prompts", str(prompts), "--tuning", str(tmp_path / "prompts_tuning.jsonl")]
-        generate_stage.main(["--spec", spec, *arguments])
-        samples = read_records(files["samples"], Sample)
-        assert [len(sample.turns) for sample in samples] == expected_turns
-        outputs.append([[turn.output_ids for turn in sample.turns] for sample in samples])
+        generate_stage.main(["--spec", *job, *arguments, "--log", str(tmp_path / f"{methods[-1]}.log")])
+        for file in files["samples"]:
+            samples = read_records(Path(file), Sample)
+            assert [len(sample.turns) for sample in samples] == expected_turns
+            outputs.append([[turn.output_ids for turn in sample.turns] for sample in samples])
+    assert len(outputs) == 2
     assert outputs[0] == outputs[1]
 
 

@@ -47,7 +47,13 @@ def memory_that_nobody_wrote_to_is_nan():
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("name", [*CASES, *HALF])
+SHORT = ("one row", "no prefix", "a block and one", "many blocks in every part", "values of another size",
+         "a tail longer than a block", "window in the tail", "softcap and window")  # fmt: skip
+"""Cases that are also tried in bfloat16 where the time is short."""
+IN_HALF = [pytest.param(name, marks=[pytest.mark.slow] * (name.split(",")[0] not in SHORT)) for name in HALF]
+
+
+@pytest.mark.parametrize("name", [*CASES, *IN_HALF])
 def test_the_kernel_is_a_softmax_over_what_each_row_sees(name):
     assert_right(on_device.attend, {**CASES, **HALF}[name])
 

@@ -16,6 +16,8 @@ from longspec.models import cuda_graphs
 from longspec.models.target import CausalLM
 
 METHODS = (sequential.Method(5), tree.Method([3, 2, 2]))
+NARROW = (sequential.Method(3), tree.Method([2, 2]))
+"""For which few buckets are recorded."""
 LIMITS = Limits({2}, 40, CONTEXT)
 
 
@@ -40,8 +42,8 @@ def prompt(length: int) -> list[int]:
     return random.Random(length).choices(range(3, VOCAB), k=length)
 
 
-def assert_vanillas_ids(architecture, capture=None, lengths=(1, 20, CONTEXT - 8), new_tokens=40):
-    """Vanilla and all methods with static steps, drafters' too, give the ids of the plain path."""
+def assert_vanillas_ids(architecture, capture=None, lengths=(1, 20, CONTEXT - 8), new_tokens=40, methods=METHODS):
+    """Vanilla and the methods with static steps, drafters' too, give the ids of the plain path."""
     limits = Limits(LIMITS.stop_ids, new_tokens, CONTEXT)
     plain, target = ours(architecture, engine="eager"), static(architecture, 0, capture)
     model = CausalLMDrafter(static(architecture), VOCAB)
@@ -50,7 +52,7 @@ def assert_vanillas_ids(architecture, capture=None, lengths=(1, 20, CONTEXT - 8)
         ids = prompt(length)
         expected = generate(plain, vanilla.Method(), None, ids, limits).output_ids
         assert generate(target, vanilla.Method(), None, ids, limits).output_ids == expected
-        for method in METHODS:
+        for method in methods:
             for drafter in (NGramDrafter(3, 1), model):
                 turn = generate(target, method, drafter, ids, limits)
                 assert turn.output_ids == expected, (length, method, drafter)

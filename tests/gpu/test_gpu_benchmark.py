@@ -63,5 +63,7 @@ def test_a_section_that_fails_or_hangs_leaves_the_others(tmp_path):
 def test_without_a_gpu_nothing_is_measured(tmp_path):
     done = python(str(FOLDER / "run.py"), "--output", str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == "error: torch sees no CUDA device here; --tiny runs the same lines on a CPU\n"
+    assert done.stderr.startswith("error: ")
+    assert "CUDA" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from steps import LIMITS, assert_vanillas_ids, prompt, recorded, static
-from tiny import ARCHITECTURES, ours
+from steps import LIMITS, NARROW, assert_vanillas_ids, prompt, recorded, static
+from tiny import CONTEXT, WHOLE_OR_CORNERS, ours
 
 from longspec.core.errors import UserError
 from longspec.core.records import Sample
@@ -21,10 +21,10 @@ from longspec.models.cache.static import StaticCache
 from longspec.models.cuda_graphs import Buffers, Steps
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_recorded_steps_give_the_plain_paths_ids(architecture):
+@pytest.mark.parametrize(("architecture", "whole"), WHOLE_OR_CORNERS)
+def test_recorded_steps_give_the_plain_paths_ids(architecture, whole):
     """Recorded behind no prefix and replayed behind every prefix: no length is baked in."""
-    assert_vanillas_ids(architecture, recorded)
+    assert_vanillas_ids(architecture, recorded, *([] if whole else [(20, CONTEXT - 8), 16, NARROW]))
 
 
 def test_the_smallest_bucket_that_holds_a_step():
@@ -92,12 +92,12 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
     runner = SimpleNamespace(spec={"repeats": 1}, backend=target, answer=answer)
     samples = measured([runner], [(0, 0, "short"), (0, 0, "longer")], "")
     next(samples)
-    with pytest.raises(UserError, match="engine: graphs at first, then graphs not captured: OutOfMemoryError"):
+    with pytest.raises(UserError, match=r"engine.*graphs.*OutOfMemoryError"):
         next(samples)
 
 
 def test_graphs_are_refused_without_a_gpu():
-    with pytest.raises(UserError, match="engine: graphs, but there is no GPU with Triton here"):
+    with pytest.raises(UserError, match=r"engine.*graphs"):
         packed_linear.resolve("graphs", torch.device("cpu"), torch.float32)
     assert packed_linear.resolve("auto", torch.device("cpu"), torch.float64) == "eager"
     assert packed_linear.resolve("auto", torch.device("cuda"), torch.bfloat16) == "graphs"

@@ -1,7 +1,7 @@
 """Sampled tokens have the distribution p, by a G-test of many draws through the rules' own code.
 
 Level 1e-6 with fixed seeds: a lossless rule fails once in a million seeds. The power is shown by a shift between two
-ids: 0.003 in total variation at 10^6 draws, 0.001 at 10^7 (marked slow).
+ids: 0.007 in total variation at 2 * 10^5 draws; 0.003 at 10^6 and 0.001 at 10^7 (marked slow).
 """
 
 from __future__ import annotations
@@ -72,16 +72,20 @@ def shifted(p: torch.Tensor, by: float) -> torch.Tensor:
     return other
 
 
-@pytest.mark.parametrize("draws", [10**6, pytest.param(10**7, marks=pytest.mark.slow)])
-def test_the_keyed_rule_samples_p_and_a_small_shift_would_be_seen(draws):
+@pytest.mark.parametrize(
+    ("draws", "shift"),
+    [(200_000, 0.007), *(pytest.param(*many, marks=pytest.mark.slow) for many in ((10**6, 0.003), (10**7, 0.001)))],
+)
+def test_the_keyed_rule_samples_p_and_a_small_shift_would_be_seen(draws, shift):
     logits, settings = target_logits(10), Settings(1.0)
     counts = counted(keyed_draws(logits, settings, draws), 10)
     assert counts.sum() == draws
     p = reference(logits, settings)
     assert p_value(counts, p) > LEVEL
-    assert p_value(counts, shifted(p, 0.003 if draws == 10**6 else 0.001)) < LEVEL
+    assert p_value(counts, shifted(p, shift)) < LEVEL
 
 
+@pytest.mark.parametrize("share", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("vocab", "draws", "settings"),
     [
@@ -95,16 +99,17 @@ def test_the_keyed_rule_samples_p_and_a_small_shift_would_be_seen(draws):
     ],
     ids=str,
 )
-def test_the_keyed_rule_samples_p_whatever_the_warping(vocab, draws, settings):
+def test_the_keyed_rule_samples_p_whatever_the_warping(vocab, draws, settings, share):
     logits = target_logits(vocab, spread=2.0)
-    counts = counted(keyed_draws(logits, settings, draws), vocab)
+    counts = counted(keyed_draws(logits, settings, draws // share), vocab)
     assert p_value(counts, reference(logits, settings)) > LEVEL
 
 
-def test_successive_keyed_tokens_are_independent():
+@pytest.mark.parametrize("draws", [50_000, pytest.param(200_000, marks=pytest.mark.slow)])
+def test_successive_keyed_tokens_are_independent(draws):
     """Pairs of neighbours, within a text and across texts, have the product of their probabilities."""
     logits, settings = target_logits(6), Settings(1.0)
-    texts = list(keyed_draws(logits, settings, 200_000))
+    texts = list(keyed_draws(logits, settings, draws))
     p = reference(logits, settings)
     pairs = torch.outer(p, p).flatten()
     for first, second in [(texts, [t[1:] for t in texts]), (texts[:-1], texts[1:])]:
@@ -133,7 +138,7 @@ def residual_pairs(method, target: Table, drafter: Table, settings: Settings, dr
     return counts
 
 
-@pytest.mark.parametrize("draws", [10_000, pytest.param(10**6, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("draws", [4_000, pytest.param(10**6, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
 @pytest.mark.parametrize("method", [sequential.Method(2), tree.Method([3, 3])], ids=["sequential", "tree"])
 @pytest.mark.parametrize("settings", [Settings(0.8), Settings(1.2, top_k=6, top_p=0.9)], ids=str)
 def test_the_residual_rule_samples_p_token_after_token(method, settings, draws):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pandas as pd
 import pytest
 import test_audit
 import test_mutants
 import tiny_folder
+from stage import work_here
 from test_gate import samples as generated
 from test_gate import spec_for, texts, verdict
 
 from longspec.backends import job_target
 from longspec.cli import gate as gate_command
-from longspec.cli import generate
 from longspec.core.records import Comparison, read_records
 from longspec.decoding.methods import sequential, tree
 from longspec.drafters import causal_lm
@@ -25,14 +24,6 @@ from longspec.models.attention import hybrid
 from longspec.verify import gate
 
 SAMPLED = {"sampling": {"temperature": 0.4}}
-
-
-def work_here(command, timeout):
-    """A job's worker in this process, where a fault was planted."""
-    ours, theirs = os.pipe()
-    generate.main([*command[4:], f"--worker={theirs}"])
-    os.close(ours)
-    return supervisor.Outcome()
 
 
 @pytest.fixture
@@ -121,10 +112,10 @@ def test_nothing_is_warmed_up_on_a_prompt_that_is_measured(folders, monkeypatch)
 
 
 SAMPLING = {
-    "nothing": (tree.Method([3, 2]), 6),
+    "nothing": (tree.Method([3, 2]), 3),
     "probabilities_indexed_by_node_number": (tree.Method([3, 2]), 2),
     "children_taken_by_top_k_but_tested_as_if_sampled": (tree.Method([3, 2]), 3),
-    "the_chain_resampled_from_p": (sequential.Method(3), 6),
+    "the_chain_resampled_from_p": (sequential.Method(3), 4),
 }
 """Planted in which method, and repeats of six texts: p is 0.9, 1e-66, 1e-24 and 1e-9, where 1e-4 is the level."""
 

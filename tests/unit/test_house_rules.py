@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_FILE, MAX_FUNCTION, MAX_COMMON = 300, 50, 100
@@ -21,8 +20,24 @@ def package_files() -> list[Path]:
     return [path for path in python_files() if path.is_relative_to(ROOT / "workflow")]
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def rule_files() -> list[Path]:
+    return [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
+
+
+def scripts(source: str) -> list[str]:
+    """Lines of a rule that hand its work to Python of Snakemake's own."""
+    lines = [line.strip() for line in source.splitlines()]
+    return [line for line in lines if line.startswith(("script:", "run:", "notebook:"))]
+
+
+def long_file(source: str) -> list[str]:
+    lines = len(source.splitlines())
+    return [f"{lines} lines"] if lines >= MAX_FILE else []
+
+
+def unsaid(source: str) -> list[str]:
+    """That a module that is not empty has no docstring."""
+    return ["no docstring"] if source.strip() and not ast.get_docstring(ast.parse(source)) else []
 
 
 def long_functions(source: str) -> list[str]:
@@ -37,39 +52,39 @@ def undocumented(source: str) -> list[str]:
     return [n.name for n in public if not ast.get_docstring(n)]
 
 
-@pytest.mark.parametrize("path", python_files(), ids=name)
-def test_a_file_is_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < MAX_FILE
+def findings(files: list[Path], find: Callable[[str], list[str]]) -> list[str]:
+    """`file: name` of all that `find` finds in the files' sources."""
+    assert len(files) > 50
+    return [f"{path.relative_to(ROOT)}: {one}" for path in files for one in find(path.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("path", python_files(), ids=name)
-def test_a_function_is_short(path: Path) -> None:
-    assert long_functions(path.read_text(encoding="utf-8")) == []
+def test_files_are_short() -> None:
+    assert findings(python_files(), long_file) == []
 
 
-@pytest.mark.parametrize("path", python_files(), ids=name)
-def test_a_module_says_what_it_is(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    assert not source.strip() or ast.get_docstring(ast.parse(source))
+def test_functions_are_short() -> None:
+    assert findings(python_files(), long_functions) == []
 
 
-@pytest.mark.parametrize("path", package_files(), ids=name)
-def test_what_is_public_is_documented(path: Path) -> None:
-    assert undocumented(path.read_text(encoding="utf-8")) == []
+def test_modules_say_what_they_are() -> None:
+    assert findings(python_files(), unsaid) == []
+
+
+def test_what_is_public_is_documented() -> None:
+    assert findings(package_files(), undocumented) == []
 
 
 def test_python_that_pytest_cannot_reach_stays_small() -> None:
     common = ROOT / "workflow" / "rules" / "common.smk"
     assert len(common.read_text(encoding="utf-8").splitlines()) < MAX_COMMON
-    for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]:
-        assert len(path.read_text(encoding="utf-8").splitlines()) < MAX_FILE, path
+    for path in rule_files():
+        assert not long_file(path.read_text(encoding="utf-8")), path
 
 
 def test_rules_use_neither_script_nor_run() -> None:
     """`script:` follows modification times, `run:` costs seconds a job (docs/decisions/0002)."""
-    for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        assert not [line for line in lines if line.startswith(("script:", "run:", "notebook:"))], path
+    for path in rule_files():
+        assert scripts(path.read_text(encoding="utf-8")) == [], path
 
 
 def test_a_stage_that_fails_before_a_pipe_has_failed() -> None:
@@ -82,3 +97,8 @@ def test_the_measures_see_what_they_measure() -> None:
     assert long_functions("def f():\n" + "    x = 1\n" * MAX_FUNCTION) == ["f"]
     assert long_functions("def f():\n    x = 1\n") == []
     assert undocumented("def f():\n    pass\ndef _g():\n    pass\n") == ["f"]
+    assert long_file("x = 1\n" * MAX_FILE) == [f"{MAX_FILE} lines"]
+    assert long_file("x = 1\n" * (MAX_FILE - 1)) == []
+    assert unsaid("x = 1\n") == ["no docstring"]
+    assert unsaid('"""Said."""\n') == unsaid("\n") == []
+    assert scripts("rule a:\n    run:\n        pass\n") == ["run:"]

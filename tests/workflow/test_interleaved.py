@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -10,6 +11,7 @@ import time
 
 import psutil
 import pytest
+import yaml
 from stage import Stage
 from test_reruns import AFTER, ALL_METHODS, gate
 
@@ -49,22 +51,26 @@ def answers(samples):
     return [(s.sample_id, s.texts, [(t.output_ids, t.steps, t.stop_reason) for t in s.turns]) for s in samples]
 
 
-def test_a_failure_is_its_own_methods_and_all_go_on(tmp_path):
-    job = Job(tmp_path, [5, 32, 6, 33, 7])
+@pytest.mark.parametrize("lengths", [[5, 32, 6], pytest.param([5, 32, 6, 33, 7], marks=pytest.mark.slow)], ids=len)
+def test_a_failure_is_its_own_methods_and_all_go_on(tmp_path, lengths):
+    job = Job(tmp_path, lengths)
     code, text = job.run()
     assert code == 0, text
     reasons = {name: [s.turns[-1].stop_reason for s in job.made(name)[0]] for name in METHODS}
-    assert [reasons["faulty"][n] for n in (1, 3)] == ["out_of_memory", "killed"]
+    failed = {32: "out_of_memory", 33: "killed"}
+    assert [reason for reason in reasons["faulty"] if reason not in ("limit", "eos")] == [
+        failed[length] for length in lengths if length in failed
+    ]
     assert all(reason in ("limit", "eos") for name in ("vanilla", "peer") for reason in reasons[name])
     for name in METHODS:
         samples, facts = job.made(name)
-        assert [sample.sample_id for sample in samples] == [f"s{n}" for n in range(5)]
+        assert [sample.sample_id for sample in samples] == [f"s{n}" for n in range(len(lengths))]
         assert (facts["method"], facts["conditions"]["schedule"]) == (name, "interleaved")
-        assert len(facts["failures"]) == (2 if name == "faulty" else 0)
+        assert len(facts["failures"]) == (len(set(lengths) & set(failed)) if name == "faulty" else 0)
         assert all(piece["warmup_samples"] for piece in facts["pieces"])
     log = (job.job / "generate.log").read_text()
     assert all(f" {name} s0 " in log for name in METHODS)
-    assert "faulty, sample 's1', repeat 0: out_of_memory" in log
+    assert re.search("faulty.*s1.*out_of_memory", log)
 
 
 def test_killed_anywhere_it_goes_on_where_it_was(tmp_path):
@@ -75,7 +81,7 @@ def test_killed_anywhere_it_goes_on_where_it_was(tmp_path):
     shutil.rmtree(job.job)
     process = job.start()
     standing = 0
-    for lines in (4, 30, 60):
+    for lines in (4, 45):
         while standing < lines:
             time.sleep(0.01)
             assert process.poll() is None
@@ -94,29 +100,22 @@ def test_killed_anywhere_it_goes_on_where_it_was(tmp_path):
         assert len(starts) > 1
 
 
-ALL_AGAIN = {"generate:tiny/a", "generate:tiny/b", *gate("chain", "wide"), *AFTER}
-"""The jobs of a change to any method: one generate job a data set, and what follows."""
-
-
 @pytest.fixture
 def interleaved(clone):
-    """The finished experiment, made again with its methods in turn."""
-    clone.edit(schedule="interleaved")
-    assert clone.planned() == ALL_AGAIN
+    """One data set of the finished experiment, made again with its methods in turn."""
+    data = yaml.safe_load((clone.place / "config.yaml").read_text())["datasets"]
+    clone.edit(schedule="interleaved", datasets={"a": data["a"]})
+    assert clone.planned() == {"generate:tiny/a", *gate("chain", "wide", datasets="a"), *AFTER}
     clone.run()
     return clone
 
 
 def test_the_whole_experiment_in_turn(finished, interleaved):
-    for dataset in "ab":
-        for method in ALL_METHODS:
-            places = [c.place / f"results/tiny/{dataset}/{method}/samples.jsonl" for c in (finished, interleaved)]
-            ours, theirs = (answers(read_records(place, Sample)) for place in places)
-            assert ours == theirs
+    """What a change reruns: test_plans.py."""
+    for method in ALL_METHODS:
+        places = [c.place / f"results/tiny/a/{method}/samples.jsonl" for c in (finished, interleaved)]
+        ours, theirs = (answers(read_records(place, Sample)) for place in places)
+        assert ours == theirs
     audit = (interleaved.place / "results/audit.csv").read_text().splitlines()
     assert [row for row in audit[1:] if ",pass," not in row] == []
     assert interleaved.planned() == set()
-    interleaved.edit(timeout=7, on_error="stop")
-    assert interleaved.planned() == {"report"}
-    interleaved.edit(methods__chain__gamma=2)
-    assert interleaved.planned() == ALL_AGAIN

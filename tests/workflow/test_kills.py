@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import Clone, write_rows
+from experiments import Clone, write_rows
 
 from longspec.core.records import Sample, read_records
 
@@ -33,16 +33,14 @@ def outcome(clone: Clone, method: str, dataset: str = "a") -> list[tuple[Any, ..
 
 
 @pytest.fixture
-def fresh(clone: Clone) -> Clone:
+def fresh(experiment: Clone) -> Clone:
     """An experiment of two jobs of a few seconds each, before its first run."""
-    write_rows(clone.place / "a.jsonl", [f"one {n} one {n} two" for n in range(SAMPLES)])
-    config = clone.place / "config.yaml"
+    write_rows(experiment.place / "a.jsonl", [f"one {n} one {n} two" for n in range(SAMPLES)])
+    config = experiment.place / "config.yaml"
     config.write_text(config.read_text().split("  wide:")[0])
-    clone.edit(datasets={"a": {"source": "jsonl", "id_field": "id", "path": "a.jsonl", "template": "{q}"}})
-    clone.edit(datasets__a__max_new_tokens=100, on_error="stop")
-    for folder in ("results", "reports", ".snakemake"):
-        shutil.rmtree(clone.place / folder)
-    return clone
+    experiment.edit(datasets={"a": {"source": "jsonl", "id_field": "id", "path": "a.jsonl", "template": "{q}"}})
+    experiment.edit(datasets__a__max_new_tokens=100, on_error="stop")
+    return experiment
 
 
 def start(clone: Clone) -> psutil.Popen:
@@ -111,29 +109,25 @@ def disturb(clone: Clone, kills: int, seed: int) -> int:
 
 
 def survives(clone: Clone, kills: int, seed: int) -> None:
-    clone.run()
+    undisturbed = clone.snakemake(*(f"results/tiny/a/{method}/samples.jsonl" for method in METHODS))
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
     expected = {method: outcome(clone, method) for method in METHODS}
     shutil.rmtree(clone.place / "results")
     kept = disturb(clone, kills, seed)
     done = clone.snakemake()
     assert done.returncode == 0, done.stdout + done.stderr
     assert {method: outcome(clone, method) for method in METHODS} == expected
-    assert kept > kills // 5, "too few kills found anything to keep; the test tests little"
+    assert kept > (kills // 5 if kills >= 25 else 0), "too few kills found anything to keep; the test tests little"
     facts = [json.loads(file.read_text()) for file in clone.place.glob("results/tiny/a/*/run.json")]
     assert all(fact["failures"] == [] for fact in facts)
     assert not list(clone.place.glob("results/**/*.partial"))
     assert clone.planned() == set()
 
 
-@pytest.mark.timeout(900)
-def test_twenty_five_kills_and_nothing_is_lost(fresh):
-    survives(fresh, 25, seed=1)
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_two_hundred_kills_and_nothing_is_lost(fresh):
-    survives(fresh, 200, seed=2)
+@pytest.mark.parametrize("kills", [6, *(pytest.param(many, marks=pytest.mark.slow) for many in (25, 200))])
+def test_killed_again_and_again_nothing_is_lost(fresh, kills):
+    survives(fresh, kills, seed=kills)
 
 
 def test_a_running_experiment_is_not_started_twice(fresh):
@@ -145,7 +139,8 @@ def test_a_running_experiment_is_not_started_twice(fresh):
         second = fresh.snakemake()
         text = second.stdout + second.stderr
         assert second.returncode != 0
-        assert f"results/snakemake.lock: process {run.pid} on" in text
+        assert "results/snakemake.lock" in text
+        assert f"{run.pid}" in text
         assert "Traceback" not in text
     finally:
         run.kill()

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import tiny_folder
 import yaml
-from conftest import PARTS, REPOSITORY, write_rows
+from experiments import PARTS, REPOSITORY, write_rows
 
 PLUGINS = ("snakemake_executor_plugin_kubernetes", "snakemake_storage_plugin_fs", "kubernetes_validate")
 missing = [name for name in PLUGINS if importlib.util.find_spec(name) is None]

@@ -1,35 +1,29 @@
-"""Only what is invalidated reruns: the exact job set of each change, planned by the real Snakemake."""
+"""What the real Snakemake runs, and runs again: a changed job with all that follows from it, and nothing else.
+
+Which jobs a change touches at first: test_plans.py.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import planning
 import pytest
-import tiny_folder
-from conftest import PARTS, REPOSITORY, Clone
+from experiments import PARTS, REPOSITORY, Clone
 
 ALL_METHODS = ("vanilla", "chain", "wide")
 JUDGED = {"speedup", "costs", "audit", "summary", "report"}
 ANALYSIS = {"metrics", *JUDGED}
 AFTER = {"lossless", *ANALYSIS}
 """What follows from any generation."""
-
-
 EVERYWHERE = ((), ("--profile", "profiles/slurm"))
 """Here, and as on a cluster; a plan asks no Slurm."""
-
-
-@pytest.fixture
-def clone(clone):
-    """Each change is planned both ways."""
-    return dataclasses.replace(clone, profiles=EVERYWHERE)
 
 
 def generate(*methods, datasets=("a", "b")):
@@ -43,7 +37,7 @@ def gate(*methods, datasets=("a", "b")):
     return {f"gate:tiny/{dataset}/{method}" for dataset in datasets for method in methods}
 
 
-def test_from_nothing_every_file_appears_and_then_nothing_is_to_do(finished):
+def test_from_nothing_every_file_appears(finished):
     results = finished.place / "results"
     names = {path.relative_to(results).as_posix() for path in results.rglob("*.*")}
     for dataset in "ab":
@@ -55,38 +49,11 @@ def test_from_nothing_every_file_appears_and_then_nothing_is_to_do(finished):
     made = {path.name for path in (finished.place / "reports").iterdir()}
     assert made == {"index.html", "paper.html", "tables.md", "tables.tex"}
     assert (finished.place / "reports" / "index.html").stat().st_size > 10_000
-    assert finished.planned() == set()
 
 
 def test_the_log_has_a_line_for_each_sample(finished):
     log = (finished.place / "results/tiny/b/chain/generate.log").read_text()
     assert log.count(" s0 ") == log.count(" s1 ") == 1
-
-
-def test_report_template(clone):
-    clone.append("workflow/longspec/report/templates/report.html.j2", "<!-- new -->\n")
-    assert clone.planned() == {"report"}
-
-
-def test_report_style(clone):
-    clone.append("workflow/longspec/report/templates/style.css", "p { margin: 0 }\n")
-    assert clone.planned() == {"report"}
-
-
-def test_the_reports_script_and_the_published_figures(clone):
-    clone.append("workflow/longspec/report/templates/report.js", "// new\n")
-    clone.append("workflow/longspec/report/templates/longspec.csv", "")
-    assert clone.planned() == {"report"}
-
-
-def test_the_summarys_schema(clone):
-    clone.append("workflow/longspec/analysis/summary.schema.json", "\n")
-    assert clone.planned() == {"summary", "report"}
-
-
-def test_the_audits_code(clone):
-    clone.append("workflow/longspec/verify/audit_rules.py", "NEW = 1\n")
-    assert clone.planned() == {"audit", "summary", "report"}
 
 
 def test_a_real_run_passes_the_symmetry_audit_and_shows_its_steps(finished):
@@ -101,99 +68,39 @@ def test_a_real_run_passes_the_symmetry_audit_and_shows_its_steps(finished):
     assert ["".join(part) for part in parts[1:]] == json.loads(text)["texts"] * 2
 
 
-def test_metric_code(clone):
-    clone.append("workflow/longspec/analysis/timings.py", "NEW = 1\n")
-    assert clone.planned() == ANALYSIS
+def noted(clone):
+    """The parameters that Snakemake keeps of each job, by its name, to hold the next run's against them."""
+    files = {base64.b64decode(f.name).decode(): f for f in (clone.place / ".snakemake" / "metadata").iterdir()}
+    found = {}
+    for output, job in planning.job_of(clone.place, *files).items():
+        found.setdefault(job, set()).add(tuple(json.loads(files[output].read_text(encoding="utf-8"))["params"]))
+    return found
 
 
-def test_the_gates_code(clone):
-    clone.append("workflow/longspec/verify/gate.py", "NEW = 1\n")
-    assert clone.planned() == gate("chain", "wide") | {"lossless", *JUDGED}
+def test_the_parameters_read_from_the_rules_are_those_that_snakemake_notes(finished):
+    """Without those that follow from the names of inputs and outputs, which it leaves out."""
+    named = {
+        job: {tuple(sorted(repr(v) for k, v in given.items() if k not in ("shell", "results", "reports")))}
+        for job, given in planning.jobs(finished.place).items()
+    }
+    assert noted(finished) == named
 
 
-def test_what_is_done_about_a_lossy_method(clone):
-    clone.edit(lossless="require")
-    assert clone.planned() == JUDGED
-
-
-def test_the_temperature(clone):
-    clone.edit(sampling={"temperature": 0.5})
-    assert clone.planned() == generate(*ALL_METHODS) | AFTER
-
-
-def test_a_length_left_to_auto_is_chosen_and_shown(clone):
-    clone.edit(methods__chain__gamma="auto")
-    assert clone.planned() == generate("chain") | AFTER | {"tuning"}
-
-
-def test_gamma_of_one_variant(clone):
+def test_a_changed_or_missing_job_is_done_again_with_all_that_follows(clone):
+    """A variant's own option for one method, and for the other a file of one data set that is deleted."""
     clone.edit(methods__chain__gamma=2)
-    assert clone.planned() == generate("chain") | AFTER
+    (clone.place / "results/tiny/a/wide/samples.jsonl").unlink()
+    assert clone.planned() == generate("chain") | generate("wide", datasets=("a",)) | AFTER
 
 
-def test_a_drafters_file(clone):
-    clone.append("workflow/longspec/drafters/ngram.py", "NEW = 1\n")
-    assert clone.planned() == generate("chain") | AFTER
-
-
-def test_a_methods_file(clone):
-    clone.append("workflow/longspec/decoding/methods/tree.py", "NEW = 1\n")
-    assert clone.planned() == generate("wide") | AFTER
-
-
-def test_the_loop(clone):
-    clone.append("workflow/longspec/decoding/loop.py", "NEW = 1\n")
-    assert clone.planned() == generate(*ALL_METHODS) | AFTER
-
-
-def test_a_method_added(clone):
-    clone.edit(methods__short={"method": "sequential", "drafter": "ngram", "gamma": 1})
-    assert clone.planned() == generate("short") | AFTER
-
-
-def test_a_method_removed(clone):
-    file = clone.place / "config.yaml"
-    file.write_text(file.read_text(encoding="utf-8").split("  wide:")[0], encoding="utf-8")
-    assert clone.planned() == AFTER
-
-
-def test_the_weights_of_a_drafter_model(clone):
-    """Moved first, so that the drafter is not the target and a run has recorded it."""
-    tiny_folder.make(clone.place / "draft", seed=1)
-    clone.edit(methods__wide__model={"path": "draft"})
-    clone.run()
-    assert clone.planned() == set()
-    tiny_folder.make(clone.place / "draft", seed=2)
-    assert clone.planned() == generate("wide") | AFTER
-
-
-def test_a_data_set_added(clone):
-    entry = {"source": "jsonl", "path": "b.jsonl", "template": "{q} again", "max_new_tokens": 6}
-    clone.edit(datasets__c=entry)
-    assert clone.planned() == {"prepare:tiny/c"} | generate(*ALL_METHODS, datasets=("c",)) | AFTER
-
-
-def test_number_of_samples(clone):
-    clone.edit(datasets__a__samples=3)
-    assert clone.planned() == {"prepare:tiny/a"} | generate(*ALL_METHODS, datasets=("a",)) | AFTER
-
-
-def test_a_row_of_local_data(clone):
-    clone.append("b.jsonl", json.dumps({"id": "s9", "q": "new"}) + "\n")
-    assert clone.planned() == {"prepare:tiny/b"} | generate(*ALL_METHODS, datasets=("b",)) | AFTER
-
-
-def test_comments_and_order_change_nothing(clone):
-    file = clone.place / "config.yaml"
-    text = file.read_text(encoding="utf-8")
-    head, methods = text.split("methods:\n")
-    vanilla, rest = methods.split("  chain:")
-    file.write_text(f"# a comment\nmethods:\n  chain:{rest}{vanilla}{head}", encoding="utf-8")
-    assert clone.planned() == set()
+def test_a_changed_table_is_made_again_with_all_that_follows(clone):
+    clone.append("workflow/longspec/verify/audit_rules.py", "NEW = 1\n")
+    assert clone.planned() == {"audit", "summary", "report"}
 
 
 def test_a_fresh_clone_with_old_results(finished, tmp_path):
-    """New modification times for the code, the old ones for results, and no records of Snakemake."""
+    """New modification times for the code, the old ones for results, and no records of Snakemake; here, on a cluster
+    and on more cores."""
     for part in (*PARTS, "config.yaml", "a.jsonl", "b.jsonl"):
         source = (REPOSITORY if part in PARTS else finished.place) / part
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
@@ -203,19 +110,15 @@ def test_a_fresh_clone_with_old_results(finished, tmp_path):
         file.touch()
     for folder in ("model", "results", "reports"):
         shutil.copytree(finished.place / folder, tmp_path / folder)
-    assert Clone(tmp_path, EVERYWHERE).planned() == set()
-
-
-def test_a_deleted_intermediate_is_made_again(clone):
-    (clone.place / "results/tiny/a/chain/samples.jsonl").unlink()
-    assert clone.planned() == generate("chain", datasets=("a",)) | AFTER
+    assert Clone(tmp_path, EVERYWHERE).planned("--cores", "7") == set()
 
 
 def test_a_failed_job_leaves_no_report_that_looks_up_to_date(clone):
     clone.edit(methods__wide__model={"path": "nowhere"})
     failed = clone.snakemake()
     assert failed.returncode != 0
-    assert "nowhere: has no config.json" in failed.stdout + failed.stderr
+    assert "nowhere" in failed.stdout + failed.stderr
+    assert "config.json" in failed.stdout + failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
     assert clone.planned() == generate("wide") | AFTER
 
@@ -238,10 +141,6 @@ def test_the_second_run_says_that_nothing_is_to_be_done(clone):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_more_cores_change_nothing(clone):
-    assert clone.planned("--cores", "7") == set()
-
-
 def test_a_cluster_is_given_all_jobs_at_once(clone):
     """As a user calls it, without --cores. This `sbatch` notes how it is called, and refuses."""
     tools = clone.place / "tools"
@@ -254,7 +153,7 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
             file.unlink()
     command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml", "--profile", "profiles/slurm"]
     command += ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
-    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{tools}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     done = subprocess.run(
         command, cwd=clone.place, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=100
     )
@@ -264,20 +163,20 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
     assert all("--gpus=1 " in call for call in submitted)
 
 
-def test_default_and_paper_experiments_are_planned_without_gpu_or_network(finished):
-    for file, jobs in (("config/config.yaml", 21), ("config/paper.yaml", 78)):
-        done = finished.snakemake("-n", "--quiet", "progress", "--configfile", file)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert (done.stdout + done.stderr).count("rule generate:") == jobs
+@pytest.mark.parametrize(("file", "jobs"), [("config/config.yaml", 21), ("config/paper.yaml", 78)])
+def test_the_repositorys_experiments_are_planned_without_gpu_or_network(clone, file, jobs):
+    done = clone.snakemake("-n", "--quiet", "progress", "--configfile", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("rule generate:") == jobs
 
 
-def test_the_slurm_profile_asks_for_one_gpu_a_job(finished):
-    done = finished.snakemake("-n", "--profile", "profiles/slurm", "--forcerun", "generate")
+def test_the_slurm_profile_asks_for_one_gpu_a_job(clone):
+    done = clone.snakemake("-n", "--profile", "profiles/slurm", "--forcerun", "generate")
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     assert text.count("gpu=1") >= 10
 
 
-def test_a_timed_job_claims_every_core(finished):
-    done = finished.snakemake("-n", "--cores", "7", "--forcerun", "generate")
+def test_a_timed_job_claims_every_core(clone):
+    done = clone.snakemake("-n", "--cores", "7", "--forcerun", "generate")
     assert (done.stdout + done.stderr).count("threads: 7") == 10

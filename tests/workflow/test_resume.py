@@ -40,7 +40,7 @@ def test_a_terminated_job_says_so_keeps_what_is_finished_and_goes_on(tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert not psutil.wait_procs(worker, timeout=5)[1]
     kept = stage.partial.read_bytes()
-    assert "stopped by SIGTERM" in (stage.job / "generate.log").read_text().splitlines()[-1]
+    assert "SIGTERM" in (stage.job / "generate.log").read_text().splitlines()[-1]
     code, text = stage.run()
     assert code == 0, text
     assert (stage.job / "samples.jsonl").read_bytes().startswith(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import PLANTED
+from experiments import PLANTED
 
 
 def test_no_file_of_a_whole_run_holds_a_secret(finished):

@@ -1,48 +1,40 @@
-"""Training as a part of the workflow: before what needs it, and again only when data, target or settings change."""
+"""Training as a part of the workflow: before what needs it. When it is done again: test_plans.py."""
 
 from __future__ import annotations
 
-from test_reruns import AFTER, generate
+import pytest
+from test_plans import QUESTIONS, TRAINED
 
-QUESTIONS = """tasks: ["what is {thing}?", "{thing} …"]
-values: {thing: [a, b, c, one, two]}
-"""
-TRAINED = {
-    "model": "tiny",
-    "questions": "questions.yaml",
-    "train_tokens": 1000,
-    "answer_tokens": 16,
-    "slots": 4,
-    "epochs": 1,
-    "draft_vocabulary": 20,
-}
-ALL = {"answer:mine", "train_drafter:mine"} | generate("glide") | AFTER
+from longspec.config.load import load
+from longspec.core.errors import UserError
+
+DRAFTED = "results/tiny/a/glide/samples.jsonl"
 
 
-def test_a_drafter_is_trained_once_and_again_when_what_it_depends_on_changes(clone):
+def test_a_drafter_is_trained_before_the_job_that_needs_it_and_once(clone):
     clone.append("questions.yaml", QUESTIONS)
     clone.edit(
         drafters={"mine": TRAINED},
         models__tiny__drafter={"path": "results/drafters/mine"},
         methods__glide={"method": "sequential", "drafter": "glide", "gamma": 2},
     )
-    assert clone.planned() == ALL
-    clone.run()
-    assert clone.planned() == set()
+    jobs = {"answer:mine", "train_drafter:mine", "generate:tiny/a/glide"}
+    assert clone.planned(DRAFTED) == jobs
+    done = clone.snakemake(DRAFTED)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert clone.planned(DRAFTED) == set()
     folder = clone.place / "results" / "drafters" / "mine"
     assert {"model.safetensors", "config.json", "training.csv"} <= {file.name for file in folder.iterdir()}
 
-    clone.edit(drafters__mine__epochs=2)
-    assert clone.planned() == ALL - {"answer:mine"}
-    clone.edit(drafters__mine__epochs=1)
-    clone.append("workflow/longspec/training/fit.py", "# new\n")
-    assert clone.planned() == ALL - {"answer:mine"}
-    clone.append("questions.yaml", "# new\n")
-    assert clone.planned() == ALL
 
-
-def test_an_unknown_target_and_a_training_without_data_are_refused(clone):
-    clone.edit(drafters={"mine": {"model": "tinny"}})
-    assert "drafters.mine.model: 'tinny' is not known; did you mean tiny?" in clone.snakemake("-n").stdout
-    clone.edit(drafters={"mine": {"model": "tiny", "questions": None}})
-    assert "drafters.mine.questions" in clone.snakemake("-n").stdout
+@pytest.mark.parametrize(
+    ("drafter", "key", "value"), [({"model": "tinny"}, "model", "tinny"), ({"model": "m"}, "questions", "")]
+)
+def test_an_unknown_target_and_a_training_without_data_are_refused(drafter, key, value):
+    rows = {"source": "jsonl", "path": "d.jsonl", "template": "{q}", "max_new_tokens": 4}
+    raw = {"models": {"m": {"path": "model"}}, "datasets": {"d": rows}, "methods": {"vanilla": {"method": "vanilla"}}}
+    load(raw)
+    with pytest.raises(UserError) as refused:
+        load({**raw, "drafters": {"mine": {"questions": None, **drafter}}})
+    assert f"drafters.mine.{key}" in str(refused.value)
+    assert value in str(refused.value)
