@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from experiments import REPOSITORY
 
 OLD = "raise SystemExit('an old copy was imported')"
 
