@@ -12,9 +12,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def pytest_collection_modifyitems(items):
-    """Spread each folder's files over the whole run, so that the share of tests that are done is one of the time too:
-    some folders are quick and others start a program with every test. Within a file nothing changes."""
+    """Begin with the files that ask for a longer timeout, so that no process is left alone with one at the end; spread
+    each folder's others over the whole run, so that the share of tests that are done is one of the time too: some
+    folders are quick and others start a program with every test. Within a file nothing changes."""
     files = list(dict.fromkeys(item.path for item in items))
+    long = {i.path for i in items if i.get_closest_marker("timeout") and not i.get_closest_marker("slow")}
     beside = {file: [other for other in files if other.parent == file.parent] for file in files}
     place = {file: (others.index(file) + 0.5) / len(others) for file, others in beside.items()}
-    items.sort(key=lambda item: (place[item.path], files.index(item.path)))
+    items.sort(key=lambda item: (item.path not in long, place[item.path], files.index(item.path)))
