@@ -116,15 +116,19 @@ def _sample(path: Path, number: int, line: bytes) -> Sample:
 
 def _refuse_gaps(path: Path, samples: list[Sample], prompts: dict[str, Prompt], repeats: int) -> None:
     """Refuse a file unless each prompt stands there exactly once a repeat."""
-    expected = {(sample_id, repeat) for sample_id in prompts for repeat in range(repeats)}
     found = Counter((sample.sample_id, sample.repeat) for sample in samples)
-    wrong = [key for key in expected | set(found) if found[key] != (key in expected)]
+    wrong = [
+        (name, n) for (name, n), count in found.items() if count > 1 or name not in prompts or n not in range(repeats)
+    ]
+    # The first that is missing, and not all of them: a damaged run.json may promise any number of repeats.
+    expected = ((sample_id, repeat) for sample_id in sorted(prompts) for repeat in range(repeats))
+    wrong += itertools.islice((key for key in expected if key not in found), 1)
     if wrong:
         sample_id, repeat = min(wrong)
         raise UserError(
             str(path),
             f"sample {sample_id!r}, repeat {repeat} stands there {found[min(wrong)]} times",
-            f"{int(min(wrong) in expected)} by its prompts.jsonl",
+            f"{int(sample_id in prompts and repeat in range(repeats))} by its prompts.jsonl",
         )
 
 
