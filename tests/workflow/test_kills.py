@@ -96,7 +96,8 @@ def disturb(clone: Clone, kills: int, seed: int) -> int:
         if run.poll() is None:
             continue
         for partial in clone.place.glob("results/**/samples.jsonl.partial"):
-            if chance.random() < 0.5:  # as if killed in the middle of a write
+            unfinished = not partial.with_name("samples.jsonl").exists()
+            if unfinished and chance.random() < 0.5:  # as if killed in the middle of a write
                 with partial.open("ab") as file:
                     file.write(b'{"sample_id": "s')
         finished = [m for m in METHODS if (clone.place / f"results/tiny/a/{m}/samples.jsonl").exists()]

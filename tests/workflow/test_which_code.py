@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -36,14 +37,23 @@ def test_planning_and_jobs_run_the_checkouts_own_code(clone, old_copy):
     assert f"MARK {clone.place / 'workflow/longspec/cli/prepare.py'}" in text
 
 
-def test_a_command_refuses_to_run_in_another_checkout(clone, monkeypatch):
+INSTALLED = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('longspec', run_name='__main__')"
+"""As `python -m longspec` where the first argument's folder is what is installed."""
+
+
+def test_a_command_refuses_to_run_in_another_checkout(clone):
     """Two checkouts and one environment: it would show the one with the code of the other."""
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "workflow"))
-    command = [sys.executable, "-m", "longspec", "status", "--configfile", "config.yaml"]
-    done = subprocess.run(command, cwd=clone.place, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert str(REPOSITORY / "workflow/longspec") in done.stderr
-    monkeypatch.setenv("PYTHONPATH", str(clone.place / "workflow"))
-    done = subprocess.run(command, cwd=clone.place, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "done" in done.stdout
+    package = REPOSITORY / "workflow"
+    arguments = ["status", "--configfile", "config.yaml"]
+    chosen = {**os.environ, "PYTHONPATH": str(package)}
+    for command, environment, refused in (
+        ([sys.executable, "-c", INSTALLED, str(package)], dict(os.environ), True),
+        ([sys.executable, "-c", INSTALLED, str(clone.place / "workflow")], dict(os.environ), False),
+        ([sys.executable, "-m", "longspec"], chosen, False),  # as a job of Snakemake is called
+    ):
+        done = subprocess.run(
+            [*command, *arguments], cwd=clone.place, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (2 if refused else 0), done.stderr
+        assert (str(package / "longspec") in done.stderr) == refused
+        assert ("done" in done.stdout) != refused
