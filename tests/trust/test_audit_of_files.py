@@ -90,6 +90,19 @@ def test_tables_made_again_from_a_changed_number_hide_nothing(results, path):
     assert made_up.claims(results)["e", "wide"]["claim"] is None
 
 
+def test_the_reports_of_another_experiment_beside_it_are_not_its_own(published, tmp_path, capsys):
+    """`results-x` goes with `reports-x`; `reports` there is the default experiment's."""
+    results = shutil.copytree(published, tmp_path / "results-x")
+    for name in ("reports", "reports-x"):
+        shutil.copytree(published / "reports", tmp_path / name)
+    (tmp_path / "reports" / "tables.md").write_text("another's\n", encoding="utf-8")
+    audit_command.main(["--results", str(results), "--strict"])
+    (tmp_path / "reports-x" / "tables.md").write_text("changed\n", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        audit_command.main(["--results", str(results), "--strict"])
+    assert str(tmp_path / "reports-x" / "tables.md") in capsys.readouterr().out
+
+
 def audited(results, capsys):
     """What an outsider's command says of each published file that is wrong, then how many are right and are there."""
     capsys.readouterr()

@@ -35,7 +35,7 @@ def package(tmp_path, monkeypatch):
     def write(**sources: str) -> None:
         for name, source in sources.items():
             path = place / f"{name}.py"
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(source)
         forget()
 
@@ -192,6 +192,26 @@ def test_a_folder_s_own_code_counts_for_what_lies_in_it(package):
         **{"a": "from longspec.inner.b import thing", "inner/__init__": "import longspec.c", "inner/b": "", "c": ""}
     )
     assert files("a") == {"a.py", "inner/__init__.py", "inner/b.py", "c.py"}
+
+
+@pytest.mark.parametrize(
+    ("file", "statement"),
+    [
+        ("inner/a", "from .b import thing"),
+        ("inner/a", "from . import b"),
+        ("inner/__init__", "from .b import thing"),
+        ("inner/deep/a", "from ..b import thing"),
+        ("inner/deep/a", "from ...inner import b"),
+        ("inner/deep/a", "def f():\n    from .. import b as c"),
+    ],
+)
+def test_relative_imports_are_followed(package, file, statement):
+    package(**{file: statement, "inner/b": "thing = 1"})
+    module = file.removesuffix("/__init__").replace("/", ".")
+    before = fingerprint.digest(module)
+    assert "inner/b.py" in files(module)
+    package(**{"inner/b": "thing = 2"})
+    assert fingerprint.digest(module) != before
 
 
 def test_a_job_depends_on_its_own_method_and_drafter_only():

@@ -44,7 +44,7 @@ INSTALLED = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_m
 def test_a_command_refuses_to_run_in_another_checkout(clone):
     """Two checkouts and one environment: it would show the one with the code of the other."""
     package = REPOSITORY / "workflow"
-    arguments = ["status", "--configfile", "config.yaml"]
+    arguments = ["status", "--configfile", str(clone.place / "config.yaml")]
     chosen = {**os.environ, "PYTHONPATH": str(package)}
     for command, environment, refused in (
         ([sys.executable, "-c", INSTALLED, str(package)], dict(os.environ), True),

@@ -31,13 +31,14 @@ def usage() -> str:
 
 def refuse_another_checkout(here: Path) -> None:
     """Refuse to run in a checkout with the installed code of another; who names that code in PYTHONPATH wants it."""
-    other = here / "workflow" / "longspec"
     if str(PACKAGE.parent) in os.environ.get("PYTHONPATH", "").split(os.pathsep):
         return
-    if (here / "Snakefile").is_file() and other.is_dir() and other.resolve() != PACKAGE:
+    own = Path("workflow", "longspec", "__main__.py")
+    place = next((p for p in (here, *here.parents) if (p / "Snakefile").is_file() and (p / own).is_file()), None)
+    if place is not None and (place / own).resolve().parent != PACKAGE:
         raise UserError(
             "longspec",
-            f"the code of {PACKAGE} is installed, and {here} has its own",
+            f"the code of {PACKAGE} is installed, and {place} has its own",
             "`pip install --no-deps --no-build-isolation -e .` here, or an environment of this checkout",
         )
 

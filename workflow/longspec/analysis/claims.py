@@ -1,6 +1,6 @@
 """What may be said of each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
 
-Contract: a sentence stands only where the output is the model's (lossless.csv), the symmetry audit found nothing in
+Contract: a sentence stands only where the output is the model's (lossless.csv), the audit of files found nothing in
 the job, its baseline or the tables (audit.csv), and the interval clears both 1 and the noise floor. The floor is the
 interval of the baseline against a variant with the same entry (vanilla against vanilla), taken as a factor both ways;
 where no such variant ran, the sentence says that it was not measured. Pure: tables and facts in, plain data out.
@@ -49,7 +49,7 @@ def _against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
     if row["verdict"] == "not lossless":
         return "not lossless", "its output is not the model's (lossless.csv)"
     if broken:
-        return "audit", f"the symmetry audit failed: {broken[0]} (audit.csv)"
+        return "audit", f"the audit of files failed: {broken[0]} (audit.csv)"
     if math.isnan(low):
         return "too few samples", "too few samples with decoded tokens for an interval"
     nothing = f"no difference shown: the interval {_range(low, high)}"

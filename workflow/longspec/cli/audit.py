@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         "--grid", type=json.loads, help="cells, methods and baseline, as JSON; by default what lies there"
     )
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--reports", type=Path, help="folder of the report; by default `reports` beside the results")
+    parser.add_argument("--reports", type=Path, help="folder of the report; by default reports-x beside results-x")
     parser.add_argument("--strict", action="store_true", help="end with status 1 if a rule is broken")
     args: Any = parser.parse_args(argv)
     grid = args.grid or found_grid(args.results)
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
         job = "/".join(str(row[name]) for name in tables.NAMES).strip("/")
         print(job or "tables", row["rule"], row["finding"], sep=": ")
     print(f"audit: {len(table) - len(failed)} of {len(table)} checks passed; {args.results / 'audit.csv'} has all")
-    reports = args.reports or args.results.absolute().parent / "reports"
+    folder = args.results.absolute()
+    reports = args.reports or folder.with_name(folder.name.replace("results", "reports", 1))
     found = {} if args.grid else audit_published.findings(grid, args.results, reports, made)
     wrong = [f"{path}: {finding}" for path, finding in found.items() if finding]
     print("".join(f"published: {line}\n" for line in wrong), end="")

@@ -44,8 +44,8 @@ def _imports(path: Path) -> tuple[Path, ...]:
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             files += [file for alias in node.names if _ours(alias.name) for file in _files(alias.name.split(".")[1:])]
-        elif isinstance(node, ast.ImportFrom) and _ours(node.module or ""):
-            parts = (node.module or "").split(".")[1:]
+        elif isinstance(node, ast.ImportFrom) and (node.level or _ours(node.module or "")):
+            parts = _named(path, node)
             files += [file for alias in node.names for file in _files([*parts, alias.name]) or _files(parts)]
     return tuple(files)
 
@@ -75,6 +75,15 @@ def _plain(value: Any) -> Any:
 
 def _constant(statement: ast.Expr) -> bool:
     return isinstance(statement.value, ast.Constant)
+
+
+def _named(path: Path, node: ast.ImportFrom) -> list[str]:
+    """The module that a `from` statement names, below this package; relative ones count from the file's folder."""
+    parts = (node.module or "").split(".") if node.module else []
+    if not node.level:
+        return parts[1:]
+    folder = path.parent.relative_to(PACKAGE).parts
+    return [*folder[: len(folder) - node.level + 1], *parts]
 
 
 def _ours(module: str) -> bool:

@@ -1,4 +1,4 @@
-"""The symmetry audit: are two sides of a speedup the same in all but the method, and are the tables what was measured?
+"""The audit of files: are two sides of a speedup the same in all but the method, and are the tables what was measured?
 
 Contract: each rule is a question to the files alone, answered by an empty text (it holds) or by a finding that names
 what breaks it. Nothing is asked of the code that made them, so that a fault there cannot hide itself. It does not know
