@@ -181,7 +181,7 @@ def test_snakemake_dies_the_job_lives_on_and_a_second_one_is_refused(small):
     first.kill()
     first.wait()
     names = {kind: {"name": "x"} for kind in ("model", "dataset", "method")}
-    command = [sys.executable, "-m", "longspec", "generate", "--spec", json.dumps({**names, "repeats": 1})]
+    command = [sys.executable, "-m", "longspec", "generate", "--spec", json.dumps({**names, "repeats": 1, "seed": 0})]
     command += ["--prompts", str(folder.parent / "prompts.jsonl"), "--samples", str(folder / "samples.jsonl")]
     command += [
         "--tuning",
