@@ -71,7 +71,7 @@ def paired(methods: dict, drafters: dict, number: int, whole: bool) -> list[tupl
 def hf_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Module:
     """A float32 transformers model with random weights, the same for the same seed."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES[architecture], **changes})
+    config = AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES.get(architecture, {}), **changes})
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 

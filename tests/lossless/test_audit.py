@@ -20,6 +20,7 @@ from longspec.config.load import load
 from longspec.core.records import Prompt, Sample, ids_sha256, read_records, to_line
 from longspec.measure import supervisor
 from longspec.models import model_files
+from longspec.verify.audit_tokens import Scorer
 
 WORDS = ["abc abc", "one two one", "xyz", "0 1 2 0 1"]
 CASES = {
@@ -105,6 +106,15 @@ def test_every_repeat_counts(folders, tmp_path):
         row = pd.read_csv(place / "audit_tokens.csv").set_index("method").loc["wide"]
         wrong.append(row["tokens"] - row["agreeing"])
     assert wrong[1] == 2 * wrong[0] > 0
+
+
+def test_no_rounding_excuses_more_than_the_number_format_explains(folders, tmp_path, monkeypatch):
+    """As of a model whose scores depend on how the text is cut."""
+    place = shutil.copytree(folders["greedy"], tmp_path / "copy")
+    edit(place, lambda ids: [*ids[:5], (ids[5] + 7) % 40, *ids[6:]])
+    monkeypatch.setattr(Scorer, "logits_again", lambda self, *texts: 50 * self.logits(*texts))
+    with pytest.raises(SystemExit):
+        run(place)
 
 
 @pytest.mark.parametrize("case", CASES)

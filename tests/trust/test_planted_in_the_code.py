@@ -90,6 +90,7 @@ def test_a_baseline_that_is_greedy_whatever_its_conditions_say_is_caught_twice(m
     cell = place / "m" / "d"
     spec = json.loads((cell / "wide" / "run.json").read_text())["spec"]
     files = {"prompts": cell / "prompts.jsonl", "samples": cell / "wide" / "samples.jsonl",
+             "run": cell / "wide" / "run.json", "vanilla-run": cell / "vanilla" / "run.json",
              "vanilla": cell / "vanilla" / "samples.jsonl", "output": cell / "wide" / "gate.jsonl"}  # fmt: skip
     arguments = [part for name, file in files.items() for part in (f"--{name}", str(file))]
     gate_command.main(["--spec", json.dumps(spec), *arguments])

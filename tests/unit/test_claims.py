@@ -28,6 +28,7 @@ ROW = {
     "samples_slower": 0, "noise_floor": 1.02, "looping_pairs": 0, "looping_differs": 0, "looping_speedup": NAN,
     "other_speedup": 1.6, "verdict": "identical", "peer": 0, "reference": "hf", "over_reference": 3.1,
     "over_reference_low": 3.0, "over_reference_high": 3.2, "tainted_pairs": 0,
+    "number_format": NAN, "reference_format": NAN,
 }  # fmt: skip
 CONDITIONS = {"sampling": "greedy", "dtype": "bfloat16", "max_new_tokens": 96, "device": "a CPU", "threads": 2}
 CLEAN = pd.DataFrame(columns=audit_rules.COLUMNS)
@@ -65,6 +66,8 @@ def test_the_sentence():
         ({"tainted_pairs": 3}, [3, 24], [], []),
         ({"looping_differs": 1, "looping_pairs": 5, "looping_speedup": 2.4}, [5, 2.4, 1.6], [], []),
         ({"drift": {"wide": 1.084}}, [1.08], [], ["wide"]),
+        ({"reference_format": "float16"}, [], [], ["hf (float16)"]),
+        ({"number_format": "float16"}, [], [], ["chain (float16)"]),
     ],
 )
 def test_what_a_reader_must_know_stands_in_the_sentence(changes, more, fewer, names):
@@ -79,6 +82,8 @@ def test_what_a_reader_must_know_stands_in_the_sentence(changes, more, fewer, na
     ("changes", "kind", "code", "values"),
     [
         ({"verdict": "not lossless"}, "withheld", "not lossless", []),
+        ({"verdict": "engines differ"}, "withheld", "engines differ", []),
+        ({"verdict": "other number format", "number_format": "half"}, "withheld", "other number format", []),
         ({"speedup_low": NAN, "speedup_high": NAN}, "withheld", "too few samples", []),
         ({"speedup_low": 0.97}, "no difference shown", "includes 1", [0.97, 1.70, 1]),
         ({"noise_floor": 1.8}, "no difference shown", "noise floor", [1.55, 1.70, 1.80]),

@@ -99,7 +99,7 @@ def test_a_line_torn_anywhere_is_dropped_and_no_other(tmp_path):
         (lambda lines: [lines[0], lines[0]], 2, "repeat 0 of 's0'", "repeat 0 of 's1'"),
         (lambda lines: [b"", *lines], 1, "JSON", "JSON"),
         (lambda lines: [lines[0].replace(b'"output_ids"', b'"ids"')], 1, ("Sample", "turns.0.output_ids"), ()),
-        (lambda lines: [lines[0].replace(b'"schema_version": 5', b'"schema_version": 1')], 1, ("schema_version", 1), 5),
+        (lambda lines: [lines[0].replace(b'"schema_version": 6', b'"schema_version": 1')], 1, ("schema_version", 1), 6),
         (lambda lines: [b"\xff"], 1, "UTF-8", ()),
         (lambda lines: [*lines, *lines, lines[0]], 4, "repeat 0 of 's0'", "repeat 1 of 's0'"),
     ],

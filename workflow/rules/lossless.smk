@@ -11,7 +11,9 @@ rule gate:
     input:
         prompts="<results>/{model}/{dataset}/prompts.jsonl",
         samples="<results>/{model}/{dataset}/{method}/samples.jsonl",
+        run="<results>/{model}/{dataset}/{method}/run.json",
         baseline=f"<results>/{{model}}/{{dataset}}/{plan.baseline}/samples.jsonl",
+        baseline_run=f"<results>/{{model}}/{{dataset}}/{plan.baseline}/run.json",
     output:
         "<results>/{model}/{dataset}/{method}/gate.jsonl",
     log:
@@ -30,7 +32,8 @@ rule gate:
         version=lambda wildcards: plan.versions.gate(**wildcards),
     shell:
         "python -m longspec gate --spec {params.spec:q} --prompts {input.prompts:q} --samples {input.samples:q}"
-        " --vanilla {input.baseline:q} --output {output:q} 2>&1 | tee {log:q}"
+        " --run {input.run:q} --vanilla {input.baseline:q} --vanilla-run {input.baseline_run:q} --output {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule lossless:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from longspec.analysis import verdict
 from longspec.analysis.tables import NAMES
 
 SCHEMA_VERSION = 1
@@ -40,7 +41,7 @@ def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Ro
     return {**facts, **judged, "reason": reason, "reason_code": code}
 
 
-WITHHELD = ("not lossless", "audit", "too few samples")
+WITHHELD = ("not lossless", "engines differ", "other number format", "audit", "too few samples")
 
 
 def _against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
@@ -48,6 +49,10 @@ def _against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
     low, high, limit = row["speedup_low"], row["speedup_high"], row["noise_floor"]
     if row["verdict"] == "not lossless":
         return "not lossless", "its output is not the model's (lossless.csv)"
+    if row["verdict"] == "engines differ":
+        return "engines differ", "our engine and another library's do not say the same of one text (lossless.csv)"
+    if row["verdict"] == "other number format":
+        return "other number format", f"it ran in {row['number_format']}: a reference of speed alone"
     if broken:
         return "audit", f"the audit of files failed: {broken[0]} (audit.csv)"
     if math.isnan(low):
@@ -79,6 +84,8 @@ KEPT = (
     "looping_differs",
     "verdict",
     "peer",
+    "number_format",
+    "reference_format",
     "reference",
     "over_reference",
     "over_reference_low",
@@ -99,8 +106,9 @@ def findings(row: Row, audit: pd.DataFrame) -> list[str]:
 def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
     """The claim."""
     interval = _range(row["speedup_low"], row["speedup_high"])
+    name = labelled(row["method"], row["number_format"])
     parts = [
-        f"{row['method']} decodes {row['dataset']} with {row['model']} at {row['speedup']:.2f}× "
+        f"{name} decodes {row['dataset']} with {row['model']} at {row['speedup']:.2f}× "
         f"(95% interval {interval}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
         f"{conditions['sampling']}, {conditions['dtype']}, batch 1, at most {conditions['max_new_tokens']} new tokens, "
         f"on {conditions['device']} ({conditions['threads']} threads)",
@@ -129,7 +137,12 @@ def _over_reference(row: Row) -> list[str]:
     if math.isnan(row["over_reference"]) or row["method"] == row["reference"]:
         return []
     interval = _range(row["over_reference_low"], row["over_reference_high"])
-    return [f"{row['over_reference']:.2f}× ({interval}) over {row['reference']}"]
+    return [f"{row['over_reference']:.2f}× ({interval}) over {labelled(row['reference'], row['reference_format'])}"]
+
+
+def labelled(name: str, number_format: Any) -> str:
+    """A method's name, with its number format where that is not the baseline's."""
+    return name if number_format is None or pd.isna(number_format) else f"{name} ({number_format})"
 
 
 def references(speedups: pd.DataFrame) -> list[Row]:
@@ -139,7 +152,7 @@ def references(speedups: pd.DataFrame) -> list[Row]:
         {
             "model": row["model"],
             "dataset": row["dataset"],
-            "reference": row["reference"],
+            "reference": labelled(row["reference"], row["reference_format"]),
             "baseline_over_reference": 1 / row["speedup"],
             "low": _plain(1 / row["speedup_high"]),
             "high": _plain(1 / row["speedup_low"]),
@@ -169,7 +182,7 @@ def drifted(throughput: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 def verdict_line(claims: list[Row], audit: pd.DataFrame, references: list[Row]) -> dict[str, str]:
     """Four short answers for the top of a report: lossless? audit? noise? is the baseline weak?"""
-    lossy = [claim for claim in claims if claim["verdict"] == "not lossless"]
+    lossy = [claim for claim in claims if claim["verdict"] in verdict.NOT_THE_MODEL]
     failed = int((audit["verdict"] == "fail").sum())
     limits = [claim["noise_floor"] for claim in claims if claim["noise_floor"] is not None]
     kinds = sorted({claim["verdict"] for claim in claims})

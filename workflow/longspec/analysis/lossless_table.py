@@ -15,6 +15,7 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
     """One row per model, data set and method but vanilla; UserError when a gate has not seen every sample."""
     rows = []
     for model, dataset in runs.cells(grid):
+        baseline = runs.read_facts(results / model / dataset / grid["baseline"] / "run.json")
         methods = [method for method in grid["methods"] if method != grid["baseline"]]
         for run in runs.read_cell(results, model, dataset, methods):
             gate = results / model / dataset / run.method / "gate.jsonl"
@@ -23,7 +24,7 @@ def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
                 raise UserError(
                     str(gate), "its samples are not those of samples.jsonl beside it", "this file made again"
                 )
-            rows.append(verdict.row(run, found))
+            rows.append(verdict.row(run, baseline, found))
     return table(rows)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from longspec.analysis import intervals
+from longspec.analysis import intervals, verdict
 from longspec.analysis.repetition import LOOPING
 from longspec.analysis.timings import finished
 from longspec.core.errors import UserError
@@ -28,7 +28,7 @@ OF_A_LOOP = {"loop", "attention", "engine", "numerics", "verification"}
 
 def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
     """Refuse two runs, by the first condition in which their facts differ."""
-    for key, ours, theirs in unlike(facts["conditions"], baseline["conditions"]):
+    for key, ours, theirs in unlike(facts, baseline):
         method, other = facts["method"], baseline["method"]
         raise UserError(
             f"{facts['model']}/{facts['dataset']}",
@@ -37,9 +37,14 @@ def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
         )
 
 
-def unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, our value, their value) of every condition that differs and must not."""
-    keys = sorted({*ours, *theirs} - (OF_A_LOOP if ours.get("loop") != theirs.get("loop") else set()))
+def unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, our value, their value) of every condition that differs and must not, from two run.json. A peer that was
+    told its number format may have another: it is a reference of speed alone (verdict.py)."""
+    ours, theirs = facts["conditions"], baseline["conditions"]
+    free = set(OF_A_LOOP) if ours.get("loop") != theirs.get("loop") else set()
+    if verdict.other_format(facts, baseline):
+        free.add("dtype")
+    keys = sorted({*ours, *theirs} - free)
     return [(key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from longspec.analysis import claims, runs, speedup, tables
+from longspec.analysis import claims, runs, speedup, tables, verdict
 from longspec.core.errors import UserError
 
 COLUMNS = [
@@ -47,6 +47,8 @@ COLUMNS = [
     "over_reference_low",
     "over_reference_high",
     "tainted_pairs",
+    "number_format",
+    "reference_format",
 ]
 
 
@@ -65,19 +67,24 @@ def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.
     base, reference = grid["baseline"], grid.get("reference")
     for model, dataset in runs.cells(grid):
         facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
+        formats = {name: verdict.other_format(facts[name], facts[base]) for name in facts}
+        found = {name: str(judged[model, dataset, name]) for name in facts if name != base}
         cell = []
         for method in grid["methods"]:
             if method != base:
                 names = dict(zip(tables.NAMES, (model, dataset, method), strict=True))
                 speedup.refuse_unlike(facts[method], facts[base])
                 mine, theirs = (jobs.get((model, dataset, name), nothing) for name in (method, base))
-                judgement = {"verdict": judged[model, dataset, method], "baseline": base}
+                judgement = {"verdict": verdict.in_its_cell(method, found), "baseline": base}
                 again = int(_entry(facts[method]) == _entry(facts[base]))
                 loops = [facts[name]["conditions"].get("loop") for name in (method, base)]
                 made_on = {"same_as_baseline": again, "machines": speedup.machines(facts[method], facts[base])}
                 beside = {"peer": int(loops[0] != loops[1]), "reference": reference}
+                named = {"number_format": formats[method], "reference_format": formats.get(reference)}
                 over = speedup.over_reference(mine, jobs.get((model, dataset, reference), nothing))
-                cell.append({**names, **speedup.compare(mine, theirs), **judgement, **made_on, **beside, **over})
+                cell.append(
+                    {**names, **speedup.compare(mine, theirs), **judgement, **made_on, **beside, **named, **over}
+                )
         floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in cell if row["same_as_baseline"]]
         rows += [{**row, "noise_floor": max(floors, default=float("nan"))} for row in cell]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})
@@ -89,8 +96,8 @@ def _entry(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_lossy(table: pd.DataFrame) -> None:
-    """Refuse, by name, the jobs whose output is not the model's."""
-    lossy = table[table["verdict"] == "not lossless"]
+    """Refuse, by name, the jobs whose output is not the model's, or not known to be."""
+    lossy = table[table["verdict"].isin(verdict.NOT_THE_MODEL)]
     if len(lossy):
-        jobs = ", ".join("/".join(names) for names in lossy[tables.NAMES].itertuples(index=False))
+        jobs = ", ".join(f"{'/'.join(names)} ({why})" for *names, why in lossy[[*tables.NAMES, "verdict"]].to_numpy())
         raise UserError("lossless.csv", f"not lossless: {jobs}", "no such run, by `lossless: require`")

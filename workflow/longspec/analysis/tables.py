@@ -13,7 +13,7 @@ from longspec.core.io import write_whole
 
 NAMES = ["model", "dataset", "method"]
 TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256",
-                "rule", "finding", "axis", "reference", "tainted"]  # fmt: skip
+                "rule", "finding", "axis", "reference", "tainted", "number_format", "reference_format"]  # fmt: skip
 """Columns that are never numbers, whatever they look like."""
 SHOWN = {
     "speedup.csv": [*NAMES, "speedup", "speedup_low", "speedup_high", "over_reference", "end_to_end_speedup",

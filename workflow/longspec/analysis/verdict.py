@@ -1,25 +1,38 @@
 """Verdicts on losslessness from the comparisons of one job.
 
-Keyed rule (and greedy): `identical`; `ties only`, when every first divergence is one where the gap between the two
-tokens is within the rounding measured there, or where the target alone makes vanilla's choice in steps of one token and
-the method's in steps of another length; else `not lossless`. Other rules (residual, and whatever a peer draws): outputs
-differ by design, so the places of the output tokens in the target's distribution are tested for being uniform: `same
-distribution`, or `not lossless`.
+Keyed rule (and greedy): `identical`; `ties only`, when every first divergence is one that rounding explains (`tie`);
+else `not lossless`. Other rules (residual, and whatever a peer draws): outputs differ by design, so the places of the
+output tokens in the target's distribution are tested for being uniform: `same distribution`, or `not lossless`.
+
+A peer is judged by its own engine: its tokens must be what its modelling code chooses. Where that and our engine say
+of the same text what no number format explains, one of them is not the model: `engines differ`, which is said of the
+whole cell (speedup_table.py). A peer that was told to run in another number format than the baseline is a reference of
+speed alone: `other number format`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from scipy import optimize, stats
 
 from longspec.analysis.runs import Run
+from longspec.core.errors import UserError, one_of
 from longspec.core.records import Comparison
 
 BINS = 20
 LEVEL = 1e-4
 """Chance that a lossless job is called `not lossless` by the distribution test."""
 POWER = 0.9
+EPS = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+"""Number format to the step of its numbers above 1."""
+WITHIN = {"float32": 256, "bfloat16": 16, "float16": 16}
+BETWEEN = {"float32": 256, "bfloat16": 48, "float16": 48}
+"""How many times `eps` and the scale of the scores two of them may move against each other: between two ways to run one
+engine, and between two engines. Above all that was measured (benchmarks/rounding.py, docs/losslessness.md)."""
+NOT_THE_MODEL = ("engines differ", "not lossless")
+"""Verdicts that take a speedup's worth away."""
 COLUMNS = [
     "model",
     "dataset",
@@ -35,46 +48,111 @@ COLUMNS = [
     "tokens_tested",
     "p_value",
     "detectable_shift",
+    "bound",
+    "engines_apart",
 ]
 
 
-def row(run: Run, comparisons: list[Comparison]) -> dict[str, object]:
-    """One row of lossless.csv. Samples without an outcome are in no figure."""
+def row(run: Run, baseline: dict[str, Any], comparisons: list[Comparison]) -> dict[str, object]:
+    """One row of lossless.csv; `baseline` is its run.json. Samples without an outcome are in no figure."""
     comparisons = [comparison for comparison in comparisons if not comparison.lost]
     parted = [c for c in comparisons if not c.identical]
-    quantiles = [q for c in comparisons for q in c.quantiles]
     facts = {
         **run.names,
         "samples": len(comparisons),
         "identical": len(comparisons) - len(parted),
         "first_divergence_position": min((c.position for c in parted if c.position is not None), default=None),
     }
+    if other_format(run.facts, baseline):
+        return {**facts, "verdict": "other number format"}
+    dtype = str(run.facts["conditions"].get("dtype"))
     if run.facts["conditions"]["verification"] != "keyed":
-        p_value, shift = uniform(quantiles)
-        verdict = "same distribution" if p_value >= LEVEL else "not lossless"
-        tested = {"tokens_tested": len(quantiles), "p_value": p_value, "detectable_shift": shift}
-        return {**facts, "verdict": verdict, **tested}
-    ties = [c for c in parted if tie(c)]
-    worst = max(parted, key=lambda c: (not tie(c), c.gap is None, c.gap or 0), default=None)
+        return {**facts, **_drawn(comparisons, dtype)}
+    judged = [(judge(c, dtype), c) for c in parted]
+    worst = max(judged, key=_badness, default=(None, None))[1]
+    verdicts = [verdict for verdict, _ in judged]
     return {
         **facts,
         "top2_logit_gap": worst.gap if worst else None,
-        "verdict": "identical" if not parted else "ties only" if len(ties) == len(parted) else "not lossless",
-        "ties": len(ties),
+        "verdict": next((verdict for verdict in (*NOT_THE_MODEL, "ties only") if verdict in verdicts), "identical"),
+        "ties": verdicts.count("ties only"),
         "rounding": worst.rounding if worst else None,
         "worst_sample": worst.sample_id if worst else None,
+        "bound": _bound_of(worst, dtype) if worst else None,
+        "engines_apart": worst.engines_apart if worst else None,
     }
 
 
-def tie(comparison: Comparison) -> bool:
-    """Whether rounding alone explains a divergence."""
-    if comparison.rounding is None:
+def other_format(facts: dict[str, Any], baseline: dict[str, Any]) -> str | None:
+    """The number format of a peer that was told to run in another one than the baseline, from their run.json."""
+    mine, theirs = (side["conditions"].get("dtype") for side in (facts, baseline))
+    return str(mine) if facts["spec"]["method"].get("dtype") and mine != theirs else None
+
+
+def in_its_cell(method: str, verdicts: dict[str, str]) -> str:
+    """A method's verdict among those of all methods of its model and data set: where two engines differ, nobody's
+    output is known to be the model's."""
+    ours = verdicts[method]
+    return "engines differ" if ours != "not lossless" and "engines differ" in verdicts.values() else ours
+
+
+def bound(dtype: str, scale: float, units: dict[str, int]) -> float:
+    """How far rounding may move two scores against each other, by the number format and the scale of the scores;
+    `units` is WITHIN or BETWEEN."""
+    if dtype not in units:
+        raise UserError("conditions.dtype", repr(dtype), one_of(units))
+    return EPS[dtype] * units[dtype] * scale
+
+
+def judge(comparison: Comparison, dtype: str) -> str:
+    """`ties only`, `not lossless` or `engines differ`, of one divergence."""
+    if comparison.engines_apart is None or comparison.scale is None:
+        return "ties only" if tie(comparison, dtype) else "not lossless"
+    gap, limit = comparison.gap, bound(dtype, comparison.scale, BETWEEN)
+    # Vanilla's token must be about as good to the peer's engine as the peer's own: else another engine chose it.
+    if not comparison.engines_apart <= limit or (gap is not None and gap < -limit):
+        return "engines differ"
+    faithful = gap is not None and gap <= min(comparison.rounding or 0.0, bound(dtype, comparison.scale, WITHIN))
+    return "ties only" if faithful else "not lossless"
+
+
+def tie(comparison: Comparison, dtype: str) -> bool:
+    """Whether rounding alone explains a divergence of our own: it was measured there, and the format explains it."""
+    gap, rounding = comparison.gap, comparison.rounding
+    if rounding is None or comparison.scale is None:
         return False  # one output ends where the other goes on
-    if comparison.gap is not None and comparison.gap < -comparison.rounding:
-        return False  # vanilla's own token is not the target's choice: to part from it proves nothing
+    if not rounding <= bound(dtype, comparison.scale, WITHIN):
+        return False  # an engine whose scores depend on how a text is run by more than its format explains
+    if gap is not None and not abs(gap) <= rounding:
+        return False  # below -rounding vanilla's own token is not the target's choice: to part from it proves nothing
     # Equal is close enough: such a move makes the two scores equal, and then the lower id wins.
-    close = comparison.gap is not None and abs(comparison.gap) <= comparison.rounding and comparison.rounding > 0
-    return close or bool(comparison.flips)
+    return (gap is not None and rounding > 0) or bool(comparison.flips)
+
+
+def _bound_of(comparison: Comparison, dtype: str) -> float | None:
+    units = WITHIN if comparison.engines_apart is None else BETWEEN
+    return None if comparison.scale is None else bound(dtype, comparison.scale, units)
+
+
+def _badness(judged: tuple[str, Comparison]) -> tuple[int, bool, float]:
+    verdict, c = judged
+    order = ("ties only", "not lossless", "engines differ").index(verdict)
+    return order, c.gap is None, c.gap or 0.0 if c.engines_apart is None else c.engines_apart
+
+
+def _drawn(comparisons: list[Comparison], dtype: str) -> dict[str, object]:
+    """The columns of a job whose outputs differ by design."""
+    quantiles = [q for c in comparisons for q in c.quantiles]
+    p_value, shift = uniform(quantiles)
+    verdict = "same distribution" if p_value >= LEVEL else "not lossless"
+    tested = {"tokens_tested": len(quantiles), "p_value": p_value, "detectable_shift": shift}
+    known = [(c.engines_apart, c.scale) for c in comparisons if c.engines_apart is not None and c.scale is not None]
+    if not known:
+        return {"verdict": verdict, **tested}
+    apart, scale = max(known, key=lambda pair: pair[0] / pair[1])
+    limit = bound(dtype, scale, BETWEEN)
+    verdict = verdict if apart <= limit else "engines differ"
+    return {"verdict": verdict, **tested, "bound": limit, "engines_apart": apart}
 
 
 def uniform(quantiles: list[float]) -> tuple[float, float]:

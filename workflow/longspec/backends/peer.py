@@ -22,16 +22,16 @@ class Peer:
 
     def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
         self.spec = spec
-        device, dtype = job_target.prepare(spec)
+        entry = spec["method"]
+        # A format of its own: such a peer is a reference of speed alone (analysis/verdict.py).
+        device, dtype = job_target.prepare({**spec, "dtype": entry["dtype"] or spec["dtype"]})
 
         def plain() -> Any:
             return model_files.plain(spec["model"], dtype, device)
 
-        self.model = shared.twin("plain", plain) if shared else plain()
-        module, entry = registry.load("peers", spec["method"]["method"]), spec["method"]
-        self.peer = module.make(
-            self.model, **{name: entry[name] for name in registry.options("peers", entry["method"])}
-        )
+        self.model = shared.twin(f"plain {dtype}", plain) if shared else plain()
+        module, options = registry.load("peers", entry["method"]), registry.own_options("peers", entry["method"])
+        self.peer = module.make(self.model, **{name: entry[name] for name in options})
         self.engine = "eager"
         self.device = device
         self.stop_ids = model_files.stop_ids(self.model)

@@ -6,21 +6,25 @@ import argparse
 import json
 from pathlib import Path
 
+from longspec.analysis import verdict
+from longspec.analysis.runs import read_facts
 from longspec.core.io import write_whole
 from longspec.core.records import Prompt, Sample, read_records, to_line
-from longspec.verify.gate import compare, most_nodes
+from longspec.verify.gate import as_recorded, compare, most_nodes
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="the spec of the method's job, as JSON")
-    for name in ("prompts", "samples", "vanilla", "output"):
+    for name in ("prompts", "samples", "run", "vanilla", "vanilla-run", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args(argv)
     ours = read_records(args.samples, Sample)
     prompts, vanilla = read_records(args.prompts, Prompt), read_records(args.vanilla, Sample)
-    found = compare(args.spec, prompts, ours, vanilla, most_nodes(ours))
+    facts, base = read_facts(args.run), read_facts(args.vanilla_run)
+    measured = verdict.other_format(facts, base) is None
+    found = compare(as_recorded(args.spec, facts, base), prompts, ours, vanilla, most_nodes(ours), measured)
     write_whole({args.output: "".join(map(to_line, found))})
     same = sum(comparison.identical for comparison in found)
     print(f"{args.output}: {same} of {len(found)} outputs are vanilla's")

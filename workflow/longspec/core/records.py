@@ -19,7 +19,7 @@ import pydantic
 
 from longspec.core.errors import UserError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of every record below; results of another version are refused, never guessed at."""
 
 
@@ -120,9 +120,11 @@ class Comparison:
 
     `turn`, `position`: the first output token that differs, None when none does. `gap`: by how much vanilla's token
     beats the method's there, in the (noised) scores of one-token steps; None where one of them cannot be sampled.
-    `rounding`: how far any two scores move against each other when the same text is run several tokens at a time,
-    without any drafter or tree: the largest minus the least of the differences over the vocabulary. `flips`: whether
-    these scores choose the method's token.
+    `rounding`: how far any two scores move against each other when the same text is run by the same engine several
+    tokens at a time, without any drafter or tree: the largest minus the least of the differences over the vocabulary.
+    `flips`: whether these scores choose the method's token. `scale`: how large the scores there are, for the rounding
+    that a number format explains (verify/replays.py). The engine is our loop's, or a peer's own modelling code;
+    `engines_apart`: how far the scores of a peer's and of ours move against each other, None for our own methods.
     `quantiles`: under the residual rule, where outputs differ by design, each output token's place in the target's
     distribution (uniform on 0 to 1 when the tokens are its samples); else empty.
     `lost`: whether one of the two has no outcome, so that nothing was compared.
@@ -138,6 +140,8 @@ class Comparison:
     flips: bool | None = None
     quantiles: list[float] = field(default_factory=list)
     lost: bool = False
+    scale: float | None = None
+    engines_apart: float | None = None
     schema_version: int = SCHEMA_VERSION
 
 

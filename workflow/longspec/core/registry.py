@@ -1,7 +1,8 @@
 """Finds methods, drafters and sources by file name, and reads their options without importing them.
 
 A plug-in is one file, or one folder, in the folder of its kind (FOLDERS). Its module-level literal `OPTIONS` maps each
-option to a JSON schema with a default and a description; an option without a default must be given.
+option to a JSON schema with a default and a description; an option without a default must be given. Options that all
+plug-ins of a kind have stand in the OPTIONS of its folder's `_interface.py`.
 Reading it as text keeps planning free of torch. This module does not know what a plug-in does.
 """
 
@@ -27,6 +28,8 @@ FOLDERS = {
 """Kind of plug-in to the folder of its files."""
 KINDS = ("methods", "peers", "drafters", "sources")
 """With options of their own; `verification` holds plug-ins without any."""
+SHARING = ("peers",)
+"""Kinds whose plug-ins have options in common."""
 
 
 @cache
@@ -61,8 +64,18 @@ def literal(kind: str, name: str, variable: str) -> Any:
 
 
 def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
-    """Option name to JSON schema, from the file's OPTIONS literal."""
+    """Option name to JSON schema, from the file's OPTIONS literal and from that which all of its kind share."""
+    return {**own_options(kind, name), **shared_options(kind)}
+
+
+def own_options(kind: str, name: str) -> dict[str, dict[str, Any]]:
+    """Those of the file itself, which are given to what it makes."""
     return dict(literal(kind, name, "OPTIONS"))
+
+
+def shared_options(kind: str) -> dict[str, dict[str, Any]]:
+    """Those of every plug-in of a kind, from the OPTIONS of the folder's `_interface.py`, if it has one."""
+    return dict(literal(kind, "_interface", "OPTIONS")) if kind in SHARING else {}
 
 
 def models(kind: str, name: str) -> list[str]:

@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import costs, runs, tables
+from longspec.analysis import claims, costs, runs, tables
 from longspec.core.records import STEP_PARTS
 from longspec.report import browser, charts
 
@@ -30,8 +30,8 @@ TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_posi
 COMMAND = "snakemake --cores 1 --resources gpu=1 --configfile experiment.yaml"
 """What makes the results again from the configuration that the report prints."""
 FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "per_depth", "speedup", "gap", "rounding",
-             "p_value", "shift", "_low", "_high", "floor", "share", "drift", "spread", "least", "median",
-             "cost", "_gap", "reference")  # fmt: skip
+             "bound", "apart", "p_value", "shift", "_low", "_high", "floor", "share", "drift", "spread", "least",
+             "median", "cost", "_gap", "reference")  # fmt: skip
 """How the names of columns end whose numbers are no counts."""
 MOST_ROWS = 300
 """Rows of a table that are shown; the CSV has all."""
@@ -114,8 +114,13 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
     """The charts that have something to show; of very many cells, the first."""
     baseline = grid["baseline"]
     again = set(frames["speedup"].loc[frames["speedup"]["same_as_baseline"] == 1, "method"])
-    peers = set(frames["speedup"].loc[frames["speedup"]["peer"] == 1, "method"])
-    titles = {name: f"{name} (peer)" if name in peers else name for name in grid["methods"]}
+    found = frames["speedup"].set_index("method")[["peer", "number_format"]]
+    peers = {
+        str(name): f"{claims.labelled(str(name), row['number_format'])} (peer)"
+        for name, row in found.iterrows()
+        if row["peer"]
+    }
+    titles = {name: peers.get(name, name) for name in grid["methods"]}
     methods = {name: titles[name] for name in titles if name != baseline and name not in again}
     kept = pd.DataFrame(list(runs.cells(grid))[:MOST_CELLS], columns=["model", "dataset"])
     few = {name: frame.merge(kept, on=["model", "dataset"]) for name, frame in frames.items() if name != "audit"}

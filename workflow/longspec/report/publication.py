@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from longspec.analysis.claims import labelled
 from longspec.analysis.tables import NAMES
 
 HEAD = ["model", "data set", "method", "speedup", "over reference", "end to end", "acceptance length", "n", "outputs"]
 MARKS = {"withheld": "†", "no difference shown": "*"}
 LATEX_MARKS = {"†": r"\textsuperscript{\textdagger}", "*": r"\textsuperscript{*}"}
 NOTES = {
-    "†": "no claim: not lossless, an audit finding, or too few samples",
+    "†": "no claim: not lossless or not known to be, an audit finding, or too few samples",
     "*": "no difference shown: the interval includes 1 or does not clear the noise floor",
 }
 CAPTION = "Speedup over {}{} with 95% intervals, paired by prompt; n prompts."
@@ -29,7 +30,7 @@ def rows(summary: dict[str, Any], acceptance: pd.DataFrame) -> list[list[str]]:
     for claim in summary["claims"]:
         names = [claim[name] for name in NAMES]
         length = lengths.get(tuple(names))  # by the names as the tables have them
-        names[2] += " (peer)" if claim["peer"] else ""
+        names[2] = labelled(names[2], claim["number_format"]) + " (peer)" * claim["peer"]
         speedup = _figure(claim, "speedup") + MARKS.get(claim["kind"], "")
         figures = [speedup, _figure(claim, "over_reference"), _figure(claim, "end_to_end_speedup")]
         accepted = "" if length is None or pd.isna(length) else f"{length:.2f}"
@@ -59,7 +60,8 @@ def _caption(summary: dict[str, Any]) -> str:
 
 
 def _withheld(claim: dict[str, Any]) -> str:
-    return f"{claim['method']} on {claim['dataset']} with {claim['model']}: {claim['reason']}."
+    name = labelled(claim["method"], claim["number_format"])
+    return f"{name} on {claim['dataset']} with {claim['model']}: {claim['reason']}."
 
 
 def _notes(table: list[list[str]]) -> list[str]:

@@ -19,6 +19,8 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from longspec.analysis.verdict import NOT_THE_MODEL
+
 matplotlib.use("Agg")
 INK = "#123456"
 """A stand-in for the page's text colour; replaced by currentColor in the SVG."""
@@ -74,7 +76,7 @@ def values_of(table: pd.DataFrame, method: str, cells: Sequence[Cell], column: s
 
 def judged(text: str, verdict: object) -> str:
     """A figure never stands without the verdict that takes its worth away."""
-    return f"{text} (not lossless)" if verdict == "not lossless" else text
+    return f"{text} ({verdict})" if verdict in NOT_THE_MODEL else text
 
 
 def words_of(table: pd.DataFrame, methods: Mapping[str, str], cells: Sequence[Cell], column: str, unit: str) -> str:

@@ -38,7 +38,7 @@ class Auditor:
             comparisons = read_records(place, Comparison)
             finding = audit_rules.gate(comparisons, run.samples, baseline)
             findings[GATE] = f"{place}: {finding}" if finding else ""
-            self.verdicts.append(verdict.row(run, comparisons))
+            self.verdicts.append(verdict.row(run, baseline.facts, comparisons))
         if finding := findings[audit_rules.WRITTEN]:
             findings[audit_rules.WRITTEN] = f"{self.job(run) / 'samples.jsonl'}: {finding}"
         for rule, finding in findings.items():

@@ -36,7 +36,7 @@ TICK = 0.001
 def job(run: Run, baseline: Run) -> dict[str, str]:
     """Rule to finding for one job; the baseline is audited beside itself."""
     facts, base = run.facts, baseline.facts
-    differ = unlike(facts["conditions"], base["conditions"])
+    differ = unlike(facts, base)
     listed = {key for keys in GROUPS.values() for key in keys} | set(OWN)
     stops = _stop_ids(run) | _stop_ids(baseline) | set(facts["conditions"].get("stop_ids", ()))
     return {

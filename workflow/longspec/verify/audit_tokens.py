@@ -2,10 +2,11 @@
 
 Contract: every turn of every job is scored again by one plain forward over its prompt and output, with transformers'
 own model, attention and logits processors; each stored token must be the one with the best (noised) score. Of our
-code only the records, the rule that names the noise and the noise itself take part: no loop, cache, engine, method
-or drafter. Tokens that are not the best are ties when their gap is below twice the rounding, since either score can
-be off by it: the largest difference there between that forward and one in float32 (in a float32 run, between that
-forward and one of prompt and output apart). Under the residual rule each token must be one that can be sampled.
+code only the records, the rule that names the noise, the noise itself and one bound take part: no loop, cache, engine,
+method or drafter. Tokens that are not the best are ties when their gap is below twice the rounding, since either score
+can be off by it: the largest difference there between that forward and one in float32 (in a float32 run, between that
+forward and one of prompt and output apart); and below the bound between two engines (analysis/verdict.py). Under the
+residual rule each token must be one that can be sampled.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import torch
 from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from longspec.analysis import tables
+from longspec.analysis import tables, verdict
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, read_records
 from longspec.data import prompting
 from longspec.decoding import gumbel
 from longspec.models import machine, model_files
+from longspec.verify import replays
 
 transformers_logging.disable_progress_bar()
 COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sample", "verdict"]
@@ -50,6 +52,8 @@ class Scorer:
         self.tokenizer = prompting.tokenizer(self.spec["model"])
         sampling = self.spec["sampling"]
         self.sampled = sampling["temperature"] > 0
+        unit = verdict.bound(facts["conditions"]["dtype"], 1.0, verdict.BETWEEN)
+        self.bound = replays.warped(unit, sampling["repetition_penalty"], sampling["temperature"])
         if self.sampled:
             config = GenerationConfig(do_sample=True, **{**sampling, "top_k": sampling["top_k"] or 0})
         else:
@@ -87,7 +91,8 @@ class Scorer:
     def turn(self, sample_id: str, number: int, prompt_ids: list[int], ids: list[int]) -> tuple[list[float], int]:
         """(gaps of the tokens that are not the best, how many of these are ties)"""
         asked = (sample_id, number, prompt_ids, ids)
-        scores = self.scores(self.logits(prompt_ids, ids), *asked)
+        logits = self.logits(prompt_ids, ids)
+        scores = self.scores(logits, *asked)
         stored = scores.gather(-1, torch.tensor(ids, device=scores.device)[:, None])[:, 0]
         gaps = torch.where(stored.isfinite(), 0.0, float("inf")) if self.drawn else scores.amax(-1) - stored
         wrong = (gaps > 0).nonzero()[:, 0]
@@ -96,7 +101,8 @@ class Scorer:
         again = self.scores(self.logits_again(prompt_ids, ids), *asked)
         both = scores.isfinite() & again.isfinite()
         rounding = torch.where(both, (scores - again).abs(), 0.0).amax(-1)
-        return gaps[wrong].tolist(), int((gaps[wrong] < 2 * rounding[wrong]).sum())
+        limit = torch.minimum(2 * rounding, self.bound * replays.scale(logits))
+        return gaps[wrong].tolist(), int((gaps[wrong] < limit[wrong]).sum())
 
 
 @torch.inference_mode()

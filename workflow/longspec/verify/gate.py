@@ -12,11 +12,27 @@ from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
 
+RECORDED = ("engine", "numerics", "dtype")
+"""What `auto` came to in a job, so that the gate runs the engine that answered and not the one of this machine."""
+
+
+def as_recorded(spec: dict[str, Any], facts: dict[str, Any], vanilla: dict[str, Any]) -> dict[str, Any]:
+    """A job's spec with the engine of ours that its comparison is about, from the run.json of the job and of vanilla:
+    its own, or where a peer answered, vanilla's."""
+    peer = registry.decodes(spec["method"]["method"]) == "peers"
+    conditions = (vanilla if peer else facts)["conditions"]
+    return {**spec, **{key: conditions[key] for key in RECORDED if key in conditions}}
+
 
 def compare(
-    spec: dict[str, Any], prompts: list[Prompt], ours: list[Sample], vanilla: list[Sample], nodes: int
+    spec: dict[str, Any],
+    prompts: list[Prompt],
+    ours: list[Sample],
+    vanilla: list[Sample],
+    nodes: int,
+    measured: bool = True,
 ) -> list[Comparison]:
-    """One Comparison for each of our samples."""
+    """One Comparison for each of our samples; unless `measured`, only where outputs part is said."""
     theirs = {(s.sample_id, s.repeat): s for s in vanilla}
     missing = [s for s in ours if (s.sample_id, s.repeat) not in theirs]
     if missing:
@@ -27,7 +43,7 @@ def compare(
         )
     pairs = [(sample, theirs[sample.sample_id, sample.repeat]) for sample in ours]
     known = [pair for pair in pairs if not (pair[0].lost or pair[1].lost)]
-    found = iter(_compared(spec, prompts, known, nodes))
+    found = iter(_compared(spec, prompts, known, nodes) if measured else [_located(*pair) for pair in known])
     return [
         Comparison(mine.sample_id, mine.repeat, False, lost=True) if mine.lost or other.lost else next(found)
         for mine, other in pairs
@@ -43,6 +59,11 @@ def _compared(
     from longspec.verify import divergence  # torch and the model, where something is to be measured
 
     return divergence.measure(spec, prompts, pairs, nodes, drawn)
+
+
+def _located(ours: Sample, vanilla: Sample) -> Comparison:
+    parted = first_divergence(ours, vanilla)
+    return Comparison(ours.sample_id, ours.repeat, parted is None, *(parted or ()))
 
 
 def most_nodes(samples: list[Sample]) -> int:

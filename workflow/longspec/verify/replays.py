@@ -1,0 +1,85 @@
+"""Known texts run over one engine in several ways: what the gate asks where outputs part, and what bounds are made of.
+
+Contract: all ways give a text's logits by the same engine, so that they differ by its rounding alone. No position is
+run that the model was not made for. It knows no method, drafter or verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from longspec.models.target import CausalLM
+
+SOME = (2, 8)
+"""Tokens a step, beside the method's own most: kernels differ by shape, and each shape is a sample of rounding."""
+BRANCHED = ((2, 1), (3, 2), (4, 4), (4, 9))
+"""(tokens of the path a step, branches before it)."""
+
+
+def chained(target: CausalLM, ids: list[int], step: int) -> Iterator[torch.Tensor]:
+    """Logits [k, vocab] after each of `ids`, run `step` tokens at a time behind what the cache holds."""
+    for start in range(0, len(ids), step):
+        some = ids[start : start + step]
+        yield target.extend(some, list(range(-1, len(some) - 1)))
+        target.commit(list(range(len(some))))
+
+
+def branched(target: CausalLM, ids: list[int], step: int, branches: int) -> Iterator[torch.Tensor]:
+    """The same where in each step other children of the root lie before the text's own path; the last step is full."""
+    first = len(ids) % step
+    for start in range(first - step if first else 0, len(ids), step):
+        root, *rest = ids[max(0, start) : start + step]
+        others = [(rest[0] + 1 + n) % target.vocab_size for n in range(branches)] if rest else []
+        path = [0, *range(len(others) + 1, len(others) + 1 + len(rest))]
+        logits = target.extend([root, *others, *rest], [-1, *(0 for _ in others), *path[:-1]])
+        target.commit(path)
+        yield logits[path]
+
+
+def after(target: CausalLM, ids: list[int], step: int) -> torch.Tensor:
+    """Logits [vocab] after the last of `ids`, run `step` tokens at a time.
+
+    The last is the first of its step, as the root of a draft is; what follows it, as far as the model's context goes,
+    cannot change it but by rounding.
+    """
+    for _ in chained(target, ids[:-1], step):
+        pass
+    room = (target.context_tokens or target.length + step) - target.length
+    nodes = max(1, min(step, room))
+    return target.extend(ids[-1:] * nodes, list(range(-1, nodes - 1)))[0]
+
+
+def by_pieces(model: Any, pieces: list[list[int]]) -> torch.Tensor:
+    """Logits [vocab] of a transformers model after the last piece, each run in one forward over a cache of its own."""
+    cache: Any = None
+    for piece in pieces:
+        output = model(
+            torch.tensor([piece], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        cache = output.past_key_values
+    logits: torch.Tensor = output.logits[0, -1]
+    return logits
+
+
+def scale(logits: torch.Tensor) -> torch.Tensor:
+    """How large the scores of a row [.., vocab] are, for the rounding that they may have: the best one's absolute
+    value, or how far it lies above the median. A few ids that a model masks with a large number change nothing."""
+    best = logits.float().amax(-1)
+    return torch.maximum(best.abs(), best - logits.float().median(-1).values)
+
+
+def warped(scale: float, repetition_penalty: float, temperature: float) -> float:
+    """The scale of scores that are made of logits of this one."""
+    return scale * max(1.0, repetition_penalty) / (temperature or 1.0)
+
+
+def moved(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """How far any two scores of a row [.., vocab] move against each other between two runs: the largest minus the
+    least of the differences, over the ids that both can sample."""
+    both = some.isfinite() & others.isfinite()
+    difference = some.float() - others.float()
+    high = difference.masked_fill(~both, float("-inf")).amax(-1)
+    return high - difference.masked_fill(~both, float("inf")).amin(-1)
