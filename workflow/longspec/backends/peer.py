@@ -24,7 +24,7 @@ class Peer:
         self.spec = spec
         entry = spec["method"]
         # A format of its own: such a peer is a reference of speed alone (analysis/verdict.py).
-        device, dtype = job_target.prepare({**spec, "dtype": entry["dtype"] or spec["dtype"]})
+        device, dtype = job_target.prepare({**spec, "dtype": entry.get("dtype") or spec["dtype"]})
 
         def plain() -> Any:
             return model_files.plain(spec["model"], dtype, device)
