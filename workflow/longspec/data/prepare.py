@@ -33,7 +33,8 @@ class Preparer:
         self.tokenizer = prompting.tokenizer(model)
         self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
         trusted = bool(model.get("trust_remote_code"))
-        self.longest = self._longest(model.get("context") or model_files.context(model_files.folder(model), trusted))
+        folder = model_files.folder(model)
+        self.longest = self._longest(model_files.context(folder, trusted, model.get("context")))
         self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)
         self.tuning: list[Prompt] = []
 

@@ -1,10 +1,12 @@
 """Any smaller causal language model with the target's vocabulary as the drafter (Leviathan et al. 2023).
 
-It keeps a cache of its own and runs a tree one depth at a time; accepted nodes stay in the cache.
+It keeps a cache of its own and runs a tree one depth at a time; accepted nodes stay in the cache. Where its own context
+ends it proposes nothing more, and the text goes on without drafts.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from longspec.core.errors import UserError
@@ -30,9 +32,13 @@ OPTIONS = {
 class CausalLMDrafter:
     """Greedy and beam drafts from another model."""
 
-    def __init__(self, lm: CausalLM, vocab_size: int, shared_noise: bool = True) -> None:
-        """`vocab_size` of the target: ids past it are padding and never proposed."""
+    def __init__(
+        self, lm: CausalLM, vocab_size: int, shared_noise: bool = True, context_tokens: int | None = None
+    ) -> None:
+        """`vocab_size` of the target: ids past it are padding and never proposed; `context_tokens`: the drafter's
+        limit, by default its own configuration's."""
         self.lm = lm
+        self.context_tokens = context_tokens or lm.context_tokens or math.inf
         self.shared_noise = shared_noise
         self.vocab_size = min(vocab_size, lm.vocab_size)
         self._text: list[int] = []
@@ -43,11 +49,15 @@ class CausalLMDrafter:
         self.lm.reset(capacity)
         self._text = list(ids)
         self._tail = {}
-        if len(ids) > 1:
+        if 1 < len(ids) <= self.context_tokens:
             self.lm.append(ids[:-1])
 
     def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
-        """One forward for all `nodes`: a whole level of the tree, or the tokens not seen yet and the root."""
+        """One forward for all `nodes`: a whole level of the tree, or the tokens not seen yet and the root.
+
+        They lie at one depth, and so within its context or past it together."""
+        if len(self._text) + tree.depths[nodes[0]] > self.context_tokens:
+            return [[] for _ in nodes]
         if nodes == [0]:
             logits = self.lm.append(self._text[self.lm.length :])[None]
         else:
@@ -76,4 +86,4 @@ def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> Caus
                 "a model with the same tokenizer",
             )
     lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine)
-    return CausalLMDrafter(lm, target.vocab_size, shared_noise)
+    return CausalLMDrafter(lm, target.vocab_size, shared_noise, model.get("context"))

@@ -22,7 +22,7 @@ def warm_up(backend: Backend, limits: Limits, prompts: list[Prompt], times: int)
     Its ids are those of the data's median-length prompt with its halves exchanged: as long, not the same.
     """
     ids = sorted((p.prompt_ids for p in prompts), key=len)[len(prompts) // 2]
-    ids = ids[len(ids) // 2 :] + ids[: len(ids) // 2]
+    ids = (ids[len(ids) // 2 :] + ids[: len(ids) // 2])[: limits.context_tokens]
     limits = Limits((), min(NEW_TOKENS, limits.max_new_tokens), limits.context_tokens)
     done = []
     for number in range(times):

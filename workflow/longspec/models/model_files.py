@@ -121,8 +121,9 @@ def tokenizer(place: Path, trusted: bool = False) -> Any:
         ) from None
 
 
-def context(place: Path, trusted: bool = False) -> int | None:
-    """The context limit in tokens that a model's own configuration states, if it does."""
+def context(place: Path, trusted: bool = False, wanted: int | None = None) -> int | None:
+    """The context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
+    UserError when more is wanted than there are positions."""
     from transformers import AutoConfig
 
     try:
@@ -131,13 +132,22 @@ def context(place: Path, trusted: bool = False) -> int | None:
         raise UserError(
             str(place), f"its config.json cannot be used ({first_line(error)})", "one that transformers reads"
         ) from None
-    return stated_context(config)
+    table = tabled_context(config)
+    if wanted is not None and table is not None and wanted > table:
+        raise UserError("context", f"{wanted}, but {place} has {table} positions", f"at most {table}")
+    return wanted or stated_context(config)
 
 
 def stated_context(config: Any) -> int | None:
     """The context limit in a model's text configuration: preparing and generating must agree on it."""
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
+
+
+def tabled_context(config: Any) -> int | None:
+    """Positions beyond which a model cannot be run, since it looks them up in a table; None where it computes them."""
+    rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
+    return None if rotary else stated_context(config)
 
 
 def _checked(place: Path) -> None:

@@ -16,9 +16,11 @@ import torch
 import transformers
 from transformers.generation.streamers import BaseStreamer
 
+from longspec.core.errors import UserError
 from longspec.core.records import Turn, ids_sha256
 from longspec.decoding.loop import Limits, now
 from longspec.decoding.sampling import Settings
+from longspec.models import model_files
 
 
 class _Clock(BaseStreamer):
@@ -46,10 +48,15 @@ class _Clock(BaseStreamer):
 class Generate:
     """A model with the options that make its `generate` a peer."""
 
-    def __init__(self, model: Any, options: dict[str, Any], assistant: Any = None) -> None:
-        """`options`: of GenerationConfig; `assistant`: a smaller model with the same vocabulary."""
+    def __init__(self, model: Any, options: dict[str, Any], assistant: Any = None, ahead: int = 0) -> None:
+        """`options`: of GenerationConfig; `assistant`: a smaller model with the same vocabulary; `ahead`: how many
+        tokens behind the longest text `generate` may yet draft."""
         self.model, self.options, self.assistant = model, options, assistant
         self.loop = f"transformers {transformers.__version__} generate"
+        run = [(model, ahead)] if assistant is None else [(model, ahead), (assistant, 0)]
+        tables = [(model_files.tabled_context(one.config.get_text_config()), more) for one, more in run]
+        self.context_tokens = min((table - more for table, more in tables if table), default=None)
+        """Tokens of the longest text that no model here runs out of learned positions for."""
         self._ran: list[torch.Tensor] = []
         model.register_forward_pre_hook(self._keep, with_kwargs=True)
 
@@ -81,6 +88,12 @@ class Generate:
     def answer(self, prompt_ids: list[int], limits: Limits, settings: Settings, seed: int) -> Turn:
         """Answer one prompt."""
         room, at_limit = limits.room(len(prompt_ids))
+        if self.context_tokens and len(prompt_ids) + room - 1 > self.context_tokens:
+            raise UserError(
+                "context",
+                f"a text of {len(prompt_ids)} + {room - 1} tokens, where {self.loop} runs past a model's last position",
+                f"at most {self.context_tokens} for the target",
+            )
         device = self.model.device
         self.model.generation_config = self.config(limits, settings, room)
         torch.manual_seed(seed % 2**63)

@@ -26,4 +26,5 @@ OPTIONS = {
 def make(model: Any, prompt_lookup_num_tokens: int, max_matching_ngram_size: int) -> Generate:
     """`generate` with these options."""
     options = {"prompt_lookup_num_tokens": prompt_lookup_num_tokens, "max_matching_ngram_size": max_matching_ngram_size}
-    return Generate(model, options)
+    # `generate` limits no lookup by the longest text that was asked for.
+    return Generate(model, options, ahead=prompt_lookup_num_tokens - 1)

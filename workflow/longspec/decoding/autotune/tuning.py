@@ -124,8 +124,17 @@ class Probe:
         return [recorded(tree, output_ids[at:]) for at, tree in enumerate(trees, start=1)]
 
 
-def target_seconds(target: CausalLM, ids: list[int], tree: TokenTree, rule: Rule) -> dict[int, float]:
-    """T(q) behind these ids for the first q nodes of a tree: forward, verification and commit."""
+def within(ids: list[int], context_tokens: int | None, nodes: int = 0) -> list[int]:
+    """The last of these ids, at least one, behind which so many nodes lie within the context."""
+    return ids if context_tokens is None else ids[-max(1, context_tokens - nodes) :]
+
+
+def target_seconds(
+    target: CausalLM, ids: list[int], tree: TokenTree, rule: Rule, context_tokens: int | None = None
+) -> dict[int, float]:
+    """T(q) behind these ids for the first q nodes of a tree: forward, verification and commit; for every q that the
+    context has room for behind them."""
+    buckets = [rows for rows in BUCKETS if context_tokens is None or len(ids) + rows <= context_tokens]
     tree = TokenTree(list(tree.tokens), list(tree.parents), list(tree.depths))
     while len(tree) < BUCKETS[-1]:
         tree.add(ids[0], len(tree) - 1)
@@ -133,7 +142,7 @@ def target_seconds(target: CausalLM, ids: list[int], tree: TokenTree, rule: Rule
     target.append(ids)
     rule.start(ids)
     seconds = {}
-    for rows in BUCKETS:
+    for rows in buckets:
         part = TokenTree(tree.tokens[:rows], tree.parents[:rows], tree.depths[:rows])
         times = []
         for _ in range(1 + ROUNDS):
@@ -162,15 +171,17 @@ def tune(
     used: list[list[int]] = []
     tried: list[list[Step]] = []
     largest = TokenTree.rooted_at(prompts[0][-1])
-    for number, ids in enumerate(prompts):
+    for number, prompt_ids in enumerate(prompts):
+        ids = within(prompt_ids, limits.context_tokens)
         if tried and probe.over:
             break
         turn = generate(target, probe, timed, ids, short, rule_of(number))
-        largest = max(largest, *probe.trees, key=len)
+        largest = max([largest, *probe.trees], key=len)
         used.append(ids)
         tried.append(probe.steps(turn.output_ids))
     median = sorted(used, key=len)[len(used) // 2]
-    costs = timed.costs(target_seconds(target, median, largest, rule_of(len(used))))
+    median = within(median, limits.context_tokens, BUCKETS[-1])
+    costs = timed.costs(target_seconds(target, median, largest, rule_of(len(used)), limits.context_tokens))
     acceptance = acceptance_by_rank([step for steps in tried for step in steps])
     candidates = method.candidates(acceptance)
     chosen, prediction = choose(candidates, tried, costs)
