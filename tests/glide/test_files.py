@@ -8,10 +8,12 @@ from refusals import refused
 from safetensors.torch import load_file, save_file
 from tiny import VOCAB, ours
 
+from longspec.core import registry
 from longspec.drafters import glide
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.drafters.glide.model import Glide, Sizes
+from longspec.models import lending
 
 
 @pytest.fixture
@@ -94,3 +96,49 @@ def test_a_checkpoint_that_was_written_is_read_again_in_bfloat16(target, tmp_pat
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], tensor.bfloat16().float())
     assert all(t.dtype != torch.float32 for t in load_file(tmp_path / "model.safetensors").values())
+
+
+MLA = {
+    "kv_lora_rank": 16, "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
+    "n_routed_experts": 2, "num_experts_per_tok": 1, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 3,
+}  # fmt: skip
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "factor": 3.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("drafter", ["glide", "ngram_glide"])
+@pytest.mark.parametrize(
+    ("architecture", "changes", "lack"),
+    [
+        ("gpt2", {}, "rotary"),
+        ("opt", {"ffn_dim": 48}, "rotary"),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic"),
+        ("phi3", {"rope_parameters": LONGROPE}, "longrope"),
+        ("gemma3n_text", {"num_kv_shared_layers": 1, "head_dim": 8}, "keys"),
+        ("deepseek_v2", MLA, "[4, 1, 8]"),
+    ],
+)
+def test_a_target_that_lends_no_last_layer_is_refused_by_name(drafter, architecture, changes, lack, tmp_path):
+    """And before a checkpoint is read, whose tensors would be another's."""
+    made = registry.load("drafters", drafter).make
+    options = registry.load("drafters", drafter).OPTIONS
+    chosen = {name: option["default"] for name, option in options.items()}
+    target = ours(architecture, engine="eager", **changes)
+    with refused(f"drafter {drafter}", (architecture, lack)):
+        made(target, **{**chosen, "weights": {"path": str(tmp_path)}})
+
+
+def test_a_rotary_embedding_that_does_not_grow_is_lent(tmp_path):
+    scaled = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 48}
+    for architecture, changes in (("llama", {"rope_parameters": scaled}), ("gemma3_text", {}), ("gpt_neox", {})):
+        target = ours(architecture, **changes)
+        published(target, tmp_path / architecture)
+        glide.make(target, weights={"path": str(tmp_path / architecture)}, window=8)
+
+
+def test_a_size_that_a_configuration_lacks_is_named(target):
+    target.config.intermediate_size = 0
+    with refused("drafter d", ("llama", "intermediate_size")):
+        lending.require_last_layer(target, "d")

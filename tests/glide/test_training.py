@@ -12,7 +12,8 @@ import os
 import pytest
 import torch
 from refusals import refused
-from tiny_folder import make
+from tiny import hf_model
+from tiny_folder import WORDS, make
 
 from longspec.cli import answer, train
 from longspec.decoding.loop import Limits, generate
@@ -21,9 +22,10 @@ from longspec.drafters.glide.model import rotate
 from longspec.models import model_files
 from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
-from longspec.training import answers, questions, shards
+from longspec.training import answers, collect, questions, shards
 from longspec.training import texts as plain_texts
 from longspec.training.batches import collate
+from longspec.training.train import train as train_from_answers
 
 SEEDS = """
 topics: {place: [Rome, Oslo, Lima]}
@@ -234,3 +236,26 @@ def test_texts_as_they_are(folder, tmp_path):
 def test_a_disk_that_is_too_small_is_noticed_before_the_start(folder, seeds, tmp_path):
     with refused("train_tokens", (10**15, "GB"), (tmp_path, "GB")):
         run_both(folder, seeds, tmp_path, train_tokens=10**15)
+
+
+def test_answers_and_texts_end_with_the_context(folder, seeds, tmp_path):
+    """Whatever length was asked for; and none are asked for where a question alone would fill it."""
+    model = {"name": "tiny", "path": str(folder), "context": 110}
+    spec = {**specs(folder, seeds)[0], "model": model, "train_tokens": 300}
+    longest = max(len(answer.ids) for answer, _ in zip(collect.produced(spec, 0), range(40), strict=False))
+    assert 60 < longest <= 110
+    file = tmp_path / "texts.jsonl"
+    file.write_text(json.dumps({"text": "abcdefgh " * 40}) + "\n")
+    pieces = collect.produced({**spec, "questions": None, "texts": str(file), "answer_tokens": 500}, 0)
+    assert max(len(piece.ids) for piece in pieces) == 111, "the last token of a piece is not run"
+    with refused("answer_tokens", (64, 110), 46):
+        next(collect.produced({**spec, "answer_tokens": 64}, 0))
+
+
+def test_a_target_without_a_rotary_embedding_is_refused_before_it_answers(folder, seeds, tmp_path):
+    hf_model("gpt2", vocab_size=len(WORDS)).save_pretrained(make(tmp_path / "gpt2"))
+    answers_spec, trained = specs(tmp_path / "gpt2", seeds)
+    with refused("drafter glide", "gpt2"):
+        next(collect.produced(answers_spec, 0))
+    with refused("drafter glide", "gpt2"):
+        train_from_answers(trained, "1", tmp_path / "answers.json", tmp_path / "d" / "model.safetensors")

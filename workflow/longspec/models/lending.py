@@ -13,6 +13,56 @@ import torch
 from longspec.core.errors import UserError
 from longspec.models.target import CausalLM
 
+GROWING = ("dynamic", "longrope")
+"""Rotary embeddings whose tables change with the longest position that was asked for."""
+SIZES = ("hidden_size", "intermediate_size", "num_attention_heads")
+
+
+@torch.inference_mode()
+def require_last_layer(target: CausalLM, drafter: str) -> None:
+    """Refuse a target whose last layer `drafter` cannot use: a UserError with its model type and why.
+
+    It runs one token, and forgets the text."""
+    lack = _lack(target)
+    if lack is not None:
+        raise UserError(
+            f"drafter {drafter}",
+            f"a target of type {target.config.model_type}, {lack}",
+            "a target with a static rotary embedding and plain keys and values in its last layer, or another drafter",
+        )
+
+
+def _lack(target: CausalLM) -> str | None:
+    config, embedding = target.config, _rotary_embedding(target)
+    if embedding is None:
+        return "which has no rotary embedding"
+    kind = getattr(embedding, "rope_type", None)
+    kind = kind.get("".join(_last_type(config))) if isinstance(kind, dict) else kind
+    if kind in GROWING:
+        return f"whose rotary embedding ({kind}) changes with the text's length"
+    missing = [name for name in SIZES if not getattr(config, name, None)]
+    if missing:
+        return f"whose configuration has no {missing[0]}"
+    target.reset(1)
+    target.append([0])
+    try:
+        keys, values = target.last_layer()
+    except AssertionError:
+        return "whose last layer keeps no keys of its own"
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if keys.shape != (heads, 1, width) or values.shape != keys.shape:
+        return f"whose last layer keeps {list(keys.shape)} and {list(values.shape)} a token, not {[heads, 1, width]}"
+    return None
+
+
+def _rotary_embedding(target: CausalLM) -> Any:
+    return getattr(target.model.get_decoder(), "rotary_emb", None)
+
+
+def _last_type(config: Any) -> list[str]:
+    return list(getattr(config, "layer_types", None) or [])[-1:]
+
 
 class Lending:
     """The parts of one target."""
@@ -25,14 +75,13 @@ class Lending:
     def rotary(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin [positions, rotated] of the last layer's rotary embedding. UserError when it has none."""
         target = self.target
-        embedding = getattr(target.model.get_decoder(), "rotary_emb", None)
+        embedding = _rotary_embedding(target)
         if embedding is None:
             raise UserError(target.config.model_type, "has no rotary embedding", "a model with one")
-        types = getattr(target.config, "layer_types", None) or []
         by_type = "layer_type" in inspect.signature(embedding.forward).parameters
         like = torch.empty(0, dtype=target.dtype, device=target.device)
         at = torch.arange(positions, device=target.device)[None]
-        cos, sin = embedding(like, at, *(types[-1:] if by_type else []))
+        cos, sin = embedding(like, at, *(_last_type(target.config) if by_type else []))
         return cos[0], sin[0]
 
     @torch.inference_mode()

@@ -130,7 +130,7 @@ class Answering:
             is_open = question.endswith(OPEN)
             text = question.removesuffix(OPEN).rstrip() if is_open else question + self.after
             slot = Slot(self._encode(self.before + text), asking=is_open)
-            if len(slot.ids) + QUESTION_TOKENS + self.answer_tokens > self.capacity:
+            if len(slot.ids) + QUESTION_TOKENS + len(self.after_ids) + self.answer_tokens > self.capacity:
                 continue
             if not is_open:
                 slot.prompt = len(slot.ids)

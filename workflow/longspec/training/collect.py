@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from longspec.backends import job_target
 from longspec.core.errors import UserError
 from longspec.data import prompting
+from longspec.models import lending
 from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 
@@ -43,14 +45,24 @@ def announce(folder: Path, spec: dict[str, Any], per_token: float, have: int) ->
 
 
 def produced(spec: dict[str, Any], seed: int) -> Iterator[Answer]:
-    """Answers to questions, or texts as they are."""
+    """Answers to questions, or texts as they are, within the target's context."""
     target = job_target.load(spec)
+    lending.require_last_layer(target, "glide")
+    context = spec["model"].get("context") or target.context_tokens
     tokenizer = prompting.tokenizer(spec["model"])
     layers = feature_layers(target.config.num_hidden_layers)
     if spec["texts"]:
-        yield from texts.run(target, tokenizer, layers, Path(spec["texts"]), spec["answer_tokens"])
+        longest = min(spec["answer_tokens"], context or spec["answer_tokens"])
+        yield from texts.run(target, tokenizer, layers, Path(spec["texts"]), longest)
     if spec["questions"]:
-        capacity = ASKED_TOKENS + 2 * QUESTION_TOKENS + spec["answer_tokens"]
+        least = QUESTION_TOKENS + spec["answer_tokens"]
+        capacity = min(ASKED_TOKENS + QUESTION_TOKENS + least, context or sys.maxsize)
+        if capacity <= least:
+            raise UserError(
+                "answer_tokens",
+                f"{spec['answer_tokens']}, with {QUESTION_TOKENS} of a question all of the context of {context}",
+                f"less than {max(0, capacity - QUESTION_TOKENS)}",
+            )
         answering = Answering(target, tokenizer, layers, spec["slots"], spec["answer_tokens"], capacity, seed)
         yield from answering.run(questions.draw(Path(spec["questions"]), seed))
 

@@ -21,7 +21,7 @@ from longspec.core.errors import UserError
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.models import machine, model_files
-from longspec.models.lending import Lending
+from longspec.models.lending import Lending, require_last_layer
 from longspec.models.target import CausalLM
 from longspec.training import begin, shards
 from longspec.training.collect import feature_layers
@@ -108,6 +108,7 @@ def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> No
     """The whole job."""
     device = machine.resolve_device(spec["device"])
     target = CausalLM.from_folder(model_files.folder(spec["model"]), device, torch.float32, "eager")
+    require_last_layer(target, "glide")
     target.model.requires_grad_(False)
     kept, held_out = read(listed)
     objective, layers, far = prepared(spec, target, kept)

@@ -7,6 +7,7 @@ from typing import Any
 from longspec.core.errors import UserError
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.drafter import GlideDrafter
+from longspec.models import lending
 from longspec.models.target import CausalLM
 
 OPTIONS = {
@@ -26,8 +27,9 @@ OPTIONS = {
 
 
 def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int) -> GlideDrafter:
-    """Load the checkpoint for this target. UserError when it is none, or another target's."""
+    """Load the checkpoint for this target. UserError when it is none, another target's, or the target lends nothing."""
     if weights is None:
         raise UserError("weights", "none for this model", "weights on the method, or `drafter:` on the model")
+    lending.require_last_layer(target, "glide")
     read = checkpoints.load(weights, target)
     return GlideDrafter(target, read.model, window, read.draft_ids, read.feature_layers)
