@@ -1,9 +1,9 @@
 """What a model's folder may ask for before anything in it is believed.
 
 Contract: code of a model runs only where its entry trusts it and names one state of it for ever: a local folder, or a
-commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to be run,
-or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It reads JSON
-and nothing else. It does not know whether the weights are what they say.
+commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to
+be run, or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It
+reads JSON and nothing else. It does not know whether the weights are what they say.
 Sources: transformers loads code named by `auto_map`; before 5.3 also kernels named by an internal attention key
 (CVE-2026-4372); torch.load runs code from pickles (CVE-2025-32434, CVE-2026-24747).
 """

@@ -142,7 +142,7 @@ def counting(timings: pd.DataFrame, grid: runs.Grid, config: dict[str, Any]) -> 
     return rows
 
 
-def _theirs(job: dict[str, Any], tree: bool, sampled: bool) -> dict[str, tuple[float, float]]:
+def _theirs(job: dict[Any, Any], tree: bool, sampled: bool) -> dict[str, tuple[float, float]]:
     """LongSpec's rule by name: the tokens and the steps that it counts (its scripts at 15e4998, run on a CPU).
 
     With A accepted drafts, S steps and P prefills: a chain counts A + S tokens in S steps; a tree P more of both; above
