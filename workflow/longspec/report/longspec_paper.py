@@ -122,10 +122,9 @@ def counting(timings: pd.DataFrame, grid: runs.Grid, config: dict[str, Any]) -> 
             continue
         seconds, decoded = job["decode_seconds"], job["output_tokens"] - job["prefill_tokens"]
         vanilla = (base["output_tokens"] - base["prefill_tokens"]) / base["decode_seconds"]
-        rules = {
-            "ours": (decoded, job["verification_steps"]),
-            **_theirs(job, registry.branches(config["methods"][method]["method"]), sampled),
-        }
+        rules = {"ours": (decoded, job["verification_steps"])}
+        if entry := config["methods"].get(method):  # of one that the configuration no longer has, no rule is known
+            rules |= _theirs(job, registry.branches(entry["method"]), sampled)
         for rule, (tokens, steps) in rules.items():
             rows.append(
                 {
