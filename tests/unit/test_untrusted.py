@@ -28,6 +28,7 @@ def test_a_plain_folder_passes(folder):
     change(folder, _attn_implementation="sdpa")
     change(folder, "tokenizer.json", model={"vocab": {"auto_map": 1}})  # a word, not a key
     change(folder, "model.safetensors.index.json", weight_map={"a": "model-1.safetensors"})
+    change(folder, "pytorch_model.bin.index.json", weight_map={"a": "p.bin"})  # beside safetensors, and never opened
     assert model_files.folder({"path": str(folder)}) == folder
 
 

@@ -10,7 +10,7 @@ from longspec.core import registry
 from longspec.decoding import gumbel
 from longspec.decoding.interfaces import Rule
 from longspec.decoding.sampling import Settings
-from longspec.models import machine, model_files
+from longspec.models import machine, model_files, trust
 from longspec.models.shared import Shared
 from longspec.models.target import CausalLM
 
@@ -26,7 +26,7 @@ def prepare(spec: dict[str, Any]) -> tuple[torch.device, torch.dtype]:
 def load(spec: dict[str, Any], shared: Shared | None = None) -> CausalLM:
     """The model of a generate spec, ready to run; over `shared` weights where others of the job use them too."""
     device, dtype = prepare(spec)
-    trusted = bool(spec["model"].get("trust_remote_code"))
+    trusted = trust.allowed(spec["model"])
     folder = model_files.folder(spec["model"])
 
     def loaded() -> CausalLM:

@@ -18,8 +18,9 @@ import yaml
 
 from longspec.config import plain_yaml, templates
 from longspec.config.specs import Config, baseline, plugged
-from longspec.core import registry, revisions
+from longspec.core import registry
 from longspec.core.errors import UserError, one_of
+from longspec.models import trust
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 # JSON Schema counts 4.0 as an integer; range(4.0) does not.
@@ -64,6 +65,8 @@ def load(raw: Config, files: Iterable[Path] = ()) -> Config:
     named = config["prompt_templates"]
     if named is not None and not Path(named).is_file():
         raise UserError("prompt_templates", repr(named), "a JSON file, relative to the working directory")
+    for kind in ("models", "methods", "drafters", "datasets"):
+        trust.refuse_unpinned(config[kind], kind)
     baseline(config)
     return config
 
@@ -75,16 +78,10 @@ def _schema() -> dict[str, Any]:
 
 
 def _complete_model(entry: Config, where: str) -> None:
-    """Defaults of a model; what a job asks of a cluster; whose code may run."""
+    """Defaults of a model; what a job asks of a cluster."""
     entry.setdefault("resources", {})
     _complete(entry["resources"], _schema()["$defs"]["resources"], f"{where}.resources")
-    fixed = entry.get("path") or revisions.is_commit(entry.get("revision"))
-    if entry.setdefault("trust_remote_code", False) and not fixed:
-        raise UserError(
-            f"{where}.trust_remote_code",
-            f"true with revision {entry.get('revision')!r}, so its code could change under you",
-            "`revision` to be a commit of 40 hexadecimal digits",
-        )
+    entry.setdefault("trust_remote_code", False)
 
 
 def _with_options(definition: str, used: list[tuple[str, str]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.records import Prompt, to_line
 from longspec.data import prompting
-from longspec.models import model_files
+from longspec.models import model_files, trust
 
 TUNING = 8
 """Most prompts that are set aside for tuning."""
@@ -32,7 +32,7 @@ class Preparer:
         self.where = f"dataset {dataset['name']}"
         self.tokenizer = prompting.tokenizer(model)
         self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
-        trusted = bool(model.get("trust_remote_code"))
+        trusted = trust.allowed(model)
         folder = model_files.folder(model)
         self.longest = self._longest(model_files.context(folder, trusted, model.get("context")))
         self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)

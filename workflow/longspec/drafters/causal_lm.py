@@ -12,7 +12,7 @@ from typing import Any
 from longspec.core.errors import UserError
 from longspec.decoding.interfaces import Candidates, Rule
 from longspec.decoding.tree import TokenTree
-from longspec.models import model_files
+from longspec.models import model_files, trust
 from longspec.models.target import CausalLM
 
 OPTIONS = {
@@ -76,14 +76,14 @@ class CausalLMDrafter:
 
 def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> CausalLMDrafter:
     """Load the drafter on the target's device, in its dtype and engine. UserError when its vocabulary is another."""
-    folder = model_files.folder(model)
+    folder, trusted = model_files.folder(model), trust.allowed(model)
     if target.folder is not None:
-        theirs, ours = (model_files.tokenizer(f).get_vocab() for f in (folder, target.folder))
+        theirs, ours = (model_files.tokenizer(*of).get_vocab() for of in ((folder, trusted), (target.folder,)))
         if theirs != ours:
             raise UserError(
                 f"drafter model {folder}",
                 f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)} entries)",
                 "a model with the same tokenizer",
             )
-    lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine)
+    lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine, trusted=trusted)
     return CausalLMDrafter(lm, target.vocab_size, shared_noise, model.get("context"))

@@ -30,9 +30,9 @@ HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 def folder(model: dict[str, Any]) -> Path:
     """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
+    trusted = trust.allowed(model)
     if model.get("package"):
         return convert_gguf.converted(convert_gguf.packaged(model["package"]))
-    trusted = bool(model.get("trust_remote_code"))
     place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
     _checked(place)
     trust.refuse_unsafe(place, trusted)
@@ -54,7 +54,7 @@ def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) ->
 
 def plain(model: dict[str, Any], dtype: Any, device: Any) -> Any:
     """The model of a config entry as transformers ships it, on a device: nothing of our engine in it."""
-    return causal_lm(folder(model), dtype, bool(model.get("trust_remote_code"))).to(device)
+    return causal_lm(folder(model), dtype, trust.allowed(model)).to(device)
 
 
 def stop_ids(model: Any) -> frozenset[int]:

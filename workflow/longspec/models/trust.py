@@ -1,8 +1,9 @@
 """What a model's folder may ask for before anything in it is believed.
 
-Contract: raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to be run,
-or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It reads JSON
-and nothing else. It does not know whether the weights are what they say.
+Contract: code of a model runs only where its entry trusts it and names one state of it for ever: a local folder, or a
+commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to
+be run, or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It
+reads JSON and nothing else. It does not know whether the weights are what they say.
 Sources: transformers loads code named by `auto_map`; before 5.3 also kernels named by an internal attention key
 (CVE-2026-4372); torch.load runs code from pickles (CVE-2025-32434, CVE-2026-24747).
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from longspec.core import revisions
 from longspec.core.errors import UserError
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
@@ -21,13 +23,40 @@ ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_at
 INTERNAL = ("_attn_implementation_internal", "_experts_implementation_internal", "_from_auto")
 
 
+def allowed(model: dict[str, Any], where: str = "model") -> bool:
+    """Whether a model's config entry lets its code run; UserError at `where` if that code could change meanwhile."""
+    trusted = bool(model.get("trust_remote_code"))
+    if trusted and not model.get("path") and not revisions.is_commit(model.get("revision")):
+        raise UserError(
+            f"{where}.trust_remote_code",
+            f"true with revision {model.get('revision')!r}, so its code could change under you",
+            "`revision` to be a commit of 40 hexadecimal digits",
+        )
+    return trusted
+
+
+def refuse_unpinned(value: Any, where: str) -> None:
+    """Refuse, at any depth of a configuration, an entry whose code may run and which no commit pins."""
+    if isinstance(value, dict):
+        allowed(value, where)
+        for key, inner in value.items():
+            refuse_unpinned(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            refuse_unpinned(inner, f"{where}.{number}")
+
+
 def refuse_unsafe(place: Path, trusted: bool) -> None:
     """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code, never pickles."""
     for file in sorted(place.glob("*.json")):
         content = _json(file)
+        if file.name.endswith(".bin.index.json"):
+            continue  # of pickles that lie beside safetensors and are never opened (model_files asks for safetensors)
         if file.name.endswith(".index.json"):
             _refuse_other_weights(file, content)
-        elif not trusted:
+        elif trusted:
+            _refuse_code_of_others(file, content)
+        else:
             _refuse_code(file, content)
     if (place / "adapter_config.json").exists():
         raise UserError(str(place), "has an adapter_config.json, so another model belongs to it", "a whole model")
@@ -45,6 +74,15 @@ def _refuse_other_weights(file: Path, content: Any) -> None:
     for name in sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []:
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise UserError(str(file), f"weight_map names {name!r}", "safetensors files beside it")
+
+
+def _refuse_code_of_others(file: Path, content: Any) -> None:
+    """`owner/name--file.Class` is fetched from another repository, of which the entry's commit says nothing."""
+    for key, value in _entries(content):
+        if key == "auto_map" and "--" in json.dumps(value):
+            raise UserError(
+                str(file), f"auto_map is {str(value)[:80]!r}, which runs another repository's code", "files beside it"
+            )
 
 
 def _refuse_code(file: Path, content: Any) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from longspec.analysis import runs, tables
 from longspec.analysis.timings import SUMMED, finished
+from longspec.core import registry
 from longspec.report import page
 
 TARGETS = {
@@ -45,7 +46,7 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path) -> str:
         summary=summary,
         theirs=beside(table, ours),
         matched=sum(map(len, ours.values())),
-        counting=counting(timings, grid)[: page.MOST_ROWS],
+        counting=counting(timings, grid, config)[: page.MOST_ROWS],
         settings=table[~table["setting"].isin([BASE, TREE])].to_dict("records"),
     )
 
@@ -106,27 +107,25 @@ def _cells(claim: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def counting(timings: pd.DataFrame, grid: runs.Grid) -> Rows:
+def counting(timings: pd.DataFrame, grid: runs.Grid, config: dict[str, Any]) -> Rows:
     """Acceptance length, tokens per second and speedup of each method that drafts: by our rule and by theirs.
 
-    LongSpec's tree counts the root among the accepted (a phantom token a step) and the token that prefill made;
-    tau = (count + steps) / steps, tokens per second = (count + steps) / seconds. Its vanilla counts a token a step."""
-    sums = finished(timings).groupby(tables.NAMES, sort=False)[SUMMED].sum().to_dict("index")
+    Theirs is the rule of the method's kind and of the experiment's temperature; its vanilla counts a token a step."""
+    summed = [*SUMMED, "turns"]
+    sums = finished(timings).groupby(tables.NAMES, sort=False)[summed].sum().to_dict("index")
+    sampled = config.get("sampling", {}).get("temperature", 0) > 0
     rows = []
     for names, job in sums.items():
         model, dataset, method = map(str, names if isinstance(names, tuple) else (names,))
         base = sums.get((model, dataset, grid["baseline"]))
         if not job["drafted_tokens"] or base is None or not base["decode_seconds"]:
             continue
-        steps, seconds = job["verification_steps"], job["decode_seconds"]
-        decoded = job["output_tokens"] - job["prefill_tokens"]
+        seconds, decoded = job["decode_seconds"], job["output_tokens"] - job["prefill_tokens"]
         vanilla = (base["output_tokens"] - base["prefill_tokens"]) / base["decode_seconds"]
-        rules = {
-            "ours": decoded,
-            "with a phantom token a step": decoded + steps,
-            "with prefill's token as well": decoded + steps + job["prefill_tokens"],
-        }
-        for rule, tokens in rules.items():
+        rules = {"ours": (decoded, job["verification_steps"])}
+        if entry := config["methods"].get(method):  # of one that the configuration no longer has, no rule is known
+            rules |= _theirs(job, registry.branches(entry["method"]), sampled)
+        for rule, (tokens, steps) in rules.items():
             rows.append(
                 {
                     "model": model,
@@ -140,3 +139,17 @@ def counting(timings: pd.DataFrame, grid: runs.Grid) -> Rows:
                 }
             )
     return rows
+
+
+def _theirs(job: dict[Any, Any], tree: bool, sampled: bool) -> dict[str, tuple[float, float]]:
+    """LongSpec's rule by name: the tokens and the steps that it counts (its scripts at 15e4998, run on a CPU).
+
+    With A accepted drafts, S steps and P prefills: a chain counts A + S tokens in S steps; a tree P more of both; above
+    temperature 0 a tree's accepted list holds the root as well, which is S tokens more that nobody generated."""
+    accepted, steps, prefills = job["accepted_tokens"], job["verification_steps"], job["turns"]
+    if not tree:
+        return {"LongSpec's, of a chain": (accepted + steps, steps)}
+    if not sampled:
+        return {"LongSpec's, of a tree at temperature 0: prefill's": (accepted + steps + prefills, steps + prefills)}
+    name = "LongSpec's, of a tree above temperature 0: prefill's, and a phantom token a step"
+    return {name: (accepted + 2 * steps + prefills, steps + prefills)}
