@@ -129,6 +129,16 @@ def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
     return "packed" if possible and wanted != "eager" else "eager"
 
 
+def not_invariant(engine: str, device: torch.device, dtype: torch.dtype) -> UserError:
+    """Say that invariant numerics cannot be had by an engine here."""
+    return UserError(
+        "numerics",
+        f"invariant, but engine {engine} in {str(dtype).removeprefix('torch.')} on {device.type} gives a token other "
+        "logits when others are run with it",
+        "auto or fast here",
+    )
+
+
 @functools.cache
 def _packs(dtype: torch.dtype) -> bool:
     """Whether torch was built with the operators, and this processor runs them in `dtype`: tried on a small layer."""
@@ -159,16 +169,24 @@ def pack(model: nn.Module, run: Callable[[], object]) -> None:
 @torch.inference_mode()
 def make_invariant(model: nn.Module) -> None:
     """Let each row's result be the same however many rows come with it, as far as the packed layers can."""
-    layers = {part._shared.product: None for part in model.modules() if isinstance(part, SharedPart)}
-    layers |= {layer: None for layer in model.modules() if isinstance(layer, PackedLinear)}
     found: dict[torch.Size, int] = {}
-    for layer in layers:
+    for layer in _packed(model):
         shape = layer.packed.shape
         if shape not in found:
             generator = torch.Generator().manual_seed(0)
             layer.make_invariant(torch.randn(PROBE_ROWS, shape[1], generator=generator).to(layer.packed.dtype))
             found[shape] = layer.least_rows
         layer.least_rows = found[shape]
+
+
+def fills_rows(model: nn.Module) -> bool:
+    """Whether any packed layer is given more rows than were asked for, for the sake of invariance."""
+    return any(layer.least_rows > 1 for layer in _packed(model))
+
+
+def _packed(model: nn.Module) -> list[PackedLinear]:
+    shared = {part._shared.product: None for part in model.modules() if isinstance(part, SharedPart)}
+    return [*shared, *(layer for layer in model.modules() if isinstance(layer, PackedLinear))]
 
 
 def _sharing(model: nn.Module, run: Callable[[], object]) -> list[list[nn.Linear]]:
