@@ -81,8 +81,7 @@ class CausalLM:
         if wanted == "fast" or self.engine != "packed":
             invariant = False
         else:
-            engines.make_invariant(self.model)
-            invariant = tried or self._is_invariant()
+            invariant = engines.make_invariant(self.model) and (tried or self._is_invariant())
         if wanted == "invariant" and not invariant:
             raise engines.not_invariant(self.engine, self.device, self.dtype)
         return "invariant" if invariant else "fast"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,7 +23,7 @@ from longspec.models import model_files, packed_linear
 from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
 from longspec.verify.engine import ours, transformers_own
-from longspec.verify.engine.judge import judge
+from longspec.verify.engine.judge import Finding, judge
 from longspec.verify.engine.positions import steady_positions
 from longspec.verify.engine.text import SHORT, SHORT_PREFILL, Tables, Text
 
@@ -59,20 +59,16 @@ def _check(spec: dict[str, Any]) -> dict[str, Any]:
     for engine, numerics in candidates(spec, device, dtype):
         model = model or _load(spec["model"], dtype).to(device)
         kind = f"{type(model).__name__} ({model.config.model_type})"
-        made = _made(model, engine, numerics, text)
+        target, finding = _tried(model, engine, numerics, text, theirs)
         model = None
-        if isinstance(made, str):
-            passed_over[f"{engine}, {numerics}"] = made
-            continue
-        finding = judge(theirs, made.tables, text, dtype)
-        fault = finding.fault or (made.varies if spec["numerics"] == "invariant" or made.fills_rows else None)
-        if fault is None:
-            numerics = "fast" if made.varies else numerics
+        if finding.fault is None and target is not None:
+            if spec["numerics"] == "invariant" != target.numerics:
+                raise packed_linear.not_invariant(engine, device, dtype)
             known = {"transformers": version("transformers"), "tokens": len(text.prompt) + len(text.ids)}
             limits = {"steady_positions": positions, "passed_over": passed_over}
-            return {"engine": engine, "numerics": numerics, **known, **limits, **finding.figures()}
-        passed_over[f"{engine}, {numerics}"] = fault
-        del made
+            return {"engine": engine, "numerics": target.numerics, **known, **limits, **finding.figures()}
+        passed_over[f"{engine}, {numerics}"] = str(finding.fault)
+        del target
     raise _refusal(spec, kind, passed_over)
 
 
@@ -80,13 +76,10 @@ def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -
     """List what a spec's `engine` and `numerics` allow here, best first. UserError where that is nothing."""
     first = packed_linear.resolve(spec["engine"], device, dtype)
     engines = [first, "eager"] if spec["engine"] == "auto" and first != "eager" else [first]
-    wanted = spec["numerics"]
-    found = [(engine, "invariant") for engine in engines if engine == "packed" and wanted != "fast"]
-    if wanted == "invariant":
-        if not found:
-            raise packed_linear.not_invariant(first, device, dtype)
-        return found
-    return [*found, *((engine, "fast") for engine in engines)]
+    may_be = [("packed", "auto")] if engines[0] == "packed" and spec["numerics"] != "fast" else []
+    if spec["numerics"] == "invariant" and not may_be:
+        raise packed_linear.not_invariant(first, device, dtype)
+    return may_be if spec["numerics"] == "invariant" else [*may_be, *((engine, "fast") for engine in engines)]
 
 
 def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
@@ -120,17 +113,9 @@ def _reference(entry: dict[str, Any], model: Any) -> tuple[Text, Tables]:
         ) from None
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What our engine gave; `varies` says where bits differ that are to be the same."""
-
-    tables: Tables
-    varies: str | None
-    fills_rows: bool
-
-
-def _made(model: Any, engine: str, numerics: str, text: Text) -> _Made | str:
-    """Run a model, made ours by the way; a text says why it cannot be."""
+def _tried(model: Any, engine: str, numerics: str, text: Text, theirs: Tables) -> tuple[CausalLM | None, Finding]:
+    """The model made ours, with the numerics that it turned out to have, and how far it is from transformers'."""
+    dtype: torch.dtype = model.dtype
     try:
         target = CausalLM(model, None, engine, numerics, tried=True)
         tables = ours.tables(target, text)
@@ -140,16 +125,14 @@ def _made(model: Any, engine: str, numerics: str, text: Text) -> _Made | str:
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # whatever the modelling code raises when it meets our attention and cache
-        return f"its modelling code does not take our attention and cache ({_said(error)})"
-    varies = _varies(tables) if numerics == "invariant" else None
-    return _Made(tables, varies, packed_linear.fills_rows(target.model))
-
-
-def _varies(tables: Tables) -> str | None:
-    """Where bits differ that `invariant` promises to be the same: those of a text run in steps of other widths."""
+        return None, Finding(f"its modelling code does not take our attention and cache ({_said(error)})")
+    finding = judge(theirs, tables, text, dtype)
     one, several = tables[ours.ALONE], tables[ours.SEVERAL]
-    same = torch.equal(one.of(one.rows), several.of(one.rows))
-    return None if same else "a step's width changes bits"
+    if target.numerics == "invariant" and not torch.equal(one.of(one.rows), several.of(one.rows)):
+        target.numerics = "fast"
+        if packed_linear.fills_rows(target.model):  # as a fast engine does not
+            finding = replace(finding, fault="a step's width changes bits")
+    return target, finding
 
 
 def _said(error: Exception) -> str:

@@ -17,7 +17,7 @@ WHOLE, ALONE, SEVERAL, TREES, AGAIN = (
     "trees with rejected branches",
     "the same text again",
 )
-WIDTHS = (3, 11)
+WIDTHS = (3, 7)
 """Tokens of the steps of SEVERAL; together the path."""
 
 
@@ -69,8 +69,8 @@ def _trees(target: CausalLM, text: Text, table: Table) -> None:
     target.rewind(len(text.prompt))
     _step(target, text, table, [[a, b, 0, 1], [c, 2, d]], [0, 1, 2])
     _step(target, text, table, [[3, 4, 5, e]], [3, 4, 5])
-    _step(target, text, table, [[6, 7, 8, f, h], [9, g, 10]], [6, 7, 8, 9, 10])
-    for node in range(11, PATH):
+    _step(target, text, table, [[6, 7, 8, f, h], [g, 9]], [6, 7])
+    for node in range(8, PATH):
         _step(target, text, table, [[node]], [node])
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-PROMPT = 52
+PROMPT = 58
 """Tokens of the prompt where the context allows: the path then crosses a multiple of attention's grain (32)."""
-PATH = 14
+PATH = 10
 BRANCHES = (-1, PATH, 0, 2, 5, 8, PATH + 5, 8)
 """The parents of the nodes behind the path, which are numbered from PATH on."""
 NODES = PATH + len(BRANCHES)
