@@ -53,8 +53,9 @@ def _short_prefill() -> Iterator[None]:
 def _check(spec: dict[str, Any]) -> dict[str, Any]:
     device, dtype = job_target.prepare(spec)
     model = _load(spec["model"], dtype).to(device)
+    stated = model_files.stated_context(model.config.get_text_config()) or 0
+    positions = steady_positions(model, max(stated, spec["model"].get("context") or 0))  # before anything moves a table
     text, theirs = _reference(spec["model"], model)
-    positions = steady_positions(model, model_files.stated_context(model.config.get_text_config()))
     passed_over: dict[str, str] = {}
     for engine, numerics in candidates(spec, device, dtype):
         model = model or _load(spec["model"], dtype).to(device)

@@ -49,7 +49,7 @@ def _place(spec: dict[str, Any]) -> Path:
     device = machine.resolve_device(spec["device"])
     key = {
         "model": model_files.resolved(spec["model"]),
-        "trusted": bool(spec["model"].get("trust_remote_code")),
+        "as": {name: spec["model"].get(name) for name in ("context", "trust_remote_code")},
         "code": fingerprint.digest("verify.engine.check"),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "processor": [machine.processor(), torch.cpu.get_capabilities()],

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 
-def steady_positions(model: Any, context_tokens: int | None) -> int | None:
+def steady_positions(model: Any, context_tokens: int) -> int | None:
     """Count the positions up to which every rotary table of `model` stays what it is for shorter texts; None where
     that is all of the context."""
     if not context_tokens:
