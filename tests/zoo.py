@@ -21,7 +21,8 @@ LAYERS = 4
 
 _BY_SIZE = {
     VOCAB: "vocab_size decoder_vocab_size vocab_size_per_layer_input",
-    CONTEXT: "max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions model_max_length",
+    CONTEXT: "max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions "
+    "model_max_length",
     96: "intermediate_size ffn_dim ffn_hidden_size decoder_ffn_dim encoder_ffn_dim dense_intermediate_size n_inner dff "
     "dim_ff d_inner intermediate_size_mlp",
     64: "hidden_size d_model n_embd emb_dim embedding_size embedding_dim lru_width attention_hidden_size "
@@ -36,7 +37,8 @@ _BY_SIZE = {
     12: "sliding_window attention_window_size window_size sliding_window_size attention_chunk_size local_attention",
     8: "qk_rope_head_dim ssm_state_size state_size mamba_d_state chunk_size mamba_chunk_size rotary_dim time_step_rank "
     "mamba_dt_rank d_rel index_block_size laurel_rank adapter_rank block_size n_routed_experts num_experts "
-    "num_local_experts moe_num_experts gated_norm_rank o_lora_rank hc_lowrank floor_scale mamba_n_heads mamba_num_heads",
+    "num_local_experts moe_num_experts gated_norm_rank o_lora_rank hc_lowrank floor_scale mamba_n_heads "
+    "mamba_num_heads",
     LAYERS: "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_blocks num_decoder_layers "
     "num_encoder_layers num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads "
     "num_decoder_attention_heads num_encoder_attention_heads attention_heads swa_num_attention_heads "
