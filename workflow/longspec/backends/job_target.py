@@ -24,17 +24,20 @@ def prepare(spec: dict[str, Any]) -> tuple[torch.device, torch.dtype]:
 
 
 def load(spec: dict[str, Any], shared: Shared | None = None) -> CausalLM:
-    """The model of a generate spec, ready to run; over `shared` weights where others of the job use them too."""
+    """The model of a generate spec, ready to run; over `shared` weights where others of the job use them too. What
+    `engine_checks` says (verify/engine/jobs.py) is not tried again."""
     device, dtype = prepare(spec)
     trusted = trust.allowed(spec["model"])
     folder = model_files.folder(spec["model"])
 
+    ways = {"engine": spec["engine"], "numerics": spec["numerics"], "tried": "engine_checks" in spec}
+
     def loaded() -> CausalLM:
-        return CausalLM.from_folder(folder, device, dtype, spec["engine"], spec["numerics"], trusted)
+        return CausalLM.from_folder(folder, device, dtype, trusted=trusted, **ways)
 
     if shared is None:
         return loaded()
-    return CausalLM(shared.twin("target", lambda: loaded().model), folder, spec["engine"], spec["numerics"])
+    return CausalLM(shared.twin("target", lambda: loaded().model), folder, **ways)
 
 
 def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:

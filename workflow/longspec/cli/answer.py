@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     have = counted(folder)
     announce(folder, args.spec, shards.bytes_per_token(config, len(feature_layers(config.num_hidden_layers))), have)
     if have < args.spec["train_tokens"]:
-        fill(folder, args.spec, have)
+        from longspec.verify.engine.jobs import with_engine
+
+        fill(folder, with_engine(args.spec), have)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError("texts, questions", "gave nothing to train on", "texts or tasks")

@@ -98,13 +98,15 @@ def _names(spec: dict[str, Any]) -> dict[str, str]:
 
 def _be_the_worker(args: argparse.Namespace, ledger: Ledger) -> None:
     from longspec.measure import worker
+    from longspec.verify.engine.jobs import with_engines
 
     _log_to(args.log)
     names = list(_names(args.spec[0]).values())
     title = " / ".join(names if len(args.spec) == 1 else [*names[:2], f"{len(args.spec)} methods"])
     try:
         spare = read_records(args.tuning, Prompt) if args.tuning else []
-        worker.work(args.spec, ledger, spare, title, args.worker, args.on_error == "stop")
+        specs = with_engines(args.spec, ledger.prompts)
+        worker.work(specs, ledger, spare, title, args.worker, args.on_error == "stop")
     except Exception as error:
         log.error("error: %s", explained(error) or repr(error))
         raise

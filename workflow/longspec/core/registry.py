@@ -84,6 +84,14 @@ def models(kind: str, name: str) -> list[str]:
     return [option for option, schema in described if {"$ref": MODEL} in (*schema.get("anyOf", ()), _reference(schema))]
 
 
+def engine_runs(drafter: str) -> list[str]:
+    """The drafter's options whose model our own engine runs: from its file's ENGINE_RUNS literal, if it has one."""
+    try:
+        return list(literal("drafters", drafter, "ENGINE_RUNS"))
+    except LookupError:
+        return []
+
+
 def _reference(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: schema[key] for key in ("$ref",) if key in schema}
 

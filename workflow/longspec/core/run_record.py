@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 OF_THE_JOB = ("conditions", "tuning", "profile", "memory")
 """Fields that a job's processes share; the last two are None where the last process ended before it could tell."""
-OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "load_seconds", "started")
+OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "engine_checks", "load_seconds", "started")
 """Fields of a run that are those of its first process."""
 
 
@@ -39,6 +39,7 @@ class Piece(TypedDict):
     models: NotRequired[dict[str, Any]]  # option of the method to what its model resolved to
     warmup_samples: NotRequired[list[dict[str, Any]]]  # tokens and seconds of each (measure/warmup.py)
     engine_note: NotRequired[str | None]  # why another engine ran than was to be expected
+    engine_checks: NotRequired[dict[str, Any] | None]  # by model: how its engine was checked; None of a peer
     peak_memory_bytes: NotRequired[int]
 
 
@@ -67,6 +68,7 @@ class RunRecord(TypedDict):
     environment: dict[str, Any]
     warmup_samples: NotRequired[list[dict[str, Any]]]
     engine_note: NotRequired[str | None]
+    engine_checks: NotRequired[dict[str, Any] | None]
     load_seconds: NotRequired[float]
     started: NotRequired[str]  # ISO 8601, UTC
     peak_memory_bytes: int

@@ -28,6 +28,8 @@ OPTIONS = {
     },
 }
 
+ENGINE_RUNS = ("model",)
+
 
 class CausalLMDrafter:
     """Greedy and beam drafts from another model."""

@@ -93,7 +93,13 @@ def _loaded(spec: dict[str, Any], shared: Shared | None) -> tuple[Runner, dict[s
     seconds = time.perf_counter() - started
     named = [option for option in specs.own_models(spec["method"]) if spec["method"].get(option)]
     models = {option: model_files.resolved(spec["method"][option]) for option in named}
-    return runner, {"started": began, "host": platform.node(), "load_seconds": seconds, "models": models}
+    return runner, {
+        "started": began,
+        "host": platform.node(),
+        "load_seconds": seconds,
+        "models": models,
+        "engine_checks": spec.get("engine_checks"),
+    }
 
 
 def _get_ready(

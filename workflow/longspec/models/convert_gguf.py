@@ -41,7 +41,8 @@ def packaged(package: str) -> Path:
     return Path(str(distribution.locate_file(files[0])))
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where this user keeps what is made once: LONGSPEC_CACHE, or below the system's place for caches."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("LONGSPEC_CACHE") or Path(base) / "longspec-bench")
 
@@ -55,7 +56,7 @@ def content_key(file: Path, changed_ns: int) -> str:
 
 def converted(gguf: Path) -> Path:
     """The GGUF's weights as float32 safetensors in the cache, made once per file content."""
-    place = _cache() / content_key(gguf, gguf.stat().st_mtime_ns)
+    place = cache_folder() / content_key(gguf, gguf.stat().st_mtime_ns)
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)

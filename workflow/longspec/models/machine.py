@@ -59,7 +59,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": _versions(),
-        "processor": _processor(),
+        "processor": processor(),
         "physical_cores": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
         "device_name": device_name(device),
@@ -88,7 +88,8 @@ def _versions() -> dict[str, str]:
     return installed
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -21,8 +21,10 @@ from longspec.models.attention.on_device import HAS_TRITON
 
 INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)
 """Numbers of rows that are compared, most first."""
-PROBE_ROWS = 165
-"""Rows of noise that a layer is tried on: enough that a difference in one of 5,000 results shows."""
+PROBE_RESULTS = 165 * 576
+"""Results of noise that a layer is tried on, at least: enough that a difference in one of 5,000 shows in each layer."""
+PROBE_ROWS = (36, 165)
+"""Within these bounds: few rows of a layer of many features, whose products take long."""
 INVARIANT_AT_MOST = 4
 """More rows than these are not computed for the sake of one."""
 ROWS = 16
@@ -60,9 +62,9 @@ class PackedLinear(nn.Module):
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         return result
 
-    def make_invariant(self, x: torch.Tensor) -> None:
-        """Set `least_rows` to the fewest rows from which on all results are bit for bit the same; tried on `x`
-        [rows, in_features]. It stays 1 where there is no such number: `CausalLM` checks the whole model."""
+    def invariant_from(self, x: torch.Tensor) -> int | None:
+        """The fewest rows from which on all results are bit for bit the same; tried on `x` [rows, in_features]. None
+        where they are too many."""
 
         def by(rows: int) -> torch.Tensor:
             return torch.cat([self._product(part) for part in x.split(rows)])
@@ -72,7 +74,7 @@ class PackedLinear(nn.Module):
             if not torch.equal(by(rows), reference):
                 break
             equal_from = rows
-        self.least_rows = equal_from if equal_from <= INVARIANT_AT_MOST else 1
+        return equal_from if equal_from <= INVARIANT_AT_MOST else None
 
 
 def _bias(linear: nn.Linear) -> torch.Tensor:
@@ -129,6 +131,16 @@ def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
     return "packed" if possible and wanted != "eager" else "eager"
 
 
+def not_invariant(engine: str, device: torch.device, dtype: torch.dtype) -> UserError:
+    """Say that invariant numerics cannot be had by an engine here."""
+    return UserError(
+        "numerics",
+        f"invariant, but engine {engine} in {str(dtype).removeprefix('torch.')} on {device.type} gives a token other "
+        "logits when others are run with it",
+        "auto or fast here",
+    )
+
+
 @functools.cache
 def _packs(dtype: torch.dtype) -> bool:
     """Whether torch was built with the operators, and this processor runs them in `dtype`: tried on a small layer."""
@@ -157,18 +169,34 @@ def pack(model: nn.Module, run: Callable[[], object]) -> None:
 
 
 @torch.inference_mode()
-def make_invariant(model: nn.Module) -> None:
-    """Let each row's result be the same however many rows come with it, as far as the packed layers can."""
-    layers = {part._shared.product: None for part in model.modules() if isinstance(part, SharedPart)}
-    layers |= {layer: None for layer in model.modules() if isinstance(layer, PackedLinear)}
+def make_invariant(model: nn.Module) -> bool:
+    """Let each row's result be the same however many rows come with it, and tell whether the packed layers can;
+    `CausalLM` tries the whole model."""
     found: dict[torch.Size, int] = {}
+    layers = sorted(_packed(model), key=lambda layer: layer.packed.shape[0])  # those that are tried soonest come first
     for layer in layers:
         shape = layer.packed.shape
         if shape not in found:
+            fewest, most = PROBE_ROWS
+            rows = max(fewest, min(most, PROBE_RESULTS // shape[0]))
             generator = torch.Generator().manual_seed(0)
-            layer.make_invariant(torch.randn(PROBE_ROWS, shape[1], generator=generator).to(layer.packed.dtype))
-            found[shape] = layer.least_rows
-        layer.least_rows = found[shape]
+            least = layer.invariant_from(torch.randn(rows, shape[1], generator=generator).to(layer.packed.dtype))
+            if least is None:
+                return False
+            found[shape] = least
+    for layer in layers:
+        layer.least_rows = found[layer.packed.shape]
+    return True
+
+
+def fills_rows(model: nn.Module) -> bool:
+    """Whether any packed layer is given more rows than were asked for, for the sake of invariance."""
+    return any(layer.least_rows > 1 for layer in _packed(model))
+
+
+def _packed(model: nn.Module) -> list[PackedLinear]:
+    shared = {part._shared.product: None for part in model.modules() if isinstance(part, SharedPart)}
+    return [*shared, *(layer for layer in model.modules() if isinstance(layer, PackedLinear))]
 
 
 def _sharing(model: nn.Module, run: Callable[[], object]) -> list[list[nn.Linear]]:

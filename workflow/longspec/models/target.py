@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
-from longspec.core.errors import UserError, first_line
+from longspec.core.errors import first_line
 from longspec.models import cuda_graphs, model_files
 from longspec.models import packed_linear as engines
 from longspec.models.attention import hybrid
@@ -30,9 +30,17 @@ INVARIANCE_TOKENS = 51
 class CausalLM:
     """One sequence's worth of model state: weights, cache, and the tail's shape."""
 
-    def __init__(self, model: Any, folder: Path | None = None, engine: str = "auto", numerics: str = "auto") -> None:
+    def __init__(
+        self,
+        model: Any,
+        folder: Path | None = None,
+        engine: str = "auto",
+        numerics: str = "auto",
+        tried: bool = False,
+    ) -> None:
         """`model`: a transformers causal LM in evaluation mode, on its device, which is changed into ours;
-        `folder`: where it came from; `engine`: see packed_linear.py; `numerics`: see `_resolve_numerics`."""
+        `folder`: where it came from; `engine`: see packed_linear.py; `numerics`: see `_resolve_numerics`; `tried`:
+        whether the model is known to be invariant, so that it need not be tried here."""
         self.folder = folder
         self.model = model
         self.dtype: torch.dtype = model.dtype
@@ -60,29 +68,22 @@ class CausalLM:
             self._steps = cuda_graphs.Steps(self.model, cuda_graphs.cuda_capture if self.engine == "graphs" else None)
         self.engine_note: str | None = None
         """Why another engine runs than was resolved."""
-        self.numerics = self._resolve_numerics(numerics)
+        self.numerics = self._resolve_numerics(numerics, tried)
         self._cache = None
 
     def _one_token(self) -> None:
         self.reset(1)
         self.extend([0], [-1])
 
-    def _resolve_numerics(self, wanted: str) -> str:
+    def _resolve_numerics(self, wanted: str, tried: bool) -> str:
         """`invariant` (a text's logits are the same bits whether its tokens are run one by one or several at a
         time) or `fast`; `auto` is invariant where that can be had. UserError when asked for where it can't."""
         if wanted == "fast" or self.engine != "packed":
             invariant = False
         else:
-            engines.make_invariant(self.model)
-            invariant = self._is_invariant()
+            invariant = engines.make_invariant(self.model) and (tried or self._is_invariant())
         if wanted == "invariant" and not invariant:
-            name = str(self.dtype).removeprefix("torch.")
-            raise UserError(
-                "numerics",
-                f"invariant, but engine {self.engine} in {name} on {self.device.type} gives a token other logits when "
-                "others are run with it",
-                "auto or fast here",
-            )
+            raise engines.not_invariant(self.engine, self.device, self.dtype)
         return "invariant" if invariant else "fast"
 
     def _is_invariant(self) -> bool:
@@ -109,11 +110,12 @@ class CausalLM:
         engine: str = "auto",
         numerics: str = "auto",
         trusted: bool = False,
+        tried: bool = False,
     ) -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
         that the folder brings may run."""
         model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=hybrid.NAME)
-        return cls(model.to(device), folder, engine, numerics)
+        return cls(model.to(device), folder, engine, numerics, tried)
 
     @property
     def context_tokens(self) -> int | None:

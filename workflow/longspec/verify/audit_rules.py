@@ -51,6 +51,7 @@ def job(run: Run, baseline: Run) -> dict[str, str]:
         "accepted ≤ offered ≤ drafted": _first(run, _order),
         "times are whole": _first(run, _times),
         WRITTEN: _written(run),
+        "the engine was checked against transformers": _engine(facts),
     }
 
 
@@ -112,6 +113,24 @@ def _code(facts: dict[str, Any], base: dict[str, Any]) -> str:
 def _stop_ids(run: Run) -> set[int]:
     """The ids at which texts ended."""
     return {t.output_ids[-1] for s in run.samples for t in s.turns if t.stop_reason == "eos" and t.output_ids}
+
+
+def _engine(facts: dict[str, Any]) -> str:
+    """Each process that ran our loop had a record of the check of the engine that it ran, or fell back from."""
+    if "numerics" not in facts["conditions"]:
+        return ""  # a peer: transformers' models as they are
+    for piece in facts["pieces"]:
+        records = piece.get("engine_checks") or {}
+        record = records.get("target")
+        if record is None:
+            return f"the process on {piece['host']} has no record of a check"
+        ran = facts["conditions"]["engine"]
+        if ran not in (record["engine"], "eager" if record["engine"] == "graphs" else None):
+            return f"engine {ran} ran; the check was of {record['engine']}"
+        for model, found in records.items():
+            if not found["distance"] <= found["bound"]:
+                return f"{model}: its logits are {found['distance']} from transformers', bound {found['bound']}"
+    return ""
 
 
 def _end(turn: Turn, conditions: dict[str, Any], stops: set[int]) -> str:

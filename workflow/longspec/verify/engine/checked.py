@@ -1,0 +1,84 @@
+"""The record of the check of a model's engine: from the cache, or by a check in a process of its own.
+
+Contract: one record for one meaning: weights, configuration, our own code, libraries, processor and device, threads,
+number format, and what was asked for. Who changes the attention is checked anew. Failures are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from longspec.core import fingerprint, watchdog
+from longspec.core.errors import UserError
+from longspec.core.io import write_whole
+from longspec.models import convert_gguf, machine, model_files
+from longspec.verify.engine.check import check
+
+LIBRARIES = ("torch", "transformers", "triton", "numpy")
+ASKED = ("device", "dtype", "engine", "numerics", "threads")
+"""What of a spec decides an engine, beside the model."""
+
+
+def checked(spec: dict[str, Any]) -> dict[str, Any]:
+    """Look up the record of the engine that the model of a generate spec runs by, or make it.
+
+    Raises the UserError of the check where no engine passes. Call it before the device is used.
+    """
+    place = _place(spec)
+    if not place.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{place}.lock"):  # jobs that begin together check once
+            if not place.is_file():
+                write_whole({place: json.dumps(_in_its_own_process(spec), indent=1) + "\n"})
+    record: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    return record
+
+
+def _place(spec: dict[str, Any]) -> Path:
+    device = machine.resolve_device(spec["device"])
+    key = {
+        "model": model_files.resolved(spec["model"]),
+        "as": {name: spec["model"].get(name) for name in ("context", "trust_remote_code")},
+        "code": fingerprint.digest("verify.engine.check"),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "processor": [machine.processor(), torch.cpu.get_capabilities()],
+        "device": machine.device_name(device),
+        "dtype": str(machine.resolve_dtype(spec["dtype"], device)),
+        "threads": machine.resolve_threads(spec["threads"]),
+        "asked": {name: spec[name] for name in ASKED},
+    }
+    name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return convert_gguf.cache_folder() / "engine-checks" / f"{name}.json"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _in_its_own_process(spec: dict[str, Any]) -> dict[str, Any]:
+    """Forked where that is safe, for importing takes longer than checking; CUDA is not to be forked."""
+    forks = sys.platform == "linux" and machine.resolve_device(spec["device"]).type == "cpu"
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    try:
+        with ProcessPoolExecutor(1, context, initializer=watchdog.end_with_parent) as pool:
+            return pool.submit(check, spec).result()
+    except BrokenProcessPool:
+        raise UserError(
+            f"models.{spec['model'].get('name')}",
+            "the process that checks its engine was killed",
+            "memory for the model, or a smaller one",
+        ) from None

@@ -1,0 +1,123 @@
+"""Judges whether our engine's logits are transformers', by what transformers' own ways to run a text differ in.
+
+The distance of two rows of logits is the root mean square of their difference over that of the reference, each row
+less its mean: what moves all logits alike changes no probability. Contract: two sides' tables go in, a finding comes
+out. The bounds are docs/losslessness.md's, above what benchmarks/model_types.py measured on every model type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from longspec.verify.engine.text import PATH, Table, Tables, Text
+from longspec.verify.engine.transformers_own import STEPS
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a number format explains, in distances: of most rows (the median of each way's), and of any row. Each is
+    the larger of a floor and so many times what transformers' own ways differ in; beyond `ceiling` (most rows) those
+    are no reference."""
+
+    most_floor: float
+    most_times: float
+    any_floor: float
+    any_times: float
+    ceiling: float
+
+
+BOUNDS = {
+    torch.float32: Bounds(1e-4, 4, 2e-4, 4, 1e-3),
+    torch.bfloat16: Bounds(2e-2, 3, 5e-2, 3, 2e-1),
+    torch.float16: Bounds(4e-3, 3, 1e-2, 3, 5e-2),
+}
+FLOAT32_ANY_CEILING = 1e-2
+"""In float32 no row of transformers' own may move by more from way to way: no router's choice hangs on so little."""
+SURE = 8.0
+"""A first choice is sure where it leads by so many bounds: single logits move by a few times their root mean square."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`fault` is None where the engine computes what transformers does. Distances are the largest of any row;
+    `max_difference` is in logits."""
+
+    fault: str | None
+    max_difference: float = 0.0
+    distance: float = 0.0
+    bound: float = 0.0
+    noise: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """What is recorded of a check that passed."""
+        return {key: value for key, value in asdict(self).items() if key != "fault"}
+
+
+def judge(theirs: Tables, ours: Tables, text: Text, dtype: torch.dtype) -> Finding:
+    """Compare every way of ours with transformers' token by token, by its own noise in that number format."""
+    bounds, reference = BOUNDS[dtype], theirs[STEPS]
+    others = [_far(table, reference, table.rows) for way, table in theirs.items() if way != STEPS]
+    noise_of_most = max(float(rows.median()) for rows in others)
+    noise = max(float(rows.max()) for rows in others)
+    if not noise_of_most <= bounds.ceiling or (dtype == torch.float32 and not noise <= FLOAT32_ANY_CEILING):
+        return Finding(f"transformers' own logits depend on how the text is run (distance {noise:.2g})", noise=noise)
+    most = max(bounds.most_floor, bounds.most_times * noise_of_most)
+    of_any = max(bounds.any_floor, bounds.any_times * noise)
+    distance, difference, faults = 0.0, 0.0, []
+    for way, table in ours.items():
+        difference = max(difference, _apart(table.of(table.rows), reference.of(table.rows)))
+        for rows in _groups(table, text):
+            far = _far(table, reference, rows)
+            typical, worst = float(far.median()), float(far.max())
+            distance = max(distance, worst)
+            if not typical <= most:
+                faults.append(f"{way}: distance {typical:.2g} of most rows, bound {most:.2g}")
+            elif not worst <= of_any:
+                faults.append(f"{way}: distance {worst:.2g}, bound {of_any:.2g}")
+            elif wrong := _other_choices(table.of(rows), reference.of(rows), of_any):
+                faults.append(f"{way}: {wrong} first choices differ that are sure")
+    return Finding(faults[0] if faults else None, difference, distance, of_any, noise)
+
+
+def distances(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """The distances [n] of rows of logits [n, vocab] from a reference; infinite where one side forbids an id alone."""
+    finite = reference.isfinite()
+    if finite.all():
+        difference, spread = logits - reference, reference - reference.mean(-1, keepdim=True)
+        difference = difference - difference.mean(-1, keepdim=True)
+        return _finite(difference.norm(dim=-1) / spread.norm(dim=-1).clamp(min=1e-30))
+    found = []
+    for ours, theirs, there in zip(logits, reference, finite, strict=True):
+        same = bool((ours.isfinite() == there).all() and there.any())
+        found.append(distances(ours[None, there], theirs[None, there]) if same else torch.tensor([float("inf")]))
+    return torch.cat(found)
+
+
+def _finite(rows: torch.Tensor) -> torch.Tensor:
+    return rows.nan_to_num(float("inf"))
+
+
+def _far(table: Table, reference: Table, rows: list[int]) -> torch.Tensor:
+    return distances(table.of(rows), reference.of(rows))
+
+
+def _groups(table: Table, text: Text) -> list[list[int]]:
+    """The rows that a way has: those of the text, and those of rejected branches apart, which are few."""
+    first = len(text.prompt) + PATH
+    return [rows for rows in ([r for r in table.rows if r < first], [r for r in table.rows if r >= first]) if rows]
+
+
+def _other_choices(logits: torch.Tensor, reference: torch.Tensor, bound: float) -> int:
+    """How many rows choose another token than a reference that leads by SURE times the bound."""
+    best = reference.topk(2).values
+    spread = reference.where(reference.isfinite(), float("nan"))
+    spread = (spread - spread.nanmean(-1, keepdim=True)).square().nanmean(-1).sqrt()
+    sure = best[:, 0] - best[:, 1] > SURE * bound * spread
+    return int((sure & (logits.argmax(-1) != reference.argmax(-1))).sum())
+
+
+def _apart(logits: torch.Tensor, reference: torch.Tensor) -> float:
+    """The largest difference of two logits."""
+    return float((logits - reference).where(reference.isfinite(), 0.0).abs().max())
