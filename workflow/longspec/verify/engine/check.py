@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from longspec.backends import job_target
 from longspec.core.errors import UserError, first_line
-from longspec.models import model_files, packed_linear
+from longspec.models import model_files, packed_linear, trust
 from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
 from longspec.verify.engine import ours, transformers_own
@@ -85,7 +85,7 @@ def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -
 
 def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
     """The model as transformers ships it, with its windows shortened."""
-    folder, trusted = model_files.folder(entry), bool(entry.get("trust_remote_code"))
+    folder, trusted = model_files.folder(entry), trust.allowed(entry)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError):
