@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -91,3 +92,17 @@ def test_the_stated_power_is_the_power():
         ]
         found += verdicts.uniform(moved)[0] < verdicts.LEVEL
     assert found / 60 > verdicts.POWER - 0.12
+
+
+@pytest.mark.parametrize("repeats", [2, 60])
+def test_repeats_of_a_draw_are_no_further_evidence(repeats):
+    """A repeat draws the same tokens: what it says of the distribution is what the first one said."""
+    draws = random.Random(3)
+    once = [Comparison(f"s{n}", 0, False, quantiles=[draws.random() for _ in range(50)]) for n in range(8)]
+    again = [replace(c, repeat=number) for number in range(repeats) for c in once]
+    alone, repeated = (verdicts._drawn(found, "float32") for found in (once, again))
+    assert repeated == alone
+    assert alone["verdict"] == "same distribution"
+    assert alone["tokens_tested"] == 400
+    lost_first = [c for c in again if (c.sample_id, c.repeat) != ("s0", 0)]
+    assert verdicts._drawn(lost_first, "float32") == alone

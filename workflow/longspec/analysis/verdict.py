@@ -142,7 +142,10 @@ def _badness(judged: tuple[str, Comparison]) -> tuple[int, bool, float]:
 
 def _drawn(comparisons: list[Comparison], dtype: str) -> dict[str, object]:
     """The columns of a job whose outputs differ by design."""
-    quantiles = [q for c in comparisons for q in c.quantiles]
+    once: dict[str, Comparison] = {}  # a repeat draws the same noise again: it is no further evidence
+    for comparison in sorted(comparisons, key=lambda c: c.repeat):
+        once.setdefault(comparison.sample_id, comparison)
+    quantiles = [q for c in once.values() for q in c.quantiles]
     p_value, shift = uniform(quantiles)
     verdict = "same distribution" if p_value >= LEVEL else "not lossless"
     tested = {"tokens_tested": len(quantiles), "p_value": p_value, "detectable_shift": shift}
