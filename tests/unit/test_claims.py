@@ -65,6 +65,7 @@ def test_the_sentence():
         ({"noise_floor": NAN}, [], [1.02], []),
         ({"tainted_pairs": 3}, [3, 24], [], []),
         ({"looping_differs": 1, "looping_pairs": 5, "looping_speedup": 2.4}, [5, 2.4, 1.6], [], []),
+        ({"looping_differs": 0, "looping_pairs": 1, "looping_speedup": 2.4}, [1, 2.4, 1.6], [], []),
         ({"drift": {"wide": 1.084}}, [1.08], [], ["wide"]),
         ({"reference_format": "float16"}, [], [], ["hf (float16)"]),
         ({"number_format": "float16"}, [], [], ["chain (float16)"]),

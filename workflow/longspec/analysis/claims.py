@@ -117,11 +117,10 @@ def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
         f"({_range(row['end_to_end_speedup_low'], row['end_to_end_speedup_high'])})",
         outputs(row),
     ]
-    if row["looping_differs"]:
-        parts.append(
-            f"the {row['looping_pairs']} pairs with looping outputs {row['looping_speedup']:.2f}×, "
-            f"the others {row['other_speedup']:.2f}×"
-        )
+    if row["looping_pairs"]:  # they draft well in any method: whoever has none wants the other figure
+        figures = ((f"the {row['looping_pairs']} pairs with looping outputs", "looping"), ("the others", "other"))
+        known = [(words, row[f"{kind}_speedup"]) for words, kind in figures]
+        parts.append(", ".join(f"{words} {'–' if math.isnan(x) else f'{x:.2f}×'}" for words, x in known))
     parts += [
         f"{name}'s steps took {value:.2f} times as long in the second half of its run" for name, value in drift.items()
     ]
