@@ -60,7 +60,7 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, unpinned: Seq
         prompts=_prompts(grid, results),
         conditions=conditions,
         conditions_by_cell=by_cell[:MOST_ROWS],
-        machine=machine,
+        machine={**machine, **_engine_checks(facts)},
         started=summary["started"],
         unpinned=unpinned,
         config=yaml.safe_dump(_in_order(config, grid), sort_keys=False, allow_unicode=True, width=100),
@@ -95,6 +95,18 @@ def _checkout(commit: str) -> str:
 
 def _facts(results: Path, model: str, dataset: str, method: str) -> dict[str, Any]:
     return runs.read_facts(results / model / dataset / method / "run.json")
+
+
+def _engine_checks(facts: dict[Any, dict[str, Any]]) -> dict[str, str]:
+    """How the engines of our own loop were checked, a text for each record that there is."""
+    records = [(run.get("engine_checks") or {}).get("target") for run in facts.values()]
+    said = [
+        f"against transformers {record['transformers']}: max difference {record['max_difference']:.1g} in logits, "
+        f"distance {record['distance']:.1g} (bound {record['bound']:.1g})"
+        for record in records
+        if record
+    ]
+    return {"engine checked": " | ".join(dict.fromkeys(said))} if said else {}
 
 
 def _some(frame: pd.DataFrame) -> pd.DataFrame:
