@@ -226,7 +226,11 @@ def test_a_job_depends_on_its_own_method_and_drafter_only():
     plugged = [(kind, name) for kind in ("methods", "drafters") for name in registry.names(kind)]
     others = {registry.file(*one).relative_to(fingerprint.PACKAGE).as_posix() for one in plugged}
     assert found & others == {"decoding/methods/sequential.py", "drafters/ngram.py"}
-    assert not any(name.startswith(("data/sources/", "analysis/", "report/", "verify/")) for name in found)
+    assert not any(name.startswith(("data/sources/", "analysis/", "report/")) for name in found)
+    verifying = {name for name in found if name.startswith("verify/")} - {"verify/__init__.py"}
+    assert {name.rpartition("/")[0] for name in verifying} == {
+        "verify/engine"
+    }  # a job checks its engine, and no result
 
 
 def test_a_generation_does_not_depend_on_analysis_nor_the_other_way_round():

@@ -29,6 +29,7 @@ PIECE = {
     "warmup_samples": [],
     "environment": {},
     "engine_note": None,
+    "engine_checks": None,
 }
 
 

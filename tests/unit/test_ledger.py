@@ -17,7 +17,8 @@ from longspec.measure.ledger import Ledger
 METHODS = ["vanilla", "chain", "wide"]
 PROMPTS = [Prompt(f"s{n}", ["x"], [1, 2], False) for n in range(40)]
 CONDITIONS = {"dtype": "float32"}
-PIECE = {"started": "", "host": "", "load_seconds": 1.0, "warmup_samples": [], "environment": {}, "engine_note": None}
+PIECE = {"started": "", "host": "", "load_seconds": 1.0, "warmup_samples": [], "environment": {}, "engine_note": None,
+         "engine_checks": None}  # fmt: skip
 
 
 def lines(seed=0, methods=METHODS, repeats=2):

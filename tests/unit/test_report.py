@@ -290,15 +290,3 @@ def test_our_figures_stand_beside_longspecs_of_the_same_model_and_task(results):
     ]  # fmt: skip
     for key, other in (("models", {}), ("datasets", {}), ("sampling", {"temperature": 1.0})):
         assert "<td>chain</td>" not in page({**config, key: other}).split('id="counting"')[0]
-
-
-def test_the_check_of_the_engine_stands_under_the_machine(results):
-    """Once, however many runs have the same record; results without one show none."""
-    assert "transformers 5.23" not in render(results)
-    record = {"transformers": "5.23.0", "max_difference": 3.1e-5, "distance": 2.2e-6, "bound": 2e-4}
-    for place in results.glob("m/d/*/run.json"):
-        facts = json.loads(place.read_text(encoding="utf-8"))
-        place.write_text(json.dumps({**facts, "engine_checks": {"target": record}}), encoding="utf-8")
-    shown_text = render(results)
-    assert shown_text.count("against transformers 5.23.0") == 1
-    assert "3e-05" in shown_text
