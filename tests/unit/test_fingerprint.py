@@ -228,9 +228,7 @@ def test_a_job_depends_on_its_own_method_and_drafter_only():
     assert found & others == {"decoding/methods/sequential.py", "drafters/ngram.py"}
     assert not any(name.startswith(("data/sources/", "analysis/", "report/")) for name in found)
     verifying = {name for name in found if name.startswith("verify/")} - {"verify/__init__.py"}
-    assert {name.rpartition("/")[0] for name in verifying} == {
-        "verify/engine"
-    }  # its engine, and no result
+    assert {name.rpartition("/")[0] for name in verifying} == {"verify/engine"}  # its engine, and no result
 
 
 def test_a_generation_does_not_depend_on_analysis_nor_the_other_way_round():
