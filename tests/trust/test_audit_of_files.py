@@ -22,7 +22,7 @@ from longspec.verify import audit, audit_rules
 def test_consistent_results_pass_every_rule(made):
     table = audit.build(GRID, made)
     assert set(table["verdict"]) == {"pass"}
-    assert len(table[table["method"] == "wide"]["rule"].unique()) == 14
+    assert len(table[table["method"] == "wide"]["rule"].unique()) == 15
     assert len(table[table["method"] == ""]) == len(sample_tables.TABLES) + 4
 
 
