@@ -2,7 +2,7 @@
 
 The distance of two rows of logits is the root mean square of their difference over that of the reference, each row
 less its mean: what moves all logits alike changes no probability. Contract: two sides' tables go in, a finding comes
-out. The bounds are docs/losslessness.md's, above what benchmarks/model_types.py measured on every model type.
+out. The bounds, and the distances that they stand above, are in docs/losslessness.md.
 """
 
 from __future__ import annotations
