@@ -117,7 +117,8 @@ def _stop_ids(run: Run) -> set[int]:
 
 def _engine(facts: dict[str, Any]) -> str:
     """Each process that ran our loop had a record of the check of the engine that it ran, or fell back from."""
-    if facts["conditions"].get("loop") != "longspec":
+    conditions = facts["conditions"]
+    if "numerics" not in conditions or conditions.get("loop", "longspec") != "longspec":
         return ""  # a peer: transformers' models as they are
     for piece in facts["pieces"]:
         records = piece.get("engine_checks") or {}
