@@ -134,9 +134,18 @@ PROFILE = {"steps": 10, "drafted_tokens": 20, "draft_seconds": 0.02, "forward_se
            "commit_seconds": 0.01, "other_seconds": 0.01}  # fmt: skip
 
 
+CHECK = {"engine": "packed", "transformers": "5", "max_difference": 3e-5, "distance": 2e-6, "bound": 2e-4}
+
+
 def _loop(method: str) -> dict[str, str]:
     """A peer's loop is another."""
     return {"loop": "transformers 5 generate", "attention": "sdpa"} if "hf_" in METHODS[method]["method"] else {}
+
+
+def _piece(method: str) -> dict[str, Any]:
+    """A peer has no engine of ours."""
+    checks = None if _loop(method) else {"target": CHECK}
+    return {"host": "here", "first_sample": 0, "environment": ENVIRONMENT, "engine_checks": checks}
 
 
 def _facts(model: str, dataset: str, method: str, sha256: str, limit: int, repeats: int) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def _facts(model: str, dataset: str, method: str, sha256: str, limit: int, repea
         },
         "warmup_samples": [{"prompt_tokens": 21, "output_tokens": 32, "seconds": 1.0}],
         "environment": ENVIRONMENT,
-        "pieces": [{"host": "here", "first_sample": 0, "environment": ENVIRONMENT}],
+        "pieces": [_piece(method)],
         "failures": [],
         "profile": None if METHODS[method]["method"].startswith("hf_") else [PROFILE],
         "memory": None,

@@ -69,7 +69,14 @@ def write_run(results: Path, method: str, samples: list[Sample], dataset: str = 
         "peak_memory_bytes": 2**20,
         "started": "2026-01-01T10:00:00+00:00",
         "environment": {"device_name": f"a CPU {HOSTILE}", "packages": {"torch": "2.14.1"}},
-        "pieces": [{"host": "here", "first_sample": 0, "environment": {"device_name": f"a CPU {HOSTILE}"}}],
+        "pieces": [
+            {
+                "host": "here",
+                "first_sample": 0,
+                "environment": {"device_name": f"a CPU {HOSTILE}"},
+                "engine_checks": {"target": {"engine": CONDITIONS["engine"], "distance": 2e-6, "bound": 2e-4}},
+            }
+        ],
         "failures": [],
     }
     (folder / "run.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -8,6 +8,14 @@ import shutil
 import pytest
 import tiny_folder
 import torch
+from engine_faults import (
+    a_kernel_that_depends_on_the_steps_length,
+    a_window_off_by_one,
+    half_the_output,
+    no_window,
+    restore,
+    siblings_see_each_other,
+)
 from refusals import refused, says
 from stage import Stage
 from tiny import CONTEXT, hf_model
@@ -36,47 +44,6 @@ def spec_of(folder, **changes):
     return {**SPEC, "model": {"name": "m", "path": str(folder)}, **changes}
 
 
-def attention(change):
-    """Plants another attention in the place of ours."""
-
-    def plant(fault):
-        hybrid.AttentionInterface.register(hybrid.NAME, change)
-
-    return plant
-
-
-@attention
-def scaled_output(*tensors, **options):
-    mixed, weights = hybrid.hybrid_attention(*tensors, **options)
-    return mixed * 0.5, weights
-
-
-@attention
-def window_off_by_one(*tensors, **options):
-    return hybrid.hybrid_attention(*tensors, **{**options, "sliding_window": options["sliding_window"] + 1})
-
-
-@attention
-def no_window(*tensors, **options):
-    return hybrid.hybrid_attention(*tensors, **{**options, "sliding_window": None})
-
-
-@attention
-def wrong_for_several_tokens_behind_a_prefix(*tensors, **options):
-    mixed, weights = hybrid.hybrid_attention(*tensors, **options)
-    return mixed * (1.0 if options["layout"].hidden is None else 1.1), weights
-
-
-def siblings_see_each_other(fault):
-    real = hybrid.Layout
-
-    def blind(hidden, positions, tail_positions):
-        is_tree = len(positions) > 1 and bool((positions[1:] <= positions[:-1]).any())
-        return real(torch.zeros_like(hidden) if is_tree else hidden, positions, tail_positions)
-
-    fault.setattr(hybrid, "Layout", blind)
-
-
 def rejected_nodes_stay(fault):
     def commit(self, path, nodes):
         self.committed = self.written = self.committed + len(path)
@@ -94,10 +61,10 @@ def later_blocks_of_a_prompt_see_too_little(fault):
 
 
 PLANTS = {
-    scaled_output: ours.WHOLE,
-    window_off_by_one: ours.WHOLE,
+    half_the_output: ours.WHOLE,
+    a_window_off_by_one: ours.WHOLE,
     no_window: ours.WHOLE,
-    wrong_for_several_tokens_behind_a_prefix: ours.SEVERAL,
+    a_kernel_that_depends_on_the_steps_length: ours.SEVERAL,
     siblings_see_each_other: ours.TREES,
     rejected_nodes_stay: ours.TREES,
     later_blocks_of_a_prompt_see_too_little: ours.WHOLE,
@@ -108,7 +75,7 @@ PLANTS = {
 @pytest.fixture
 def fault(monkeypatch):
     yield monkeypatch
-    hybrid.AttentionInterface.register(hybrid.NAME, hybrid.hybrid_attention)
+    restore()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -120,7 +87,7 @@ def test_a_right_engine_passes(folder, dtype):
     assert found["max_difference"] > 0
 
 
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: getattr(plant, "__name__", "attention"))
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_fault_is_seen_where_it_first_shows(folder, fault, plant):
     plant(fault)
     with refused("models.m", ("MistralForCausalLM", "mistral", PLANTS[plant])):
@@ -128,7 +95,7 @@ def test_a_planted_fault_is_seen_where_it_first_shows(folder, fault, plant):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("plant", [scaled_output, no_window, siblings_see_each_other, rejected_nodes_stay])
+@pytest.mark.parametrize("plant", [half_the_output, no_window, siblings_see_each_other, rejected_nodes_stay])
 def test_gross_faults_are_seen_in_16_bits_too(folder, fault, plant, dtype):
     plant(fault)
     with refused("models.m", "mistral"):
@@ -229,10 +196,10 @@ def test_our_own_attention_is_in_the_key():
 def test_a_failure_is_not_kept(folder, tmp_path, monkeypatch, fault):
     monkeypatch.setenv("LONGSPEC_CACHE", str(tmp_path))
     monkeypatch.setattr(checked, "_in_its_own_process", check)
-    scaled_output(fault)
+    half_the_output(fault)
     with refused("models.m", "mistral"):
         checked.checked(spec_of(folder))
-    hybrid.AttentionInterface.register(hybrid.NAME, hybrid.hybrid_attention)
+    restore()
     assert checked.checked(spec_of(folder))["engine"] == "eager"
 
 

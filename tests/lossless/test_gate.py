@@ -50,20 +50,25 @@ def spec_for(folder, dtype="float32", temperature=0.0, verification="keyed"):
     return specs.generate_spec(complete, "tiny", "d", "vanilla")
 
 
-def texts(folder):
+def texts(folder, draws=1):
+    """Prompts; each as often as wanted, under names of its own, since noise is named by sample."""
     tokenizer = model_files.tokenizer(folder)
     words = ["abc abc", "one two one", "xyz", "0 1 2 0 1", "hello?", "a.b.c."]
-    return [Prompt(f"s{n}", [w], tokenizer(w)["input_ids"], False) for n, w in enumerate(words[:SAMPLES])]
+    return [
+        Prompt(f"s{n}" + draw * "'", [w], tokenizer(w)["input_ids"], False)
+        for draw in range(draws)
+        for n, w in enumerate(words[:SAMPLES])
+    ]
 
 
-def samples(spec, prompts, method, drafter=None, repeat=0):
+def samples(spec, prompts, method, drafter=None):
     """What a generate job would have recorded."""
     target = job_target.load(spec)
     made = []
     for prompt in prompts:
         rule = job_target.rule(spec, target, prompt.sample_id, 0)
         turn = generate(target, method, drafter, prompt.prompt_ids, Limits(frozenset(), 60, 256), rule)
-        made.append(Sample(prompt.sample_id, repeat, [turn], [""]))
+        made.append(Sample(prompt.sample_id, 0, [turn], [""]))
     return made
 
 
@@ -161,11 +166,8 @@ def test_a_prompt_that_was_not_the_one_answered_is_refused(folder):
 
 
 def test_the_residual_rule_is_tested_for_its_distribution(folder):
-    spec, prompts = spec_for(folder, temperature=1.0, verification="residual"), texts(folder)
-    drawn = []
-    for repeat in range(8):
-        noisy = {**spec, "seed": repeat}
-        drawn += samples(noisy, prompts, tree.Method([3, 3]), NGramDrafter(3, 1), repeat)
+    spec, prompts = spec_for(folder, temperature=1.0, verification="residual"), texts(folder, draws=8)
+    drawn = samples(spec, prompts, tree.Method([3, 3]), NGramDrafter(3, 1))
     row = verdict(gate.compare(spec, prompts, drawn, drawn, 7), "residual")
     assert row["verdict"] == "same distribution"
     assert row["tokens_tested"] == 8 * SAMPLES * 60
@@ -174,11 +176,8 @@ def test_the_residual_rule_is_tested_for_its_distribution(folder):
 
 @pytest.mark.parametrize("wrong", [0.8, 1.25])
 def test_tokens_of_another_temperature_are_seen(folder, wrong):
-    spec, prompts = spec_for(folder, temperature=1.0, verification="residual"), texts(folder)
-    other = {**spec, "sampling": {**spec["sampling"], "temperature": wrong}}
-    drawn = []
-    for repeat in range(5):
-        drawn += samples({**other, "seed": repeat}, prompts, vanilla.Method(), None, repeat)
+    spec, prompts = spec_for(folder, temperature=1.0, verification="residual"), texts(folder, draws=5)
+    drawn = samples({**spec, "sampling": {**spec["sampling"], "temperature": wrong}}, prompts, vanilla.Method())
     assert verdict(gate.compare(spec, prompts, drawn, drawn, 1), "residual")["verdict"] == "not lossless"
 
 

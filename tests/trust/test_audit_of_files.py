@@ -245,3 +245,20 @@ def test_two_sides_made_by_other_code_are_not_compared(results):
     found = failures(results)
     assert list(found["method"]) == ["chain"]
     assert says(found["finding"].iloc[0], "git_commit", "'4567def'", "'0123abc'")
+
+
+@pytest.mark.parametrize(
+    ("method", "checks"),
+    [
+        ("wide", None),
+        ("wide", {"target": {"engine": "eager", "distance": 0.0, "bound": 1.0}}),
+        ("wide", {"target": {"engine": "packed", "distance": 0.3, "bound": 0.2}}),
+        ("wide", {"target": {"engine": "packed", "distance": float("nan"), "bound": 0.2}}),
+        ("vanilla", None),
+    ],
+)
+def test_a_job_of_ours_whose_engine_was_not_checked_is_found(results, method, checks):
+    made_up.edit_run(results, method, lambda facts: facts["pieces"][0].update(engine_checks=checks))
+    found = failures(results)
+    assert set(found["rule"]) == {"the engine was checked against transformers"}
+    assert set(found["method"]) == {method}

@@ -10,7 +10,13 @@ import json
 import pytest
 import test_audit
 import tiny_folder
-import torch
+from engine_faults import (
+    a_kernel_that_depends_on_the_steps_length,
+    a_window_off_by_one,
+    half_the_output,
+    restore,
+    siblings_see_each_other,
+)
 from refusals import refused
 from stage import work_here
 from tiny import hf_model
@@ -19,7 +25,6 @@ from longspec.analysis import runs, speedup, speedup_table, tables
 from longspec.cli import gate, lossless, metrics
 from longspec.cli import speedup as speedup_stage
 from longspec.measure import supervisor
-from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
 from longspec.verify import audit_rules
 from longspec.verify.engine import jobs
@@ -37,42 +42,6 @@ GRID = {"cells": {"m": ["d"]}, "methods": list(METHODS), "baseline": "vanilla", 
 
 def nothing(fault):
     pass
-
-
-def attention_with(change):
-    """Our attention with other arguments, or another output."""
-
-    def plant(fault):
-        hybrid.AttentionInterface.register(hybrid.NAME, change)
-
-    return plant
-
-
-@attention_with
-def half_the_output(*tensors, **options):
-    mixed, weights = hybrid.hybrid_attention(*tensors, **options)
-    return mixed * 0.5, weights
-
-
-@attention_with
-def a_window_off_by_one(*tensors, **options):
-    return hybrid.hybrid_attention(*tensors, **{**options, "sliding_window": options["sliding_window"] + 1})
-
-
-@attention_with
-def a_kernel_that_depends_on_the_steps_length(*tensors, **options):
-    mixed, weights = hybrid.hybrid_attention(*tensors, **options)
-    return mixed * (1.0 if options["layout"].hidden is None else 1.2), weights
-
-
-def siblings_see_each_other(fault):
-    real = hybrid.Layout
-
-    def blind(hidden, positions, tail_positions):
-        is_tree = len(positions) > 1 and bool((positions[1:] <= positions[:-1]).any())
-        return real(torch.zeros_like(hidden) if is_tree else hidden, positions, tail_positions)
-
-    fault.setattr(hybrid, "Layout", blind)
 
 
 def a_rope_of_the_longest_text_so_far(fault):
@@ -111,7 +80,7 @@ def verdicts(tmp_path, monkeypatch):
                 )
                 judge(results)
             finally:
-                hybrid.AttentionInterface.register(hybrid.NAME, hybrid.hybrid_attention)
+                restore()
         read = (tables.read(results / f"{name}.csv") for name in ("lossless", "speedup"))
         return tuple(dict(zip(table["method"], table["verdict"], strict=True)) for table in read)
 

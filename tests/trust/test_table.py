@@ -21,9 +21,10 @@ def functions(file: str) -> set[str]:
 
 
 def names(file: str) -> set[str]:
-    """Its functions, and the texts and names that a parameter may be."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    return functions(file) | {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    """Its functions and those that it imports, and the texts that a parameter may be."""
+    nodes = list(ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return functions(file) | imported | {node.value for node in nodes if isinstance(node, ast.Constant)}
 
 
 def test_every_row_has_a_guard_and_a_test_that_exists():

@@ -109,6 +109,7 @@ def programs(results: Path):
     spec = {"sampling": {"temperature": 0}, "method": {"method": "sequential", "drafter": "ngram"}}
     files = ["--prompts", folder / "prompts.jsonl", "--samples", folder / "chain/samples.jsonl"]
     files += ["--vanilla", folder / "vanilla/samples.jsonl", "--output", folder / "chain/gate.jsonl"]
+    files += ["--run", folder / "chain/run.json", "--vanilla-run", folder / "vanilla/run.json"]
     yield gate, ["--spec", json.dumps(spec), *map(str, files)]
     arguments = ["--grid", json.dumps(results_folder.GRID), "--results", str(results)]
     for stage in (metrics, lossless, speedup, costs, tuning, audit):

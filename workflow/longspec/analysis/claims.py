@@ -118,9 +118,10 @@ def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
         outputs(row),
     ]
     if row["looping_pairs"]:  # they draft well in any method: whoever has none wants the other figure
-        figures = ((f"the {row['looping_pairs']} pairs with looping outputs", "looping"), ("the others", "other"))
-        known = [(words, row[f"{kind}_speedup"]) for words, kind in figures]
-        parts.append(", ".join(f"{words} {'–' if math.isnan(x) else f'{x:.2f}×'}" for words, x in known))
+        parts.append(
+            f"the {row['looping_pairs']} pairs with looping outputs {_times(row['looping_speedup'])}, "
+            f"the others {_times(row['other_speedup'])}"
+        )
     parts += [
         f"{name}'s steps took {value:.2f} times as long in the second half of its run" for name, value in drift.items()
     ]
@@ -129,6 +130,10 @@ def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
     limit = row["noise_floor"]
     parts.append("noise floor not measured" if math.isnan(limit) else f"noise floor {limit:.2f}×")
     return "; ".join(parts) + "."
+
+
+def _times(speedup: float) -> str:
+    return "–" if math.isnan(speedup) else f"{speedup:.2f}×"
 
 
 def _over_reference(row: Row) -> list[str]:

@@ -28,13 +28,9 @@ def main(argv: list[str] | None = None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_whole({stamp: json.dumps(made_of)})
-    from transformers import AutoConfig
-
     from longspec.models import model_files
 
-    config = AutoConfig.from_pretrained(
-        model_files.folder(args.spec["model"]), trust_remote_code=False
-    ).get_text_config()
+    config = model_files.configuration(model_files.folder(args.spec["model"])).get_text_config()
     have = counted(folder)
     announce(folder, args.spec, shards.bytes_per_token(config, len(feature_layers(config.num_hidden_layers))), have)
     if have < args.spec["train_tokens"]:

@@ -14,7 +14,6 @@ import torch
 from longspec.decoding.interfaces import Candidates, Drafter, Rule
 from longspec.decoding.tree import TokenTree
 from longspec.drafters import glide, ngram
-from longspec.models import lending
 from longspec.models.target import CausalLM
 
 OPTIONS = {
@@ -94,6 +93,5 @@ class Both:
 
 def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int, max_ngram: int, min_ngram: int) -> Both:
     """Both drafters. UserError as each of them has it."""
-    lending.require_last_layer(target, "ngram_glide")
     lookup = ngram.make(target, max_ngram=max_ngram, min_ngram=min_ngram, tokens_per_match=None)
-    return Both(lookup, glide.make(target, weights=weights, window=window))
+    return Both(lookup, glide.loaded(target, weights, window, "ngram_glide"))

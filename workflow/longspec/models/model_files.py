@@ -121,17 +121,22 @@ def tokenizer(place: Path, trusted: bool = False) -> Any:
         ) from None
 
 
-def context(place: Path, trusted: bool = False, wanted: int | None = None) -> int | None:
-    """The context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
-    UserError when more is wanted than there are positions."""
+def configuration(place: Path, trusted: bool = False) -> Any:
+    """Read a model's configuration with transformers; UserError when it cannot. `trusted`: its own code may run."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=trusted).get_text_config()
+        return AutoConfig.from_pretrained(place, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             str(place), f"its config.json cannot be used ({first_line(error)})", "one that transformers reads"
         ) from None
+
+
+def context(place: Path, trusted: bool = False, wanted: int | None = None) -> int | None:
+    """The context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
+    UserError when more is wanted than there are positions."""
+    config = configuration(place, trusted).get_text_config()
     table = tabled_context(config)
     if wanted is not None and table is not None and wanted > table:
         raise UserError("context", f"{wanted}, but {place} has {table} positions", f"at most {table}")

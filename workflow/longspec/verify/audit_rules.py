@@ -16,6 +16,7 @@ from typing import Any
 
 from longspec.analysis.runs import Run
 from longspec.analysis.speedup import unlike
+from longspec.core import registry
 from longspec.core.records import Comparison, Sample, Turn, first_divergence, ids_sha256
 
 COLUMNS = ["model", "dataset", "method", "rule", "verdict", "finding"]
@@ -117,9 +118,8 @@ def _stop_ids(run: Run) -> set[int]:
 
 def _engine(facts: dict[str, Any]) -> str:
     """Each process that ran our loop had a record of the check of the engine that it ran, or fell back from."""
-    conditions = facts["conditions"]
-    if "numerics" not in conditions or conditions.get("loop", "longspec") != "longspec":
-        return ""  # a peer: transformers' models as they are
+    if registry.decodes(facts["spec"]["method"]["method"]) == "peers":
+        return ""  # transformers' models as they are
     for piece in facts["pieces"]:
         records = piece.get("engine_checks") or {}
         record = records.get("target")

@@ -28,8 +28,13 @@ OPTIONS = {
 
 def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int) -> GlideDrafter:
     """Load the checkpoint for this target. UserError when it is none, another target's, or the target lends nothing."""
+    return loaded(target, weights, window, "glide")
+
+
+def loaded(target: CausalLM, weights: dict[str, Any] | None, window: int, drafter: str) -> GlideDrafter:
+    """The same for a drafter of that name."""
     if weights is None:
         raise UserError("weights", "none for this model", "weights on the method, or `drafter:` on the model")
-    lending.require_last_layer(target, "glide")
+    lending.require_last_layer(target, drafter)
     read = checkpoints.load(weights, target)
     return GlideDrafter(target, read.model, window, read.draft_ids, read.feature_layers)

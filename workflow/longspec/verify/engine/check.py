@@ -14,7 +14,6 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from longspec.backends import job_target
@@ -59,7 +58,7 @@ def _check(spec: dict[str, Any]) -> dict[str, Any]:
     passed_over: dict[str, str] = {}
     for engine, numerics in candidates(spec, device, dtype):
         model = model or _load(spec["model"], dtype).to(device)
-        kind = f"{type(model).__name__} ({model.config.model_type})"
+        kind = _kind(model)
         target, finding = _tried(model, engine, numerics, text, theirs)
         model = None
         if finding.fault is None and target is not None:
@@ -86,10 +85,7 @@ def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -
 def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
     """The model as transformers ships it, with its windows shortened."""
     folder, trusted = model_files.folder(entry), trust.allowed(entry)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
-    except (OSError, ValueError, KeyError):
-        return model_files.causal_lm(folder, dtype, trusted)  # which says what is wrong
+    config = model_files.configuration(folder, trusted)
     inner = config.get_text_config()
     for field, short in SHORT.items():
         stated = getattr(inner, field, None)
@@ -106,10 +102,9 @@ def _reference(entry: dict[str, Any], model: Any) -> tuple[Text, Tables]:
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # whatever the modelling code raises
-        kind = f"{type(model).__name__} ({model.config.model_type})"
         raise UserError(
             _where(entry),
-            f"transformers itself does not run a {kind} token by token over a cache: {_said(error)}",
+            f"transformers itself does not run a {_kind(model)} token by token over a cache: {_said(error)}",
             "a decoder with a key/value cache",
         ) from None
 
@@ -134,6 +129,10 @@ def _tried(model: Any, engine: str, numerics: str, text: Text, theirs: Tables) -
         if packed_linear.fills_rows(target.model):  # as a fast engine does not
             finding = replace(finding, fault="a step's width changes bits")
     return target, finding
+
+
+def _kind(model: Any) -> str:
+    return f"{type(model).__name__} ({model.config.model_type})"
 
 
 def _said(error: Exception) -> str:

@@ -12,7 +12,6 @@ import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def _place(spec: dict[str, Any]) -> Path:
         "model": model_files.resolved(spec["model"]),
         "as": {name: spec["model"].get(name) for name in ("context", "trust_remote_code")},
         "code": fingerprint.digest("verify.engine.check"),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": machine.versions(LIBRARIES),
         "processor": [machine.processor(), torch.cpu.get_capabilities()],
         "device": machine.device_name(device),
         "dtype": str(machine.resolve_dtype(spec["dtype"], device)),
@@ -60,13 +59,6 @@ def _place(spec: dict[str, Any]) -> Path:
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:32]
     return convert_gguf.cache_folder() / "engine-checks" / f"{name}.json"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _in_its_own_process(spec: dict[str, Any]) -> dict[str, Any]:

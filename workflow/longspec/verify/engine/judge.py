@@ -58,7 +58,9 @@ class Finding:
 def judge(theirs: Tables, ours: Tables, text: Text, dtype: torch.dtype) -> Finding:
     """Compare every way of ours with transformers' token by token, by its own noise in that number format."""
     bounds, reference = BOUNDS[dtype], theirs[STEPS]
-    others = [_far(table, reference, table.rows) for way, table in theirs.items() if way != STEPS]
+    others = [
+        distances(table.of(table.rows), reference.of(table.rows)) for way, table in theirs.items() if way != STEPS
+    ]
     noise_of_most = max(float(rows.median()) for rows in others)
     noise = max(float(rows.max()) for rows in others)
     if not noise_of_most <= bounds.ceiling or (dtype == torch.float32 and not noise <= FLOAT32_ANY_CEILING):
@@ -67,16 +69,16 @@ def judge(theirs: Tables, ours: Tables, text: Text, dtype: torch.dtype) -> Findi
     of_any = max(bounds.any_floor, bounds.any_times * noise)
     distance, difference, faults = 0.0, 0.0, []
     for way, table in ours.items():
-        difference = max(difference, _apart(table.of(table.rows), reference.of(table.rows)))
         for rows in _groups(table, text):
-            far = _far(table, reference, rows)
+            logits, right = table.of(rows), reference.of(rows)
+            far = distances(logits, right)
             typical, worst = float(far.median()), float(far.max())
-            distance = max(distance, worst)
+            distance, difference = max(distance, worst), max(difference, _apart(logits, right))
             if not typical <= most:
                 faults.append(f"{way}: distance {typical:.2g} of most rows, bound {most:.2g}")
             elif not worst <= of_any:
                 faults.append(f"{way}: distance {worst:.2g}, bound {of_any:.2g}")
-            elif wrong := _other_choices(table.of(rows), reference.of(rows), of_any):
+            elif wrong := _other_choices(logits, right, of_any):
                 faults.append(f"{way}: {wrong} first choices differ that are sure")
     return Finding(faults[0] if faults else None, difference, distance, of_any, noise)
 
@@ -97,10 +99,6 @@ def distances(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 def _finite(rows: torch.Tensor) -> torch.Tensor:
     return rows.nan_to_num(float("inf"))
-
-
-def _far(table: Table, reference: Table, rows: list[int]) -> torch.Tensor:
-    return distances(table.of(rows), reference.of(rows))
 
 
 def _groups(table: Table, text: Text) -> list[list[int]]:

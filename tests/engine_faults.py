@@ -1,0 +1,57 @@
+"""Faults of our attention, for tests that plant them: each is called with a `monkeypatch`.
+
+Those of the attention stand until ours is registered again, which is its user's to do.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from longspec.models.attention import hybrid
+
+
+def attention_with(change):
+    """A fault: our attention with other arguments, or another output."""
+
+    def plant(fault):
+        hybrid.AttentionInterface.register(hybrid.NAME, change)
+
+    plant.__name__ = change.__name__
+    return plant
+
+
+def restore():
+    """Our attention as it is."""
+    hybrid.AttentionInterface.register(hybrid.NAME, hybrid.hybrid_attention)
+
+
+@attention_with
+def half_the_output(*tensors, **options):
+    mixed, weights = hybrid.hybrid_attention(*tensors, **options)
+    return mixed * 0.5, weights
+
+
+@attention_with
+def a_window_off_by_one(*tensors, **options):
+    return hybrid.hybrid_attention(*tensors, **{**options, "sliding_window": options["sliding_window"] + 1})
+
+
+@attention_with
+def no_window(*tensors, **options):
+    return hybrid.hybrid_attention(*tensors, **{**options, "sliding_window": None})
+
+
+@attention_with
+def a_kernel_that_depends_on_the_steps_length(*tensors, **options):
+    mixed, weights = hybrid.hybrid_attention(*tensors, **options)
+    return mixed * (1.0 if options["layout"].hidden is None else 1.1), weights
+
+
+def siblings_see_each_other(fault):
+    real = hybrid.Layout
+
+    def blind(hidden, positions, tail_positions):
+        is_tree = len(positions) > 1 and bool((positions[1:] <= positions[:-1]).any())
+        return real(torch.zeros_like(hidden) if is_tree else hidden, positions, tail_positions)
+
+    fault.setattr(hybrid, "Layout", blind)
