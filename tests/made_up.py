@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import synthetic
 
+from longspec.analysis.claimable import LEAST_PROMPTS
 from longspec.cli import audit as audit_command
 from longspec.cli import costs, lossless, metrics, report, speedup, summary
 from longspec.verify import audit
@@ -23,8 +24,8 @@ GRID: dict[str, Any] = {
 
 
 def make(place: Path) -> Path:
-    """Two data sets, five samples, two repeats; the tables made."""
-    synthetic.write(place, CELLS, 5, limit=24, repeats=2)
+    """Two data sets, as many prompts as a claim needs, two repeats; the tables made."""
+    synthetic.write(place, CELLS, LEAST_PROMPTS, limit=24, repeats=2)
     analyse(place)
     return place
 

@@ -15,7 +15,7 @@ from refusals import figures, says
 from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
 from longspec.cli import audit, costs, lossless, metrics, speedup, summary
-from longspec.report import publication
+from longspec.report import page, publication
 from longspec.verify import audit_rules
 
 CELLS = {"m": ["d"]}
@@ -28,7 +28,8 @@ ROW = {
     "samples_slower": 0, "noise_floor": 1.02, "looping_pairs": 0, "looping_differs": 0, "looping_speedup": NAN,
     "other_speedup": 1.6, "verdict": "identical", "peer": 0, "reference": "hf", "over_reference": 3.1,
     "over_reference_low": 3.0, "over_reference_high": 3.2, "tainted_pairs": 0,
-    "number_format": NAN, "reference_format": NAN,
+    "number_format": NAN, "reference_format": NAN, "variants": 4, "fastest": 0, "simultaneous_low": 1.52,
+    "simultaneous_high": 1.74,
 }  # fmt: skip
 CONDITIONS = {"sampling": "greedy", "dtype": "bfloat16", "max_new_tokens": 96, "device": "a CPU", "threads": 2}
 CLEAN = pd.DataFrame(columns=audit_rules.COLUMNS)
@@ -62,8 +63,8 @@ def test_the_sentence():
     [
         ({"verdict": "ties only", "identical_outputs": 12}, [12, 24], [], ["identical"]),
         ({"verdict": "same distribution"}, [], [], ["same distribution"]),
-        ({"noise_floor": NAN}, [], [1.02], []),
-        ({"tainted_pairs": 3}, [3, 24], [], []),
+        ({"tainted_pairs": 1}, [1, 24], [], []),
+        ({"fastest": 1}, [1.52, 1.74, 4], [1.55, 1.70], []),
         ({"looping_differs": 1, "looping_pairs": 5, "looping_speedup": 2.4}, [5, 2.4, 1.6], [], []),
         ({"looping_differs": 0, "looping_pairs": 1, "looping_speedup": 2.4}, [1, 2.4, 1.6], [], []),
         ({"drift": {"wide": 1.084}}, [1.08], [], ["wide"]),
@@ -86,7 +87,14 @@ def test_what_a_reader_must_know_stands_in_the_sentence(changes, more, fewer, na
         ({"verdict": "engines differ"}, "withheld", "engines differ", []),
         ({"verdict": "other number format", "number_format": "half"}, "withheld", "other number format", []),
         ({"speedup_low": NAN, "speedup_high": NAN}, "withheld", "too few samples", []),
+        ({"prompts_paired": 23}, "withheld", "too few samples", [23, 24]),
+        ({"prompts_paired": 2, "samples_paired": 60}, "withheld", "too few samples", [2, 24]),
+        ({"tainted_pairs": 2}, "withheld", "busy machine", [2, 24, 5]),
+        ({"tainted_pairs": 24}, "withheld", "busy machine", [24, 24, 5]),
+        ({"noise_floor": NAN}, "withheld", "noise not measured", []),
         ({"speedup_low": 0.97}, "no difference shown", "includes 1", [0.97, 1.70, 1]),
+        ({"fastest": 1, "simultaneous_low": 0.97}, "no difference shown", "includes 1", [0.97, 1.74, 1]),
+        ({"fastest": 1, "simultaneous_low": 1.01}, "no difference shown", "noise floor", [1.01, 1.74, 1.02]),
         ({"noise_floor": 1.8}, "no difference shown", "noise floor", [1.55, 1.70, 1.80]),
         ({"noise_floor": 1.6}, "no difference shown", "noise floor", [1.55, 1.70, 1.60]),
         ({"speedup_low": 0.9, "speedup_high": 0.99}, "no difference shown", "noise floor", [0.90, 0.99, 1.02]),
@@ -97,6 +105,12 @@ def test_without_a_pass_the_reason_stands_in_its_place(changes, kind, code, valu
     assert (claim["claim"], claim["kind"], claim["reason_code"]) == (None, kind, code)
     assert claim["reason"]
     assert figures(claim["reason"]) == values
+
+
+def test_where_one_variant_was_compared_nothing_was_chosen():
+    """And whatever stands in the column of simultaneous intervals is not looked at."""
+    assert judged(fastest=1, variants=1, simultaneous_low=NAN)["claim"] == judged()["claim"]
+    assert judged(fastest=0, simultaneous_low=0.5)["claim"] == judged()["claim"]
 
 
 def test_a_slowdown_is_claimed_as_well():
@@ -133,7 +147,7 @@ def test_the_floor_is_a_factor_both_ways(low, high, factor):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
-    synthetic.write(place, CELLS, 20)
+    synthetic.write(place, CELLS, 24)
     for stage in (metrics, lossless, speedup, costs, audit):
         stage.main(["--grid", json.dumps(GRID), "--results", str(place)])
     summary.main(["--grid", json.dumps(GRID), "--results", str(place), "--tables", str(place / "reports")])
@@ -150,6 +164,45 @@ def test_vanilla_over_again_is_the_floor_and_no_claim(results):
     assert [row["method"] for row in made["noise"]] == ["vanilla-again"]
     assert figures(made["verdict"]["audit"]) == [len(tables.read(results / "audit.csv"))], "all of them, and no second"
     assert made["verdict"]["lossless"] == "identical"
+
+
+def test_the_fastest_of_a_cell_is_held_to_the_interval_that_holds_for_all(results):
+    table = tables.read(results / "speedup.csv").set_index("method")
+    assert set(table["variants"]) == {3}, "vanilla over again is no candidate"
+    fastest = table["speedup"].drop("vanilla-again").idxmax()
+    assert list(table.index[table["fastest"] == 1]) == [fastest]
+    wider = (table["simultaneous_low"] < table["speedup_low"]) & (table["simultaneous_high"] > table["speedup_high"])
+    assert wider.all()
+    made = {claim["method"]: claim for claim in json.loads((results / "summary.json").read_text())["claims"]}
+    for method, claim in made.items():
+        kind = "simultaneous" if method == fastest else "speedup"
+        low, high = (f"{table.loc[method, f'{kind}_{end}']:.2f}" for end in ("low", "high"))
+        assert says(claim["claim"], f"95% interval {low} to {high}")
+    (card,) = page._best(list(made.values()))
+    assert (card["method"], card["low"]) == (fastest, made[fastest]["simultaneous_low"])
+
+
+def test_a_method_that_is_not_lossless_is_not_the_fastest_while_another_is_sound(results):
+    lossless = tables.read(results / "lossless.csv")
+    timings = tables.read(results / "timings.csv")
+    first = speedup_table.compare(GRID, results, timings, lossless).set_index("method")["fastest"].idxmax()
+    lossless.loc[lossless["method"] == first, "verdict"] = "not lossless"
+    table = speedup_table.compare(GRID, results, timings, lossless).set_index("method")
+    assert table["fastest"].sum() == 1
+    assert table.loc[first, "fastest"] == 0
+    assert set(table["variants"]) == {3}, "it was tried all the same"
+
+
+def test_a_second_double_without_an_interval_does_not_hide_the_floor_of_the_first(results):
+    """Whichever comes first."""
+    for order in (["vanilla-again", "none"], ["none", "vanilla-again"]):
+        facts = {name: json.loads((results / "m/d/vanilla/run.json").read_text()) for name in ("vanilla", *order)}
+        timings = tables.read(results / "timings.csv")
+        jobs = {name: timings[timings["method"] == name] for name in facts}
+        rows = speedup_table._cell({**GRID, "reference": None}, facts, dict.fromkeys(order, "identical"), jobs)
+        floors = {row["noise_floor"] for row in rows}
+        assert len(floors) == 1
+        assert floors.pop() > 1
 
 
 def test_the_second_speedup_stands_beside_the_first(results):

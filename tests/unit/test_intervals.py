@@ -6,7 +6,7 @@ import interval_coverage
 import numpy as np
 import pytest
 
-from longspec.analysis import intervals, repetition
+from longspec.analysis import claimable, intervals, repetition
 
 PLAIN = np.array([[4.0, 1.0, 4.0, 3.0], [4.0, 0.6, 4.0, 1.0]])
 
@@ -17,6 +17,24 @@ def test_95_in_100_intervals_hold_the_truth(name, size):
     draw = interval_coverage.POPULATIONS[name]
     held = interval_coverage.coverage(draw, interval_coverage.truth(draw), size, intervals.paired, 2500)
     assert 0.93 <= held <= 0.97
+
+
+def test_the_fastest_of_eight_is_in_its_own_interval_too_rarely_and_in_the_corrected_one_as_often_as_it_says():
+    rows = {row["variants"]: row for row in interval_coverage.selection(1000, (1, 8))}
+    assert rows[1]["coverage"] == rows[1]["corrected"]
+    assert rows[8]["coverage"] < 0.8
+    assert 0.93 <= rows[8]["corrected"] <= 0.97
+
+
+def test_a_kind_of_prompt_that_is_one_in_ten_is_missed_by_few_prompts():
+    """Why a claim needs so many."""
+    draw = interval_coverage.kinds(0.1, 3)
+    true = interval_coverage.truth(draw)
+    few, enough = (
+        interval_coverage.coverage(draw, true, size, intervals.paired, 2000) for size in (8, claimable.LEAST_PROMPTS)
+    )
+    assert few < 0.85
+    assert enough > 0.89
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from results_folder import (
     write_verdicts,
 )
 
-from longspec.analysis import sample_tables, speedup_table, tables
+from longspec.analysis import sample_tables, speedup_table, tables, timings
 from longspec.analysis.speedup import compare
 from longspec.cli import metrics, speedup
 from longspec.core.records import Prompt, Sample, to_line
@@ -241,3 +241,12 @@ def test_a_machine_that_slows_down_shows_as_drift(results):
     assert rows["drift"]["vanilla"] == pytest.approx(2, rel=0.01)
     assert rows["drift_low"]["vanilla"] > 1.8
     assert rows["drift_low"]["chain"] < 1 < rows["drift_high"]["chain"]
+
+
+def test_repeats_of_a_sample_do_not_make_a_drift_surer(results):
+    """Two prompts a half, each run four times: the doubt is that of two prompts."""
+    once = pd.DataFrame({"sample_id": list("abcd"), "decode_seconds": [1.0, 1.2, 1.4, 1.1], "verification_steps": 10})
+    once["failed"] = 0
+    halves = once[:2], once[2:]
+    often = pd.concat([half for half in halves for _ in range(4)], ignore_index=True)
+    assert timings.drift(often) == pytest.approx(timings.drift(once))

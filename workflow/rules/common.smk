@@ -15,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE)
 
+from longspec.analysis.claimable import hindrances
 from longspec.config.load import load
 from longspec.config.plan.plan import Plan
 from longspec.core.errors import UserError
@@ -73,6 +74,9 @@ def begin(plan):
         raise WorkflowError(message) from None
     if plan.unpinned:
         print(f"warning: not pinned to a commit by `revision`: {', '.join(plan.unpinned)}", file=sys.stderr)
+    prompts = {name: entry["samples"] for name, entry in plan.config["datasets"].items()}
+    for hindrance in hindrances(prompts, plan.measures_noise):
+        print(f"note: no claim will be made: {hindrance}", file=sys.stderr)
 
 
 def end(plan):

@@ -1,9 +1,10 @@
 """What may be said of each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
 
 Contract: a sentence stands only where the output is the model's (lossless.csv), the audit of files found nothing in
-the job, its baseline or the tables (audit.csv), and the interval clears both 1 and the noise floor. The floor is the
-interval of the baseline against a variant with the same entry (vanilla against vanilla), taken as a factor both ways;
-where no such variant ran, the sentence says that it was not measured. Pure: tables and facts in, plain data out.
+the job, its baseline or the tables (audit.csv), the conditions of claimable.py are met, and the interval clears both 1
+and the noise floor. The floor is the interval of the baseline against a variant with the same entry (vanilla against
+vanilla), taken as a factor both ways. The fastest of several variants was chosen for what was measured: its interval is
+the one that holds for all of them at once. Pure: tables and facts in, plain data out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import verdict
+from longspec.analysis.claimable import LEAST_PROMPTS, TAINTED_AT_MOST
 from longspec.analysis.tables import NAMES
 
 SCHEMA_VERSION = 1
@@ -31,9 +33,9 @@ def floor(low: float, high: float) -> float:
 def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Row) -> Row:
     """One entry of summary.json's `claims`. `row` is one of speedup.csv, `drift` the methods' that drifted."""
     broken = findings(row, audit)
-    code, reason = _against(row, broken)
+    code, reason = against(row, broken)
     if code is None:
-        kind, claim = "faster" if row["speedup_low"] > 1 else "slower", sentence(row, drift, conditions)
+        kind, claim = "faster" if interval(row)[0] > 1 else "slower", sentence(row, drift, conditions)
     else:
         kind, claim = "withheld" if code in WITHHELD else "no difference shown", None
     facts = {key: _plain(row[key]) for key in KEPT}
@@ -41,12 +43,26 @@ def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Ro
     return {**facts, **judged, "reason": reason, "reason_code": code}
 
 
-WITHHELD = ("not lossless", "engines differ", "other number format", "audit", "too few samples")
+WITHHELD = (
+    "not lossless",
+    "engines differ",
+    "other number format",
+    "audit",
+    "too few samples",
+    "busy machine",
+    "noise not measured",
+)
 
 
-def _against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
-    """What stands against a claim, as a code and in words."""
-    low, high, limit = row["speedup_low"], row["speedup_high"], row["noise_floor"]
+def interval(row: Row) -> tuple[float, float]:
+    """Return the interval that a claim rests on: of the fastest of several, the one that knows of the choice."""
+    kind = "simultaneous" if row["fastest"] and row["variants"] > 1 else "speedup"
+    return row[f"{kind}_low"], row[f"{kind}_high"]
+
+
+def against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
+    """Return what stands against a claim of a row, as a code and in words; (None, None) where nothing does."""
+    (low, high), limit = interval(row), row["noise_floor"]
     if row["verdict"] == "not lossless":
         return "not lossless", "its output is not the model's (lossless.csv)"
     if row["verdict"] == "engines differ":
@@ -57,10 +73,17 @@ def _against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
         return "audit", f"the audit of files failed: {broken[0]} (audit.csv)"
     if math.isnan(low):
         return "too few samples", "too few samples with decoded tokens for an interval"
+    if row["prompts_paired"] < LEAST_PROMPTS:
+        return "too few samples", f"{row['prompts_paired']} paired prompts, fewer than {LEAST_PROMPTS}"
+    if row["tainted_pairs"] > TAINTED_AT_MOST * row["samples_paired"]:
+        pairs = f"{row['tainted_pairs']} of {row['samples_paired']} pairs were timed while the machine was busy"
+        return "busy machine", f"{pairs}, more than {TAINTED_AT_MOST:.0%}"
+    if math.isnan(limit):
+        return "noise not measured", "the noise floor was not measured: no second variant with the baseline's entry"
     nothing = f"no difference shown: the interval {_range(low, high)}"
     if low <= 1 <= high:
         return "includes 1", f"{nothing} includes 1"
-    if not math.isnan(limit) and (low <= limit if low > 1 else high >= 1 / limit):
+    if low <= limit if low > 1 else high >= 1 / limit:
         return "noise floor", f"{nothing} does not clear the noise floor of {limit:.2f}×"
     return None, None
 
@@ -71,6 +94,10 @@ KEPT = (
     "speedup",
     "speedup_low",
     "speedup_high",
+    "variants",
+    "fastest",
+    "simultaneous_low",
+    "simultaneous_high",
     "end_to_end_speedup",
     "end_to_end_speedup_low",
     "end_to_end_speedup_high",
@@ -105,11 +132,10 @@ def findings(row: Row, audit: pd.DataFrame) -> list[str]:
 
 def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
     """The claim."""
-    interval = _range(row["speedup_low"], row["speedup_high"])
     name = labelled(row["method"], row["number_format"])
     parts = [
         f"{name} decodes {row['dataset']} with {row['model']} at {row['speedup']:.2f}× "
-        f"(95% interval {interval}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
+        f"(95% interval {_of_choice(row)}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
         f"{conditions['sampling']}, {conditions['dtype']}, batch 1, at most {conditions['max_new_tokens']} new tokens, "
         f"on {conditions['device']} ({conditions['threads']} threads)",
         *_over_reference(row),
@@ -127,9 +153,14 @@ def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
     ]
     if row["tainted_pairs"]:
         parts.append(f"{row['tainted_pairs']} of {row['samples_paired']} pairs timed while the machine was busy")
-    limit = row["noise_floor"]
-    parts.append("noise floor not measured" if math.isnan(limit) else f"noise floor {limit:.2f}×")
+    parts.append(f"noise floor {row['noise_floor']:.2f}×")
     return "; ".join(parts) + "."
+
+
+def _of_choice(row: Row) -> str:
+    """The interval, and the choice that it knows of."""
+    chosen = f", corrected for being the fastest of {row['variants']} variants"
+    return _range(*interval(row)) + (chosen if row["fastest"] and row["variants"] > 1 else "")
 
 
 def _times(speedup: float) -> str:

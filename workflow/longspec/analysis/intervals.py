@@ -1,4 +1,4 @@
-"""95% intervals of ratios of sums.
+"""Intervals of ratios of sums, 95% unless another level is asked for.
 
 Contract: closed formulas, so the same numbers give the same interval; nothing is drawn. A row is one sample, repeats
 summed: samples vary, a sample's repeats are no further samples.
@@ -20,7 +20,20 @@ Interval = tuple[float, float]
 NONE: Interval = (float("nan"), float("nan"))
 
 
-def paired(pairs: NDArray[np.float64]) -> Interval:
+def simultaneous(count: int) -> float:
+    """Return the level at which each of `count` intervals must be made so that all of them hold at LEVEL (Bonferroni).
+
+    The interval of whichever of them is chosen afterwards, the largest say, then holds at LEVEL at least.
+    """
+    return 1 - (1 - LEVEL) / max(count, 1)
+
+
+def holds(value: float, interval: Interval) -> bool:
+    """Tell whether an interval contains a value; one that is NaN contains none."""
+    return interval[0] <= value <= interval[1]
+
+
+def paired(pairs: NDArray[np.float64], level: float = LEVEL) -> Interval:
     """Interval of (sum a / sum b) / (sum c / sum d); `pairs` [n, 4] has one sample a row. NaN where there is none."""
     pairs = pairs[pairs.any(axis=1)]
     if len(pairs) < 2:
@@ -29,7 +42,7 @@ def paired(pairs: NDArray[np.float64]) -> Interval:
     rest = sums - pairs
     if (sums <= 0).any() or (rest <= 0).any():
         return NONE
-    return _around(_log(sums), _variance(_log(rest)), _samples(pairs / sums) - 1)
+    return _around(_log(sums), _variance(_log(rest)), _samples(pairs / sums) - 1, level)
 
 
 def apart(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Interval:
@@ -64,6 +77,6 @@ def _samples(shares: NDArray[np.float64]) -> float:
     return float(1 / (shares.mean(1) ** 2).sum())
 
 
-def _around(log: NDArray[np.float64] | float, variance: float, freedom: float) -> Interval:
-    half = float(special.stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2)) * variance**0.5
+def _around(log: NDArray[np.float64] | float, variance: float, freedom: float, level: float = LEVEL) -> Interval:
+    half = float(special.stdtrit(max(freedom, 1.0), (1 + level) / 2)) * variance**0.5
     return float(np.exp(log - half)), float(np.exp(log + half))

@@ -48,8 +48,9 @@ def unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> list[tuple[str, A
     return [(key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)]
 
 
-def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, object]:
-    """The figures of one row of speedup.csv, from the rows of timings.csv of a method and of its baseline."""
+def compare(timings: pd.DataFrame, base_timings: pd.DataFrame, variants: int = 1) -> dict[str, object]:
+    """The figures of one row of speedup.csv, from the rows of timings.csv of a method and of its baseline. `variants`:
+    how many are compared with this baseline, for the interval that holds for all of them at once."""
     pairs = _paired(finished(timings), finished(base_timings))
     all_pairs = _paired(timings, base_timings)
     equal = pairs[pairs["output_tokens"] == pairs["output_tokens_baseline"]]
@@ -58,6 +59,8 @@ def compare(timings: pd.DataFrame, base_timings: pd.DataFrame) -> dict[str, obje
     return {
         "samples_paired": len(pairs),
         **_named("speedup", decode(pairs)),
+        "variants": variants,
+        **_named("simultaneous", decode(pairs, intervals.simultaneous(variants)), figure=False),
         **_named("end_to_end_speedup", end_to_end(pairs)),
         "identical_outputs": int(all_pairs["identical"].sum()),
         "first_divergence_position": all_pairs["divergence_position"].min(),
@@ -98,14 +101,15 @@ Figure = tuple[float, float, float]
 """A ratio and its interval; NaN where there is none."""
 
 
-def decode(pairs: pd.DataFrame) -> Figure:
-    """Ratio of decode throughputs."""
+def decode(pairs: pd.DataFrame, level: float = intervals.LEVEL) -> Figure:
+    """Ratio of decode throughputs, with its interval at `level`."""
     return _ratio(
         pairs,
         [
             (_of(pairs, s, "output_tokens") - _of(pairs, s, "prefill_tokens"), _of(pairs, s, "decode_seconds"))
             for s in SIDES
         ],
+        level,
     )
 
 
@@ -115,7 +119,7 @@ def end_to_end(pairs: pd.DataFrame) -> Figure:
     return _ratio(pairs, [(_of(pairs, s, "output_tokens"), sum(_of(pairs, s, part) for part in parts)) for s in SIDES])
 
 
-def _ratio(pairs: pd.DataFrame, sides: list[tuple[Any, Any]]) -> Figure:
+def _ratio(pairs: pd.DataFrame, sides: list[tuple[Any, Any]], level: float = intervals.LEVEL) -> Figure:
     """(tokens, seconds) of ours and theirs to a figure; repeats of a sample are summed first."""
     columns: NDArray[np.float64] = np.column_stack([column for side in sides for column in side])
     if len(pairs) and pairs["repeat"].any():
@@ -126,13 +130,14 @@ def _ratio(pairs: pd.DataFrame, sides: list[tuple[Any, Any]]) -> Figure:
     ours, seconds, theirs, their_seconds = columns.sum(0)
     known = min(ours, seconds, theirs, their_seconds) > 0
     value = (ours / seconds) / (theirs / their_seconds) if known else float("nan")
-    return (float(value), *intervals.paired(columns))
+    return (float(value), *intervals.paired(columns, level))
 
 
 def _of(pairs: pd.DataFrame, side: str, column: str) -> NDArray[np.float64]:
     return pairs[column + side].to_numpy(float)
 
 
-def _named(name: str, figure: Figure) -> dict[str, float]:
-    """`speedup`, `speedup_low`, `speedup_high`."""
-    return dict(zip((name, f"{name}_low", f"{name}_high"), figure, strict=True))
+def _named(name: str, values: Figure, figure: bool = True) -> dict[str, float]:
+    """`speedup`, `speedup_low`, `speedup_high`; the first only if the `figure` is wanted."""
+    named = dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+    return named if figure else dict(list(named.items())[1:])

@@ -49,6 +49,10 @@ COLUMNS = [
     "tainted_pairs",
     "number_format",
     "reference_format",
+    "variants",
+    "fastest",
+    "simultaneous_low",
+    "simultaneous_high",
 ]
 
 
@@ -62,32 +66,51 @@ def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.
     """The same from tables in memory; UserError when two runs' conditions differ."""
     judged = lossless.set_index(tables.NAMES)["verdict"]
     jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
-    nothing = timings.iloc[:0]
     rows: list[dict[str, Any]] = []
-    base, reference = grid["baseline"], grid.get("reference")
     for model, dataset in runs.cells(grid):
         facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
-        formats = {name: verdict.other_format(facts[name], facts[base]) for name in facts}
-        found = {name: str(judged[model, dataset, name]) for name in facts if name != base}
-        cell = []
-        for method in grid["methods"]:
-            if method != base:
-                names = dict(zip(tables.NAMES, (model, dataset, method), strict=True))
-                speedup.refuse_unlike(facts[method], facts[base])
-                mine, theirs = (jobs.get((model, dataset, name), nothing) for name in (method, base))
-                judgement = {"verdict": verdict.in_its_cell(method, found), "baseline": base}
-                again = int(_entry(facts[method]) == _entry(facts[base]))
-                loops = [facts[name]["conditions"].get("loop") for name in (method, base)]
-                made_on = {"same_as_baseline": again, "machines": speedup.machines(facts[method], facts[base])}
-                beside = {"peer": int(loops[0] != loops[1]), "reference": reference}
-                named = {"number_format": formats[method], "reference_format": formats.get(reference)}
-                over = speedup.over_reference(mine, jobs.get((model, dataset, reference), nothing))
-                cell.append(
-                    {**names, **speedup.compare(mine, theirs), **judgement, **made_on, **beside, **named, **over}
-                )
-        floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in cell if row["same_as_baseline"]]
-        rows += [{**row, "noise_floor": max(floors, default=float("nan"))} for row in cell]
+        compared = [name for name in grid["methods"] if name != grid["baseline"]]
+        verdicts = {name: str(judged[model, dataset, name]) for name in compared}
+        mine = {name: jobs.get((model, dataset, name), timings.iloc[:0]) for name in facts}
+        cell = _cell(grid, facts, verdicts, mine)
+        rows += [{"model": model, "dataset": dataset, **row} for row in cell]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})
+
+
+def _cell(
+    grid: runs.Grid, facts: dict[str, dict[str, Any]], verdicts: dict[str, str], timings: dict[str, pd.DataFrame]
+) -> list[dict[str, Any]]:
+    """The rows of one model and data set, a row for each method that has a verdict."""
+    base, reference = grid["baseline"], grid.get("reference")
+    again = {name: int(_entry(facts[name]) == _entry(facts[base])) for name in verdicts}
+    variants = len(again) - sum(again.values())
+    formats = {name: verdict.other_format(facts[name], facts[base]) for name in facts}
+    over = timings.get(reference, timings[base].iloc[:0])
+    rows = []
+    for method in verdicts:
+        speedup.refuse_unlike(facts[method], facts[base])
+        loops = [facts[name]["conditions"].get("loop") for name in (method, base)]
+        figures = speedup.compare(timings[method], timings[base], variants)
+        named = {"number_format": formats[method], "reference_format": formats.get(reference)}
+        judgement = {
+            "verdict": verdict.in_its_cell(method, verdicts),
+            "baseline": base,
+            "same_as_baseline": again[method],
+        }
+        made_on = {"machines": speedup.machines(facts[method], facts[base]), "peer": int(loops[0] != loops[1])}
+        beside = {"reference": reference, **speedup.over_reference(timings[method], over)}
+        rows.append({"method": method, **figures, **judgement, **made_on, **named, **beside})
+    floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in rows if row["same_as_baseline"]]
+    floor = max((limit for limit in floors if limit == limit), default=float("nan"))
+    fastest = _fastest(rows)
+    return [{**row, "noise_floor": floor, "fastest": int(row["method"] == fastest)} for row in rows]
+
+
+def _fastest(rows: list[dict[str, Any]]) -> str | None:
+    """The variant that a reader takes for the result: of those whose output is the model's, else of all."""
+    known = [row for row in rows if not row["same_as_baseline"] and row["speedup"] > 0]
+    sound = [row for row in known if row["verdict"] not in verdict.NOT_THE_MODEL and row["number_format"] is None]
+    return max(sound or known, key=lambda row: row["speedup"], default={"method": None})["method"]
 
 
 def _entry(facts: dict[str, Any]) -> dict[str, Any]:

@@ -144,10 +144,13 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
 def drift(timings: pd.DataFrame) -> dict[str, float]:
     """Seconds per verification step in the second half of a run over those in the first, with its interval.
 
-    A step's price hardly depends on what is drafted, so that a run of other samples can still be compared."""
+    A step's price hardly depends on what is drafted, so that a run of other samples can still be compared. A sample's
+    repeats within a half are one."""
     columns = ["decode_seconds", "verification_steps"]
+    middle = len(timings) // 2
     halves = [
-        finished(half)[columns].to_numpy(float) for half in (timings[len(timings) // 2 :], timings[: len(timings) // 2])
+        finished(half).groupby("sample_id", sort=False)[columns].sum().to_numpy(float)
+        for half in (timings[middle:], timings[:middle])
     ]
     (seconds, steps), (seconds_before, steps_before) = (half.sum(0) for half in halves)
     known = min(seconds, steps, seconds_before, steps_before) > 0

@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import claims, costs, runs, tables
+from longspec.analysis import claimable, claims, costs, runs, tables
 from longspec.core.records import STEP_PARTS
 from longspec.report import browser, charts
 
@@ -50,6 +50,8 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, unpinned: Seq
     return template("report.html.j2").render(
         summary=summary,
         best=_best(summary["claims"]),
+        least_prompts=claimable.LEAST_PROMPTS,
+        tainted_at_most=claimable.TAINTED_AT_MOST,
         grid=grid,
         frames=shown,
         lengths={name: len(frame) for name, frame in frames.items()},
@@ -162,14 +164,10 @@ def _shape(facts: dict[Any, dict[str, Any]], method: str) -> list[int]:
     return shapes[0] if all(shape == shapes[0] for shape in shapes) else []
 
 
-def _best(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The fastest method of each cell, for the first lines of the page."""
-    best: dict[tuple[str, str], dict[str, Any]] = {}
-    for claim in claims:
-        key = (claim["model"], claim["dataset"])
-        if claim["speedup"] is not None and claim["speedup"] > best.get(key, {"speedup": 0})["speedup"]:
-            best[key] = claim
-    return list(best.values())[:MOST_CELLS]
+def _best(judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The fastest method of each cell, with the interval that a claim of it rests on, for the top of the page."""
+    best = [claim for claim in judged if claim["fastest"] and claim["speedup"] is not None]
+    return [{**claim, **dict(zip(("low", "high"), claims.interval(claim), strict=True))} for claim in best[:MOST_CELLS]]
 
 
 def _by_rule(audit: pd.DataFrame) -> list[dict[str, Any]]:

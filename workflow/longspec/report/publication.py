@@ -17,7 +17,7 @@ HEAD = ["model", "data set", "method", "speedup", "over reference", "end to end"
 MARKS = {"withheld": "†", "no difference shown": "*"}
 LATEX_MARKS = {"†": r"\textsuperscript{\textdagger}", "*": r"\textsuperscript{*}"}
 NOTES = {
-    "†": "no claim: not lossless or not known to be, an audit finding, or too few samples",
+    "†": "no claim: perhaps not the model's output, an audit finding, too few prompts, a busy machine, no noise floor",
     "*": "no difference shown: the interval includes 1 or does not clear the noise floor",
 }
 CAPTION = "Speedup over {}{} with 95% intervals, paired by prompt; n prompts."

@@ -29,6 +29,9 @@ class Plan:
         """The methods beside the baseline."""
         self.methods = [self.baseline, *self.compared]
         self.grid = {**grid, "cells": cells, "methods": self.methods}
+        baseline = complete["methods"][self.baseline]
+        self.measures_noise = any(complete["methods"][name] == baseline for name in self.compared)
+        """Whether a second variant has the baseline's entry."""
         self.interleaved = schedule.interleaved(complete)
         self.versions = Versions(complete, self.baseline, list(self._jobs(self.methods)))
 

@@ -1,0 +1,32 @@
+"""What a speedup must bring along before a sentence may be printed about it: how many prompts, how quiet, which floor.
+
+The only place of these conditions; docs/decisions/0013 has the simulations behind them. It imports nothing, so that a
+plan can say before the first job what its results will lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+LEAST_PROMPTS = 24
+"""Paired prompts. With fewer, a kind of prompt that is one in ten is often not seen at all, and intervals that should
+hold in 95 of 100 experiments hold in as few as 82."""
+TAINTED_AT_MOST = 0.05
+"""Share of pairs of which a side was timed while the machine did something else. Where that slows one method by half,
+this share moves its speedup by 2.5%, which neither an interval nor the noise floor sees."""
+
+
+def hindrances(prompts: Mapping[str, int | None], measures_noise: bool) -> list[str]:
+    """Return, in words, why an experiment can print no claim whatever it measures; mostly nothing.
+
+    `prompts`: how many each data set has at most (None: all of its source); `measures_noise`: whether a second variant
+    has the baseline's entry.
+    """
+    found = [
+        f"data set {name} has {count} prompts, fewer than {LEAST_PROMPTS}"
+        for name, count in prompts.items()
+        if count is not None and count < LEAST_PROMPTS
+    ]
+    if not measures_noise:
+        found.append("no second variant has the baseline's entry, so that the noise floor is not measured")
+    return found
