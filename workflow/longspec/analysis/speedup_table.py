@@ -85,13 +85,13 @@ def _cell(
     again = {name: int(_entry(facts[name]) == _entry(facts[base])) for name in verdicts}
     variants = len(again) - sum(again.values())
     formats = {name: verdict.other_format(facts[name], facts[base]) for name in facts}
-    over = timings.get(reference, timings[base].iloc[:0])
+    over = timings.get(reference or "", timings[base].iloc[:0])
     rows = []
     for method in verdicts:
         speedup.refuse_unlike(facts[method], facts[base])
         loops = [facts[name]["conditions"].get("loop") for name in (method, base)]
         figures = speedup.compare(timings[method], timings[base], variants)
-        named = {"number_format": formats[method], "reference_format": formats.get(reference)}
+        named = {"number_format": formats[method], "reference_format": formats.get(reference or "")}
         judgement = {
             "verdict": verdict.in_its_cell(method, verdicts),
             "baseline": base,
