@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import zoo
 from steps import LIMITS, NARROW, assert_vanillas_ids, prompt, recorded, static
 from tiny import CONTEXT, WHOLE_OR_CORNERS, ours
 
@@ -19,6 +20,7 @@ from longspec.models import cuda_graphs, packed_linear
 from longspec.models.attention import on_device
 from longspec.models.cache.static import StaticCache
 from longspec.models.cuda_graphs import Buffers, Steps
+from longspec.models.target import CausalLM
 
 
 @pytest.mark.parametrize(("architecture", "whole"), WHOLE_OR_CORNERS)
@@ -52,6 +54,20 @@ def test_only_what_a_method_needs_is_captured():
     assert len(rows) == 5, "nothing changed"
     target.reserve(5000, nodes=3)
     assert rows[5:] == [1, 2, 4, 8], "the storage moved"
+
+
+def test_nothing_is_captured_beyond_the_last_learned_position():
+    """An index out of a table's range would take the whole device away."""
+    rows = []
+
+    def capture(forward, buffers):
+        rows.append(len(forward(*buffers)))
+        return lambda: forward(*buffers)
+
+    target = CausalLM(zoo.model("gpt2"), engine="static")
+    target._steps._captures = lambda: capture
+    target.reserve(zoo.CONTEXT, nodes=zoo.CONTEXT + 1)
+    assert max(rows) > zoo.CONTEXT
 
 
 def test_a_step_wider_than_any_bucket_runs_plainly(monkeypatch):

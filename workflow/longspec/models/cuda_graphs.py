@@ -19,6 +19,7 @@ import torch
 
 from longspec.models.attention.on_device import StaticLayout
 from longspec.models.cache.static import StaticCache
+from longspec.models.model_files import tabled_context
 
 LADDER = (1, 2, 4, 8, *range(16, 128, 16), *range(128, 1025, 64))
 """Rows of a step. Wider steps, and prompts, run as the plain engine runs them."""
@@ -97,7 +98,9 @@ class Steps:
         """`captures` begins a set of captures that are dropped together; None: run each step anew."""
         self._model = model
         self._captures = captures
-        self._layers = int(model.config.get_text_config().num_hidden_layers)
+        config = model.config.get_text_config()
+        self._layers = int(config.num_hidden_layers)
+        self._last_position = (tabled_context(config) or LADDER[-1]) - 1
         self._replays: dict[int, tuple[Buffers, Callable[[], torch.Tensor]]] = {}
         self._capacity = self._tail = 0
         self.cache = StaticCache(self._layers, 0)
@@ -149,7 +152,9 @@ class Steps:
     def _prepare(self, rows: int, capture: Capture | None) -> tuple[Buffers, Callable[[], torch.Tensor]]:
         """The bucket's buffers, filled with a chain behind no prefix, and what runs them."""
         buffers = Buffers(rows, self._tail, self._model.device)
-        buffers.fill([0] * rows, 0, 0, np.tri(self._tail, dtype=bool), np.arange(self._tail))
+        # A table of learned positions may be shorter than the widest tail: beyond its end the driver would abort.
+        depths = np.minimum(np.arange(self._tail), self._last_position)
+        buffers.fill([0] * rows, 0, 0, np.tri(self._tail, dtype=bool), depths)
 
         def forward(packed: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
             return self._forward(fields(packed, rows, self._tail))
