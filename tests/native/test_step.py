@@ -1,0 +1,139 @@
+"""The compiled step computes what transformers computes, and a row's bits are those of its own text alone."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+
+import pytest
+import torch
+import zoo
+
+from longspec.models.native import build, plan
+from longspec.models.native.engine import PIECE, Steps
+
+try:
+    build.library()
+except build.NotBuilt as error:
+    pytest.skip(f"not built here: {error}", allow_module_level=True)
+
+EXPRESSED = sorted({*plan.FAMILIES, "phi3-window", "qwen2-window", "qwen3-window", "smollm3-window", "llama-yarn",
+                    "llama-llama3", "llama-linear", "mistral-full"})  # fmt: skip
+NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@functools.cache
+def original(name):
+    return zoo.model(name)
+
+
+def steps(name, dtype=torch.float32, capacity=zoo.CONTEXT):
+    made = Steps(copy.deepcopy(original(name)), dtype)
+    made.reserve(capacity)
+    return made
+
+
+def text(length, seed=0):
+    return torch.randint(3, zoo.VOCAB, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def chain(count, start=-1):
+    return list(range(start, start + count))
+
+
+def append(native, ids):
+    """Committed text; the logits of all its tokens."""
+    logits = native.run(ids, chain(len(ids)), 0)
+    native.cache.commit(list(range(len(ids))))
+    return logits
+
+
+def one_by_one(native, ids):
+    return torch.cat([append(native, [token]) for token in ids])
+
+
+def random_tree(draw, nodes):
+    return [draw.randrange(-1, node) for node in range(nodes)]
+
+
+@pytest.mark.parametrize("name", EXPRESSED)
+def test_logits_are_transformers(name):
+    ids = text(zoo.CONTEXT - 16)
+    with torch.inference_mode():
+        expected = original(name)(input_ids=torch.tensor([ids])).logits[0]
+    native = steps(name)
+    scale = expected.abs().max().item()
+    assert (append(native, ids) - expected).abs().max() < 1e-5 * scale
+    native.cache.reset()
+    append(native, ids[:100])
+    assert (one_by_one(native, ids[100:140]) - expected[100:140]).abs().max() < 1e-5 * scale
+    native.cache.rewind(60)
+    assert (append(native, ids[60:]) - expected[60:]).abs().max() < 1e-5 * scale
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("name", ["llama", "qwen3-window", "gemma2", "gemma3_text"])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_row_of_a_tree_has_the_bits_of_its_text_decoded_token_by_token(name, dtype, seed):
+    """Whatever stands beside it: siblings, an earlier part of the same tree, rejected branches, more threads."""
+    draw = random.Random(seed)
+    length, nodes = draw.choice([1, 15, 16, 17, 31, 100, 127, 128, 129, 150]), draw.randrange(2, 40)
+    ids, parents = text(length + nodes, seed), random_tree(draw, nodes)
+    prompt, drafts = ids[:length], ids[length:]
+    native, alone = (steps(name, NUMBERS[dtype]) for _ in range(2))
+    cut = draw.randrange(1, nodes)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        native.cache.reset()
+        append(native, prompt)
+        found = torch.cat([native.run(drafts[:cut], parents[:cut], 0), native.run(drafts[cut:], parents, cut)])
+        for node in draw.sample(range(nodes), min(nodes, 6)):
+            path = [node]
+            while parents[path[0]] >= 0:
+                path.insert(0, parents[path[0]])
+            alone.cache.reset()
+            one_by_one(alone, prompt)
+            expected = one_by_one(alone, [drafts[n] for n in path])
+            assert torch.equal(found[path], expected)
+        native.cache.commit(path)
+        after = text(3, seed + 1)
+        assert torch.equal(append(native, after), one_by_one(alone, after)), "what was kept is the path alone"
+
+
+@pytest.mark.parametrize("length", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 3, 1023, 1025])
+def test_a_prompt_has_the_bits_of_its_tokens_run_one_by_one(length):
+    ids = text(length)
+    whole, alone = (steps("llama", capacity=length) for _ in range(2))
+    expected = one_by_one(alone, ids)
+    assert torch.equal(append(whole, ids), expected)
+    whole.cache.reset()
+    assert torch.equal(whole.run(ids, chain(length), 0, keep=1), expected[-1:])
+
+
+def test_what_layers_put_out_and_the_last_layers_keys():
+    ids = text(70)
+    model = copy.deepcopy(original("llama"))
+    with torch.inference_mode():
+        expected = model.model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=True)
+    native = steps("llama")
+    native.watched.update({1: None, 2: None})
+    append(native, ids)
+    for layer in (1, 2):
+        torch.testing.assert_close(native.watched[layer], expected.hidden_states[layer + 1][0], atol=1e-4, rtol=1e-4)
+    keys, values = native.cache.last_layer()
+    torch.testing.assert_close(keys, expected.past_key_values.layers[-1].keys[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(values, expected.past_key_values.layers[-1].values[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted({*zoo.NAMES} - set(EXPRESSED)))
+@pytest.mark.slow
+def test_every_other_type_is_refused_or_run_right(name):
+    try:
+        native = steps(name)
+    except plan.Inexpressible:
+        return
+    ids = text(100)
+    with torch.inference_mode():
+        expected = original(name)(input_ids=torch.tensor([ids])).logits[0]
+    assert (append(native, ids) - expected).abs().max() < 1e-5 * expected.abs().max()

@@ -1,0 +1,61 @@
+"""Weights laid out as the products read them: panels of 32 outputs, feature by feature (sources/products.h).
+
+Contract: bfloat16 wherever every weight is such a number, so that half the bytes give the same function; else float32.
+"""
+
+from __future__ import annotations
+
+import torch
+
+PANEL = 32
+
+
+class Packed:
+    """One matrix of weights [outputs, inputs] with its bias, packed."""
+
+    def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None, gated: bool = False) -> None:
+        """`gated`: the first half of the outputs goes through the activation and is multiplied with the second; 16 of
+        each share a panel."""
+        rows, self.inputs = weights.shape
+        self.half = exact_in_half(weights)
+        self.outputs = -(-rows // PANEL) * PANEL
+        """Outputs, filled up to whole panels. UserError's business is not here: a gated matrix has whole panels."""
+        self.rows = rows
+        self.gated = gated
+        self.words = _panels(self._ordered(weights), self.half)
+        self.bias = None if bias is None else self._ordered(bias.float()).reshape(-1).contiguous()
+
+    def _ordered(self, values: torch.Tensor) -> torch.Tensor:
+        """Outputs in the order of the panels, [panels, 2, 16, ...]: those of a panel's halves are n and n + 16."""
+        rest = values.shape[1:]
+        filled = torch.cat([values, values.new_zeros(self.outputs - self.rows, *rest)])
+        if self.gated:
+            return filled.view(2, -1, PANEL // 2, *rest).transpose(0, 1)
+        return filled.view(-1, 2, PANEL // 2, *rest)
+
+    def to_dense(self) -> torch.Tensor:
+        """The weights [outputs, inputs] in float32."""
+        if self.half:
+            low, high = (self.words << 16).view(torch.float32), (self.words & -65536).view(torch.float32)
+            halves = torch.stack([low, high], 1)
+        else:
+            halves = self.words.unflatten(2, (2, PANEL // 2)).movedim(2, 1)
+        ordered = halves.transpose(2, 3)  # [panels, 2, 16, inputs]
+        ordered = ordered.transpose(0, 1) if self.gated else ordered
+        return ordered.reshape(-1, self.inputs)[: self.rows]
+
+
+def exact_in_half(weights: torch.Tensor) -> bool:
+    """Tell whether every weight is a bfloat16 number."""
+    if weights.dtype == torch.bfloat16:
+        return True
+    return bool(torch.equal(weights.bfloat16().to(weights.dtype), weights))
+
+
+def _panels(ordered: torch.Tensor, half: bool) -> torch.Tensor:
+    """[panels, 2, 16, inputs] as 32-bit words [panels, inputs, 16], or floats [panels, inputs, 32]."""
+    by_feature = ordered.transpose(2, 3)  # [panels, 2, inputs, 16]
+    if half:
+        bits = by_feature.bfloat16().contiguous().view(torch.int16).to(torch.int32)
+        return (bits[:, 0] & 0xFFFF) | (bits[:, 1] << 16)
+    return torch.cat([by_feature[:, 0], by_feature[:, 1]], dim=2).float().contiguous()

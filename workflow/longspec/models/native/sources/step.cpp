@@ -1,0 +1,142 @@
+// One step of a decoder: rows of embeddings in, logits out, keys and values into the cache. All of it runs in one region
+// of threads, which meet after each product. Compiled and called by build.py and engine.py.
+#include "attention.h"
+
+namespace {
+
+// Memory of one step, kept for the next. A job has one step at a time.
+struct Workspace {
+  std::vector<float> normed, qkv, mixed, inner, out, sums;
+  std::vector<Part> parts;
+  std::vector<Scratch> scratch;
+
+  void fit(const Model& m, const Rows& rows, int chunks) {
+    const int64_t n = rows.count, heads = int64_t(m.heads) * m.head_dim;
+    int64_t widest = m.hidden, qkv_width = 0;
+    for (int l = 0; l < m.layer_count; l++) {
+      widest = std::max<int64_t>(widest, std::max(m.layers[l].output.outputs, m.layers[l].down.outputs));
+      qkv_width = std::max<int64_t>(qkv_width, m.layers[l].qkv.outputs);
+    }
+    grow(normed, n * m.hidden);
+    grow(qkv, n * qkv_width);
+    grow(mixed, n * heads);
+    grow(inner, n * m.inner);
+    grow(out, n * widest);
+    grow(parts, n * m.heads * chunks);
+    grow(sums, n * heads * chunks);
+    if (int(scratch.size()) < rows.threads) scratch.resize(rows.threads);
+  }
+
+  template <class T>
+  static void grow(std::vector<T>& v, int64_t size) {
+    if (int64_t(v.size()) < size) v.resize(size);
+  }
+};
+
+// A block's result onto the residual stream: at once, or through a norm behind the block.
+void onto(const Model& m, const Linear& linear, const float* x, int64_t ldx, const float* norm, const Rows& rows,
+          Workspace& w) {
+  if (norm) {
+    product(x, ldx, rows.count, linear, w.out.data(), m.hidden);
+    add_normed(m, w.out.data(), norm, rows.hidden, rows.count);
+  } else {
+    product(x, ldx, rows.count, linear, rows.hidden, m.hidden, ADD, m.residual_scale);
+  }
+}
+
+const float* before(const Model& m, const float* norm, const Rows& rows, Workspace& w) {
+  if (!norm) return rows.hidden;
+  norm_rows(rows.hidden, norm, w.normed.data(), rows.count, m.hidden, m.epsilon);
+  return w.normed.data();
+}
+
+void run_layer(const Model& m, const Layer& layer, const Rows& rows, int chunks, Workspace& w) {
+  const int64_t ld = layer.qkv.outputs;
+  product(before(m, layer.attention_norm, rows, w), m.hidden, rows.count, layer.qkv, w.qkv.data(), ld);
+  place(m, layer, rows, w.qkv.data(), ld);
+  const Attention attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks};
+  attention.run(w.mixed.data(), w.scratch.data());
+  onto(m, layer.output, w.mixed.data(), int64_t(m.heads) * m.head_dim, layer.attention_out_norm, rows, w);
+  product(before(m, layer.mlp_norm, rows, w), m.hidden, rows.count, layer.gate_up, w.inner.data(), m.inner,
+          m.activation);
+  onto(m, layer.down, w.inner.data(), m.inner, layer.mlp_out_norm, rows, w);
+  if (layer.watched) {
+#pragma omp for schedule(static)
+    for (int r = 0; r < rows.count; r++)
+      std::copy(rows.hidden + int64_t(r) * m.hidden, rows.hidden + int64_t(r + 1) * m.hidden,
+                layer.watched + int64_t(r) * m.hidden);
+  }
+}
+
+void run_head(const Model& m, const Rows& rows, Workspace& w) {
+  const float* last = rows.hidden + int64_t(rows.count - rows.keep) * m.hidden;
+  norm_rows(last, m.final_norm, w.normed.data(), rows.keep, m.hidden, m.epsilon);
+  product(w.normed.data(), m.hidden, rows.keep, m.head, rows.logits, m.head.outputs);
+  if (m.logit_scale == 1.0f && m.logit_softcap <= 0) return;
+  const int64_t count = int64_t(rows.keep) * m.head.outputs;
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < count / W; i++) {
+    V x = load(rows.logits + i * W) * all(m.logit_scale);
+    if (m.logit_softcap > 0) x = all(m.logit_softcap) * tanh(x * all(1 / m.logit_softcap));
+    store(rows.logits + i * W, x);
+  }
+}
+
+template <class Number>
+void move(const Model& m, int prefix, const int32_t* slots, int count) {
+  for (int l = 0; l < m.layer_count; l++)
+    for (int h = 0; h < m.kv_heads; h++) {
+      const int64_t head = int64_t(h) * m.capacity * m.head_dim;
+      Number *keys = static_cast<Number*>(m.layers[l].keys) + head, *values = static_cast<Number*>(m.layers[l].values) + head;
+      for (int i = 0; i < count; i++) {  // a path's slots ascend, so nothing is overwritten that is still to move
+        const int64_t to = prefix + i, from = slots[i];
+        if (to == from) continue;
+        std::copy(values + from * m.head_dim, values + (from + 1) * m.head_dim, values + to * m.head_dim);
+        Number *a = keys + to / LANES * LANES * m.head_dim + to % LANES, *b = keys + from / LANES * LANES * m.head_dim + from % LANES;
+        for (int d = 0; d < m.head_dim; d++) a[int64_t(d) * LANES] = b[int64_t(d) * LANES];
+      }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+void* longspec_workspace() { return new Workspace; }
+void longspec_free(void* workspace) { delete static_cast<Workspace*>(workspace); }
+
+// Run the rows of a step.
+void longspec_step(const Model* model, const Rows* step, void* workspace) {
+  const Model& m = *model;
+  const Rows& rows = *step;
+  Workspace& w = *static_cast<Workspace*>(workspace);
+  int last = 0;
+  for (int r = 0; r < rows.count; r++) last = std::max(last, rows.positions[r]);
+  const int chunks = last / CHUNK + 1;
+  w.fit(m, rows, chunks);
+#pragma omp parallel num_threads(rows.threads)
+  {
+    for (int l = 0; l < m.layer_count; l++) run_layer(m, m.layers[l], rows, chunks, w);
+    if (rows.keep) run_head(m, rows, w);
+  }
+}
+
+// Move the keys and values of slots to the positions from `prefix` on.
+void longspec_commit(const Model* model, int32_t prefix, const int32_t* slots, int32_t count) {
+  if (model->half_cache)
+    move<uint16_t>(*model, prefix, slots, count);
+  else
+    move<float>(*model, prefix, slots, count);
+}
+
+// y [rows, outputs] = x [rows, inputs] by a matrix, for drafters' layers and for measurements.
+void longspec_product(const Linear* linear, const float* x, int32_t rows, float* y, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+  product(x, linear->inputs, rows, *linear, y, linear->outputs);
+}
+
+// The sizes that the caller's own declarations must have.
+void longspec_sizes(int64_t* sizes) {
+  sizes[0] = sizeof(Linear), sizes[1] = sizeof(Layer), sizes[2] = sizeof(Model), sizes[3] = sizeof(Rows);
+}
+}
