@@ -29,7 +29,7 @@ def original(name):
 
 
 def steps(name, dtype=torch.float32, capacity=zoo.CONTEXT):
-    made = Steps(copy.deepcopy(original(name)), dtype)
+    made = Steps(copy.deepcopy(original(name)).to(dtype))
     made.reserve(capacity)
     return made
 
@@ -117,7 +117,7 @@ def test_what_layers_put_out_and_the_last_layers_keys():
     with torch.inference_mode():
         expected = model.model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=True)
     native = steps("llama")
-    native.watched.update({1: None, 2: None})
+    native.watch([1, 2])
     append(native, ids)
     for layer in (1, 2):
         torch.testing.assert_close(native.watched[layer], expected.hidden_states[layer + 1][0], atol=1e-4, rtol=1e-4)

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
+COMPILED = "sources"
+"""The folder beside a module that holds code of another language which the module compiles. All its bytes count."""
 
 
 def digest(*modules: str, files: tuple[Path, ...] = ()) -> str:
     """Hash the code of the closure of `modules` (dotted, below longspec) and the bytes of further files."""
     found = hashlib.sha256()
-    for path in sorted(closure(modules)):
+    code = closure(modules)
+    for path in sorted(code):
         found.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + _code(path).encode() + b"\0")
+    for folder in sorted({path.parent / COMPILED for path in code}):
+        files = (*files, *(folder.iterdir() if folder.is_dir() else ()))
     for path in sorted(files):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:16]

@@ -87,5 +87,6 @@ def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> Caus
                 f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)} entries)",
                 "a model with the same tokenizer",
             )
-    lm = CausalLM.from_folder(folder, target.device, target.dtype, target.engine, trusted=trusted)
+    engine = model.get("engine") or ("auto" if target.engine == "native" else target.engine)
+    lm = CausalLM.from_folder(folder, target.device, target.dtype, engine, trusted=trusted, tried="engine" in model)
     return CausalLMDrafter(lm, target.vocab_size, shared_noise, model.get("context"))

@@ -10,12 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
 from longspec.core.errors import first_line
-from longspec.models import cuda_graphs, model_files
+from longspec.models import cuda_graphs, model_files, native, tails
 from longspec.models import packed_linear as engines
 from longspec.models.attention import hybrid
 from longspec.models.cache.preallocated import KVCache
@@ -50,7 +49,7 @@ class CausalLM:
         self.config = model.config.get_text_config()
         self.device: torch.device = model.device
         self.vocab_size: int = self.config.vocab_size
-        self._cache: KVCache | None = None
+        self._cache: KVCache | native.Cache | None = None
         self._steps: cuda_graphs.Steps | None = None
         self._parents: list[int] = []
         self._slots: list[int] = []
@@ -60,14 +59,17 @@ class CausalLM:
         self._watched: list[int] = []
         self._seen: dict[int, torch.Tensor] = {}
         self._keep = 0
-        self.engine = engines.resolve(engine, self.device, self.dtype)
+        self.engine_note: str | None = None
+        """Why another engine runs than was resolved."""
+        self._native: native.Steps | None = None
+        if engine in native.ASKED:
+            self._native, self.engine_note = native.made(self.model, engine)
+        self.engine = "native" if self._native else engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
             engines.pack(self.model, self._one_token)
         if self.engine in ("graphs", "static"):
             self._steps = cuda_graphs.Steps(self.model, cuda_graphs.cuda_capture if self.engine == "graphs" else None)
-        self.engine_note: str | None = None
-        """Why another engine runs than was resolved."""
         self.numerics = self._resolve_numerics(numerics, tried)
         self._cache = None
 
@@ -78,6 +80,8 @@ class CausalLM:
     def _resolve_numerics(self, wanted: str, tried: bool) -> str:
         """`invariant` (a text's logits are the same bits whether its tokens are run one by one or several at a
         time) or `fast`; `auto` is invariant where that can be had. UserError when asked for where it can't."""
+        if self._native is not None:
+            return "invariant"  # by construction, and tested
         if wanted == "fast" or self.engine != "packed":
             invariant = False
         else:
@@ -137,6 +141,8 @@ class CausalLM:
 
         Where no graph can be captured the model runs eagerly from here on, and `engine_note` says why.
         """
+        if self._native is not None:
+            self._native.reserve(capacity)
         if self._steps is None:
             return
         try:
@@ -148,12 +154,14 @@ class CausalLM:
     def reset(self, capacity: int) -> None:
         """Start a new text of at most `capacity` positions, drafts included. Storage is kept when it fits."""
         self.reserve(capacity)
-        if self._steps is not None:
+        self._parents, self._slots = [], []
+        if self._native is not None:
+            self._cache = self._native.cache
+        elif self._steps is not None:
             self._cache = self._steps.cache
-        if self._cache is None or self._cache.stack[0].capacity < capacity:
+        elif not isinstance(self._cache, KVCache) or self._cache.stack[0].capacity < capacity:
             self._cache = KVCache(self.config.num_hidden_layers, capacity)
         self._cache.reset()
-        self._parents, self._slots = [], []
 
     def append(self, ids: list[int]) -> torch.Tensor:
         """Run certain tokens and commit them; returns the logits [vocab] after the last one."""
@@ -171,17 +179,19 @@ class CausalLM:
         self._keep = keep
         first = len(self._parents)
         order = None
-        if self.numerics == "invariant" and first == 0 and not is_chain(parents):
-            order = main_path_first(parents)
+        if self._native is None and self.numerics == "invariant" and first == 0 and not tails.is_chain(parents):
+            order = tails.main_path_first(parents)
             slots = sorted(range(len(order)), key=order.__getitem__)
             ids = [ids[node] for node in order]
             parents = [slots[parents[node]] if parents[node] >= 0 else -1 for node in order]
         self._slots += range(first, first + len(ids)) if order is None else slots
         self._rows = list(range(len(ids))) if order is None else slots
         self._parents += parents
+        if self._native is not None:
+            return self._native.run(ids, self._parents, first, keep)
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
-        layout = self._layout(first)
+        layout = tails.layout(self._parents, first, self.length, self.device)
         output = self.model(
             input_ids=torch.tensor([ids], device=self.device),
             position_ids=layout.positions[None],
@@ -204,6 +214,10 @@ class CausalLM:
         if layers and self._steps is not None:
             self._steps, self._cache, self.engine = None, None, "eager"
             self.engine_note = "the drafter reads features, which replayed graphs do not give"
+        if self._native is not None:
+            self._native.watch(layers)
+            self._watched = sorted({*layers, *self._watched})
+            return
         for layer in sorted(set(layers) - set(self._watched)):
             self.model.get_decoder().layers[layer].register_forward_hook(self._keeper(layer))
         self._watched = sorted({*layers, *self._watched})
@@ -220,55 +234,16 @@ class CausalLM:
         """What the watched `layers` put out for a node of the last `extend`, or (-1) the last token of the last
         `append`: [len(layers), hidden]."""
         row = -1 if node < 0 else self._rows[node]
-        return torch.stack([self._seen[layer][row] for layer in layers])
+        seen = self._seen if self._native is None else self._native.watched
+        return torch.stack([seen[layer][row] for layer in layers]).to(self.dtype)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The last layer's keys (rotated) and values of the committed text: views [kv_heads, length, head_dim]."""
         assert self._cache is not None, "reset() comes first"
-        layer = self._cache.stack[-1]
-        assert layer.keys is not None and layer.values is not None
-        return layer.keys[0, :, : layer.committed], layer.values[0, :, : layer.committed]
+        return self._cache.last_layer()
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` committed positions."""
         assert self._cache is not None
         self._cache.rewind(length)
         self._parents, self._slots = [], []
-
-    def _layout(self, first: int) -> hybrid.Layout:
-        """Positions and visibility of the tail's nodes from `first` on."""
-        parents, prefix = self._parents, self.length
-        if is_chain(parents):
-            positions = torch.arange(prefix, prefix + len(parents), device=self.device)
-            plain = prefix == first == 0 or len(parents) == 1
-            hidden = None if plain else hybrid.causal_mask(len(parents), self.device)[first:]
-            return hybrid.Layout(hidden, positions[first:], positions)
-        visible = np.eye(len(parents), dtype=bool)
-        depths = np.zeros(len(parents), dtype=np.int64)
-        for node, parent in enumerate(parents):
-            if parent >= 0:
-                visible[node] |= visible[parent]
-                depths[node] = depths[parent] + 1
-        positions = torch.from_numpy(depths).to(self.device) + prefix
-        hidden = torch.from_numpy(~visible[first:]).to(self.device)
-        return hybrid.Layout(hidden, positions[first:], positions)
-
-
-def is_chain(parents: list[int]) -> bool:
-    """Whether each node is the child of the one before it."""
-    return all(parent == node - 1 for node, parent in enumerate(parents))
-
-
-def main_path_first(parents: list[int]) -> list[int]:
-    """All nodes, those of the path along first children before the others.
-
-    Its keys then lie where vanilla's do, which is what it takes for attention to add in the same order.
-    """
-    first_child: dict[int, int] = {}
-    for node, parent in enumerate(parents):
-        first_child.setdefault(parent, node)
-    path, node = [], -1
-    while node in first_child:
-        node = first_child[node]
-        path.append(node)
-    return path + sorted(set(range(len(parents))) - set(path))

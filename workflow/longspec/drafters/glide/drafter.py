@@ -39,7 +39,7 @@ class Head:
         self._main = nn.Sequential(nn.Linear(rows.shape[1], rows.shape[0], bias=False, dtype=rows.dtype))
         self._main[0].weight = nn.Parameter(rows, requires_grad=False)
         self._main.to(target.device)
-        if target.engine == "packed":
+        if target.engine in ("packed", "native"):
             packed_linear.pack(self._main, lambda: None)
         self._own = rows.new_zeros(2 * OWN_IDS, rows.shape[1])
         self._ids = torch.cat([draft_ids, draft_ids.new_zeros(2 * OWN_IDS)])
@@ -91,7 +91,7 @@ class GlideDrafter:
         self.target, self.model = target, model.to(target.device, target.dtype).eval()
         self.layers = feature_layers or []
         target.watch(self.layers)
-        if target.engine == "packed":
+        if target.engine in ("packed", "native"):
             packed_linear.pack(self.model, lambda: None)
         sizes = model.sizes
         self.ring = Ring(sizes.kv_heads, sizes.head_dim, window, target.dtype, target.device)

@@ -110,6 +110,12 @@ class KVCache(Cache):
         """Positions of the prefix."""
         return self.stack[0].committed
 
+    def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last layer's keys and values of the prefix: views [kv_heads, committed, head_dim]."""
+        layer = self.stack[-1]
+        assert layer.keys is not None and layer.values is not None
+        return layer.keys[0, :, : layer.committed], layer.values[0, :, : layer.committed]
+
     def commit(self, path: list[int]) -> None:
         """Keep these nodes of the tail, numbered from 0, in the order of the text."""
         in_place = path == list(range(len(path)))

@@ -8,6 +8,7 @@ ones; its embeddings, norms and rotary module stay. One sequence at a time.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,28 @@ LANES = 16
 """Positions of a block of the cache."""
 PIECE = 128
 """Rows of a prompt that run at once: enough to use each weight often, few enough for a processor's cache."""
+MATRICES = ("qkv", "output", "gate_up", "down")
 THEN = {"silu": 2, "gelu_tanh": 3}
 GROWTH = 256
+"""Capacity grows by multiples of this, and by a quarter at least."""
+NUMBERS = (torch.float32, torch.bfloat16)
 
 
 class Moved(nn.Module):
-    """Stands where a linear layer stood whose weights were packed."""
+    """Stands where a linear layer stood whose weights were packed, and computes what it computed, in float32."""
 
     def __init__(self, packed: Packed) -> None:
         super().__init__()
         self.packed = packed
 
-    def forward(self, *_: Any) -> torch.Tensor:
-        raise RuntimeError("the weights of this layer are packed for the native step")
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1]).float().contiguous()
+        y = torch.empty(len(rows), self.packed.outputs)
+        linear, threads = ctypes.byref(_linear(self.packed)), torch.get_num_threads()
+        build.library().longspec_product(
+            linear, ctypes.c_void_p(pointer(rows)), len(rows), ctypes.c_void_p(pointer(y)), threads
+        )
+        return y[:, : self.packed.rows].reshape(*x.shape[:-1], self.packed.rows)
 
 
 class Weights(nn.Module):
@@ -46,7 +56,7 @@ class Weights(nn.Module):
         self.layers = found.layers
         self.final_norm = found.final_norm
         self.packed: list[tuple[Packed, ...]] = []
-        self.head: Packed
+        self.head = Packed(found.head)
 
     def __deepcopy__(self, memo: Any) -> Weights:
         return self  # nothing of it ever changes
@@ -84,9 +94,11 @@ class Cache:
 class Steps:
     """The state of one user of a model: its cache, its tables, what it watches."""
 
-    def __init__(self, model: Any, dtype: torch.dtype) -> None:
-        """`model`: a transformers causal LM on the CPU, whose linear layers' weights move. build.NotBuilt and
-        plan.Inexpressible where that cannot be; the model is then as it was."""
+    def __init__(self, model: Any) -> None:
+        """`model`: a transformers causal LM, whose linear layers' weights move; keys and values are kept in its number
+        format. build.NotBuilt and plan.Inexpressible where that cannot be; the model is then as it was."""
+        if model.device.type != "cpu" or model.dtype not in NUMBERS:
+            raise plan.Inexpressible(f"it runs {model.dtype} on {model.device.type}".replace("torch.", ""))
         self._library = build.library()
         require_sizes(self._library)
         self._decoder = model.get_decoder()
@@ -98,7 +110,7 @@ class Steps:
             weights = model.native_weights = Weights(found)
             _move(model, weights)
         self._weights: Weights = weights
-        self._numbers = torch.float32 if dtype == torch.float32 else torch.bfloat16
+        self._numbers = model.dtype
         self._workspace = ctypes.c_void_p(self._library.longspec_workspace())
         self.capacity = 0
         self.cache = Cache(self)
@@ -121,6 +133,11 @@ class Steps:
         self._tables = plan.tables(self._model, self._weights.layers, self.capacity)
         self._layers = (Layer * layers)(*(self._layer(number) for number in range(layers)))
         self._constants = self._model_struct()
+
+    def watch(self, layers: list[int]) -> None:
+        """Keep what these layers put out from the next step on."""
+        for layer in layers:
+            self.watched.setdefault(layer, torch.empty(0))
 
     @torch.inference_mode()
     def run(self, ids: list[int], parents: list[int], first: int, keep: int = 0) -> torch.Tensor:
@@ -261,22 +278,12 @@ def _linear(packed: Packed) -> Linear:
 def _move(model: Any, weights: Weights) -> None:
     """Pack all matrices, layer by layer, and let go of the originals."""
     for number, layer in enumerate(weights.layers):
-        parts = (layer.qkv, layer.output, layer.gate_up, layer.down)
-        weights.packed.append(tuple(Packed(*part, gated=part is layer.gate_up) for part in parts))
-        nothing = (torch.empty(0), None)
-        weights.layers[number] = plan.LayerPlan(
-            *(nothing for _ in parts),
-            layer.norms,
-            layer.query_norm,
-            layer.key_norm,
-            layer.rotary,
-            layer.window,
-        )
+        parts = [Packed(*getattr(layer, name), gated=name == "gate_up") for name in MATRICES]
+        weights.packed.append(tuple(parts))
+        weights.layers[number] = replace(layer, qkv=(), output=(), gate_up=(), down=())  # lets the modules go
         source = model.get_decoder().layers[number]
         for parent in (source.self_attn, source.mlp):
             for name, child in list(parent.named_children()):
                 if type(child) is nn.Linear:
                     setattr(parent, name, nn.Identity())
-    weights.head = Packed(*plan.head(model))
-    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
-        model.set_output_embeddings(Moved(weights.head))
+    model.set_output_embeddings(Moved(weights.head))

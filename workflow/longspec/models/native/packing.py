@@ -5,25 +5,34 @@ Contract: bfloat16 wherever every weight is such a number, so that half the byte
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 
 PANEL = 32
 
 
 class Packed:
-    """One matrix of weights [outputs, inputs] with its bias, packed."""
+    """The weights of linear layers with one input, as one matrix [outputs, inputs], with its bias."""
 
-    def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None, gated: bool = False) -> None:
+    def __init__(self, *linears: nn.Linear, gated: bool = False) -> None:
         """`gated`: the first half of the outputs goes through the activation and is multiplied with the second; 16 of
         each share a panel."""
+        weights = torch.cat([linear.weight.detach() for linear in linears])
         rows, self.inputs = weights.shape
         self.half = exact_in_half(weights)
         self.outputs = -(-rows // PANEL) * PANEL
-        """Outputs, filled up to whole panels. UserError's business is not here: a gated matrix has whole panels."""
+        """Filled up to whole panels; a gated matrix has whole ones."""
         self.rows = rows
         self.gated = gated
         self.words = _panels(self._ordered(weights), self.half)
-        self.bias = None if bias is None else self._ordered(bias.float()).reshape(-1).contiguous()
+        self.bias: torch.Tensor | None = None
+        if any(linear.bias is not None for linear in linears):
+            self.bias = self._ordered(torch.cat([_bias(linear) for linear in linears])).reshape(-1).contiguous()
+
+    def __deepcopy__(self, memo: Any) -> Packed:
+        return self  # nothing of it ever changes, and a model's users share it
 
     def _ordered(self, values: torch.Tensor) -> torch.Tensor:
         """Outputs in the order of the panels, [panels, 2, 16, ...]: those of a panel's halves are n and n + 16."""
@@ -43,6 +52,10 @@ class Packed:
         ordered = halves.transpose(2, 3)  # [panels, 2, 16, inputs]
         ordered = ordered.transpose(0, 1) if self.gated else ordered
         return ordered.reshape(-1, self.inputs)[: self.rows]
+
+
+def _bias(linear: nn.Linear) -> torch.Tensor:
+    return torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().float()
 
 
 def exact_in_half(weights: torch.Tensor) -> bool:

@@ -1,8 +1,8 @@
 """What a decoder is made of, read from the model that transformers built: its weights, sizes and constants.
 
-Contract: strict. A model type that is not listed, or a part that is not where it should be, is `Inexpressible`, with the
-reason; nothing is guessed. Whether what was read is right is for the check at load to say (verify/engine/). It does not
-change the model.
+Contract: strict. A model type that is not listed, or a part that is not where it should be, is `Inexpressible`, with
+the reason; nothing is guessed. Whether what was read is right is for the check at load to say (verify/engine/). The
+model is not changed.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ FAMILIES = {
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
 GROWING = ("dynamic", "longrope")
 
-Weights = tuple[torch.Tensor, torch.Tensor | None]
-"""A matrix [outputs, inputs], and its bias."""
+Linears = tuple[nn.Linear, ...]
+"""Layers whose outputs stand one after another."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One layer: weights, float32 scales of its norms or None, and what its attention sees."""
+    """One layer: its matrices, float32 scales of its norms or None, and what its attention sees."""
 
-    qkv: Weights
-    output: Weights
-    gate_up: Weights
-    down: Weights
+    qkv: Linears
+    output: Linears
+    gate_up: Linears
+    down: Linears
     norms: tuple[torch.Tensor | None, ...]
     query_norm: torch.Tensor | None
     key_norm: torch.Tensor | None
@@ -103,7 +103,7 @@ class Plan:
     constants: Constants
     layers: list[LayerPlan]
     final_norm: torch.Tensor
-    head: Weights
+    head: nn.Linear
 
 
 def read(model: Any) -> Plan:
@@ -114,27 +114,22 @@ def read(model: Any) -> Plan:
         raise Inexpressible(f"model type {config.model_type} is not one that the native step knows")
     decoder = model.get_decoder()
     layers = [_layer(layer, family, config) for layer in decoder.layers]
-    return Plan(_constants(model, layers), layers, _scale(decoder.norm, family), head(model))
+    return Plan(_constants(model, layers), layers, _scale(decoder.norm, family), _linear(model.get_output_embeddings()))
 
 
 def _layer(layer: nn.Module, family: Family, config: Any) -> LayerPlan:
     attention, mlp = _part(layer, "self_attn"), _part(layer, "mlp")
-    if hasattr(attention, "qkv_proj"):
-        qkv = _weights(attention.qkv_proj)
-    else:
-        qkv = _together(*(_part(attention, name) for name in ("q_proj", "k_proj", "v_proj")))
-    if hasattr(mlp, "gate_up_proj"):
-        gate_up = _weights(mlp.gate_up_proj)
-    else:
-        gate_up = _together(_part(mlp, "gate_proj"), _part(mlp, "up_proj"))
+    fused = hasattr(attention, "qkv_proj"), hasattr(mlp, "gate_up_proj")
+    qkv = ("qkv_proj",) if fused[0] else ("q_proj", "k_proj", "v_proj")
+    gate_up = ("gate_up_proj",) if fused[1] else ("gate_proj", "up_proj")
     norms = tuple(None if name is None else _scale(_part(layer, name), family) for name in family.norms)
     own = [_scale(norm, family) if (norm := getattr(attention, f"{n}_norm", None)) else None for n in ("q", "k")]
     window = config.sliding_window if family.window_of_config else _window(attention)
     return LayerPlan(
-        qkv,
-        _weights(_part(attention, "o_proj")),
-        gate_up,
-        _weights(_part(mlp, "down_proj")),
+        tuple(_linear(_part(attention, name)) for name in qkv),
+        (_linear(_part(attention, "o_proj")),),
+        tuple(_linear(_part(mlp, name)) for name in gate_up),
+        (_linear(_part(mlp, "down_proj")),),
         norms,
         own[0],
         own[1],
@@ -158,14 +153,9 @@ def _rotary(attention: nn.Module, config: Any) -> str | None:
     return kind or ""
 
 
-def head(model: Any) -> Weights:
-    """The weights of the output head."""
-    return _weights(model.get_output_embeddings())
-
-
 def tables(model: Any, layers: list[LayerPlan], positions: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Cosines and sines [positions, rotated / 2] (float32) of each rotary table that the layers use."""
-    rotary = getattr(model.get_decoder(), "rotary_emb", None)
+    rotary: Any = getattr(model.get_decoder(), "rotary_emb", None)
     kinds = {layer.rotary for layer in layers if layer.rotary is not None}
     if kinds and rotary is None:
         raise Inexpressible("it has no rotary module")
@@ -195,7 +185,7 @@ def _constants(model: Any, layers: list[LayerPlan]) -> Constants:
     whole = layers[0].query_norm is not None and len(layers[0].query_norm) != head_dim
     found = Constants(
         hidden=config.hidden_size,
-        inner=layers[0].down[0].shape[1],
+        inner=layers[0].down[0].in_features,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
@@ -220,7 +210,8 @@ def _require_sizes(found: Constants, layers: list[LayerPlan]) -> None:
         raise Inexpressible(f"sizes that are no multiples of {GRAIN}: {', '.join(odd)}")
     width = (found.heads + 2 * found.kv_heads) * found.head_dim
     for layer in layers:
-        shapes = [tuple(part[0].shape) for part in (layer.qkv, layer.output, layer.gate_up, layer.down)]
+        parts = (layer.qkv, layer.output, layer.gate_up, layer.down)
+        shapes = [(sum(linear.out_features for linear in part), part[0].in_features) for part in parts]
         wanted = [
             (width, found.hidden),
             (found.hidden, found.heads * found.head_dim),
@@ -238,18 +229,10 @@ def _part(module: nn.Module, name: str) -> Any:
     return found
 
 
-def _weights(linear: Any) -> Weights:
-    if type(linear) is not nn.Linear:
-        raise Inexpressible(f"{type(linear).__name__} in the place of a linear layer")
-    return linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
-
-
-def _together(*linears: Any) -> Weights:
-    parts = [_weights(linear) for linear in linears]
-    weights = torch.cat([part[0] for part in parts])
-    if all(part[1] is None for part in parts):
-        return weights, None
-    return weights, torch.cat([w.new_zeros(len(w)) if bias is None else bias for w, bias in parts])
+def _linear(module: Any) -> nn.Linear:
+    if type(module) is not nn.Linear:
+        raise Inexpressible(f"{type(module).__name__} in the place of a linear layer")
+    return module
 
 
 def _scale(norm: Any, family: Family) -> torch.Tensor:

@@ -7,6 +7,7 @@ of its own (checked.py), so that a job's memory is without it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,12 +19,13 @@ from transformers.utils import logging as transformers_logging
 
 from longspec.backends import job_target
 from longspec.core.errors import UserError, first_line
-from longspec.models import model_files, packed_linear, trust
+from longspec.models import model_files, native, packed_linear, trust
 from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
 from longspec.verify.engine import ours, transformers_own
 from longspec.verify.engine.judge import Finding, judge
 from longspec.verify.engine.positions import steady_positions
+from longspec.verify.engine.speed import Seconds, quicker, seconds
 from longspec.verify.engine.text import SHORT, SHORT_PREFILL, Tables, Text
 
 Candidate = tuple[str, str]
@@ -55,31 +57,61 @@ def _check(spec: dict[str, Any]) -> dict[str, Any]:
     stated = model_files.stated_context(model.config.get_text_config()) or 0
     positions = steady_positions(model, max(stated, spec["model"].get("context") or 0))  # before anything moves a table
     text, theirs = _reference(spec["model"], model)
-    passed_over: dict[str, str] = {}
+    kind, passed_over, step_seconds = _kind(model), dict[str, str](), dict[str, Seconds]()
+    chosen: dict[str, Any] | None = None
     for engine, numerics in candidates(spec, device, dtype):
+        if engine in step_seconds and chosen is not None:
+            continue  # it runs already, with better numerics
         model = model or _load(spec["model"], dtype).to(device)
-        kind = _kind(model)
-        target, finding = _tried(model, engine, numerics, text, theirs)
+        name, target = f"{engine}, {numerics}", _made(model, engine, numerics)
         model = None
-        if finding.fault is None and target is not None:
-            if spec["numerics"] == "invariant" != target.numerics:
-                raise packed_linear.not_invariant(engine, device, dtype)
-            known = {"transformers": version("transformers"), "tokens": len(text.prompt) + len(text.ids)}
-            limits = {"steady_positions": positions, "passed_over": passed_over}
-            return {"engine": engine, "numerics": target.numerics, **known, **limits, **finding.figures()}
-        passed_over[f"{engine}, {numerics}"] = str(finding.fault)
+        if isinstance(target, str):
+            passed_over[name] = target
+            continue
+        if _timed(spec, device):
+            step_seconds[engine] = seconds(target, text)
+        if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen["engine"]]):
+            passed_over[name] = "slower"
+            continue
+        finding = _compared(target, engine, text, theirs, dtype)
+        if finding.fault is None:
+            chosen = {"engine": engine, "numerics": target.numerics, **finding.figures()}
+        else:
+            passed_over[name] = finding.fault
         del target
-    raise _refusal(spec, kind, passed_over)
+    if chosen is None:
+        raise _refusal(spec, kind, passed_over)
+    if spec["numerics"] == "invariant" != chosen["numerics"]:
+        raise packed_linear.not_invariant(chosen["engine"], device, dtype)
+    known = {"transformers": version("transformers"), "tokens": len(text.prompt) + len(text.ids)}
+    limits = {"steady_positions": positions, "passed_over": passed_over, "step_seconds": _known(step_seconds)}
+    return {**chosen, **known, **limits}
+
+
+def _known(step_seconds: dict[str, Seconds]) -> dict[str, Seconds]:
+    return {engine: found for engine, found in step_seconds.items() if all(map(math.isfinite, found.values()))}
 
 
 def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -> list[Candidate]:
-    """List what a spec's `engine` and `numerics` allow here, best first. UserError where that is nothing."""
-    first = packed_linear.resolve(spec["engine"], device, dtype)
-    engines = [first, "eager"] if spec["engine"] == "auto" and first != "eager" else [first]
-    may_be = [("packed", "auto")] if engines[0] == "packed" and spec["numerics"] != "fast" else []
-    if spec["numerics"] == "invariant" and not may_be:
-        raise packed_linear.not_invariant(first, device, dtype)
-    return may_be if spec["numerics"] == "invariant" else [*may_be, *((engine, "fast") for engine in engines)]
+    """List what a spec's `engine` and `numerics` allow here, in the order in which they are tried. UserError where
+    that is nothing."""
+    asked, numerics = spec["engine"], spec["numerics"]
+    first: list[Candidate] = [("native", "invariant")] if asked in native.ASKED and device.type == "cpu" else []
+    if asked == "native":
+        return first or [(packed_linear.resolve(asked, device, dtype), "fast")]
+    engine = packed_linear.resolve(asked, device, dtype)
+    engines = [engine, "eager"] if asked == "auto" and engine != "eager" else [engine]
+    packed = [("packed", "auto")] if engines[0] == "packed" and numerics != "fast" else []
+    if numerics == "invariant":
+        if not [*first, *packed]:
+            raise packed_linear.not_invariant(engine, device, dtype)
+        return [*first, *packed]
+    return [*first, *packed, *((name, "fast") for name in engines)]
+
+
+def _timed(spec: dict[str, Any], device: torch.device) -> bool:
+    """On a CPU `auto` takes the fastest; on a GPU, what replays graphs."""
+    return bool(spec["engine"] == "auto" and device.type == "cpu")
 
 
 def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
@@ -109,26 +141,40 @@ def _reference(entry: dict[str, Any], model: Any) -> tuple[Text, Tables]:
         ) from None
 
 
-def _tried(model: Any, engine: str, numerics: str, text: Text, theirs: Tables) -> tuple[CausalLM | None, Finding]:
-    """The model made ours, with the numerics that it turned out to have, and how far it is from transformers'."""
-    dtype: torch.dtype = model.dtype
+def _made(model: Any, engine: str, numerics: str) -> CausalLM | str:
+    """The model made ours, or why it cannot be."""
     try:
-        target = CausalLM(model, None, engine, numerics, tried=True)
+        return CausalLM(model, None, engine, numerics, tried=True)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except UserError as error:
+        return error.found
+    except Exception as error:  # whatever the modelling code raises when it meets our attention and cache
+        return _not_taken(error)
+
+
+def _compared(target: CausalLM, engine: str, text: Text, theirs: Tables, dtype: torch.dtype) -> Finding:
+    """How far a target is from transformers'; its numerics become those that it turns out to have."""
+    try:
         tables = ours.tables(target, text)
         if target.engine != "eager" and engine in ("graphs", "static"):  # what prompts and fallbacks run by
             target.watch([0])
             tables |= {f"{way}, eager": table for way, table in ours.tables(target, text).items()}
     except (torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # whatever the modelling code raises when it meets our attention and cache
-        return None, Finding(f"its modelling code does not take our attention and cache ({_said(error)})")
+    except Exception as error:
+        return Finding(_not_taken(error))
     finding = judge(theirs, tables, text, dtype)
     one, several = tables[ours.ALONE], tables[ours.SEVERAL]
     if target.numerics == "invariant" and not torch.equal(one.of(one.rows), several.of(one.rows)):
         target.numerics = "fast"
-        if packed_linear.fills_rows(target.model):  # as a fast engine does not
+        if engine == "native" or packed_linear.fills_rows(target.model):  # as a fast engine does not
             finding = replace(finding, fault="a step's width changes bits")
-    return target, finding
+    return finding
+
+
+def _not_taken(error: Exception) -> str:
+    return f"its modelling code does not take our attention and cache ({_said(error)})"
 
 
 def _kind(model: Any) -> str:

@@ -17,14 +17,17 @@ from longspec.verify.engine.checked import checked
 
 def with_engine(spec: dict[str, Any]) -> dict[str, Any]:
     """A spec whose `engine` and `numerics` are those that were checked; `engine_checks` holds the record by model:
-    "target", and each option of the drafter that names a model which our engine runs."""
+    "target", and each option of the drafter that names a model which our engine runs. That gets an `engine` too."""
     record = checked(spec)
     found = {"target": record}
-    method = spec.get("method", {})
-    if name := method.get("drafter"):
-        for option in registry.engine_runs(name):
-            found[option] = checked({**spec, "model": method[option], "engine": record["engine"], "numerics": "auto"})
-    return {**spec, "engine": record["engine"], "numerics": record["numerics"], "engine_checks": found}
+    with_it = {**spec, "engine": record["engine"], "numerics": record["numerics"], "engine_checks": found}
+    method = dict(spec.get("method", {}))
+    for option in registry.engine_runs(method["drafter"]) if method.get("drafter") else ():
+        asked = "auto" if record["engine"] == "native" else record["engine"]  # which may not express both
+        found[option] = checked({**spec, "model": method[option], "engine": asked, "numerics": "auto"})
+        method[option] = {**method[option], "engine": found[option]["engine"]}
+        with_it["method"] = method
+    return with_it
 
 
 def with_engines(specs: Sequence[dict[str, Any]], prompts: Sequence[Prompt]) -> list[dict[str, Any]]:

@@ -1,0 +1,49 @@
+"""The shape of a tail: which nodes see each other, at which positions, and in which order they are run.
+
+Parents number the tail's nodes, -1 is the end of the prefix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from longspec.models.attention import hybrid
+
+
+def layout(parents: list[int], first: int, prefix: int, device: torch.device) -> hybrid.Layout:
+    """Positions and visibility of the tail's nodes from `first` on, behind `prefix` positions."""
+    if is_chain(parents):
+        positions = torch.arange(prefix, prefix + len(parents), device=device)
+        plain = prefix == first == 0 or len(parents) == 1
+        hidden = None if plain else hybrid.causal_mask(len(parents), device)[first:]
+        return hybrid.Layout(hidden, positions[first:], positions)
+    visible = np.eye(len(parents), dtype=bool)
+    depths = np.zeros(len(parents), dtype=np.int64)
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            visible[node] |= visible[parent]
+            depths[node] = depths[parent] + 1
+    positions = torch.from_numpy(depths).to(device) + prefix
+    hidden = torch.from_numpy(~visible[first:]).to(device)
+    return hybrid.Layout(hidden, positions[first:], positions)
+
+
+def is_chain(parents: list[int]) -> bool:
+    """Whether each node is the child of the one before it."""
+    return all(parent == node - 1 for node, parent in enumerate(parents))
+
+
+def main_path_first(parents: list[int]) -> list[int]:
+    """All nodes, those of the path along first children before the others.
+
+    Its keys then lie where vanilla's do, which is what it takes for attention to add in the same order.
+    """
+    first_child: dict[int, int] = {}
+    for node, parent in enumerate(parents):
+        first_child.setdefault(parent, node)
+    path, node = [], -1
+    while node in first_child:
+        node = first_child[node]
+        path.append(node)
+    return path + sorted(set(range(len(parents))) - set(path))
