@@ -10,9 +10,11 @@ import errno
 import functools
 import hashlib
 import importlib.metadata
+import multiprocessing
 import os
 import shutil
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +68,18 @@ def converted(gguf: Path) -> Path:
         if not place.is_dir():
             fresh = Path(tempfile.mkdtemp(dir=place.parent))
             try:
-                _convert(gguf, fresh)
+                _in_its_own_process(gguf, fresh)
                 fresh.chmod(0o755)  # a temporary folder is its maker's alone; a cache may be a group's
                 fresh.rename(place)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
     return place
+
+
+def _in_its_own_process(gguf: Path, place: Path) -> None:
+    """Convert where no threads stay behind: whoever asks may yet fork, and a fork of OpenMP's threads waits for ever."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_convert, gguf, place).result()
 
 
 def _convert(gguf: Path, place: Path) -> None:
