@@ -11,7 +11,8 @@ import torch
 import zoo
 
 from longspec.models.native import build, plan
-from longspec.models.native.engine import PIECE, Steps
+from longspec.models.native.engine import PIECE, Moved, Steps
+from longspec.models.native.packing import Packed
 
 try:
     build.library()
@@ -70,6 +71,39 @@ def test_logits_are_transformers(name):
     assert (one_by_one(native, ids[100:140]) - expected[100:140]).abs().max() < 1e-5 * scale
     native.cache.rewind(60)
     assert (append(native, ids[60:]) - expected[60:]).abs().max() < 1e-5 * scale
+
+
+@pytest.mark.parametrize("name", EXPRESSED)
+def test_in_bfloat16_it_is_at_least_as_near_to_float32_as_transformers_is(name):
+    ids = text(120)
+    model = copy.deepcopy(original(name)).to(torch.bfloat16)
+    with torch.inference_mode():
+        exact = copy.deepcopy(model).float()(input_ids=torch.tensor([ids])).logits[0]
+        theirs = model(input_ids=torch.tensor([ids])).logits[0].float()
+    ours = append(steps(name, torch.bfloat16), ids)
+    assert (ours - exact).square().mean() < 1.1 * (theirs - exact).square().mean()
+
+
+def test_packed_weights_are_what_they_were_made_of():
+    for dtype, gated in (
+        (torch.float32, False),
+        (torch.bfloat16, False),
+        (torch.float32, True),
+        (torch.bfloat16, True),
+    ):
+        layers = [torch.nn.Linear(48, rows, dtype=dtype) for rows in (32, 32)]
+        packed = Packed(*layers, gated=gated)
+        assert torch.equal(packed.to_dense(), torch.cat([layer.weight for layer in layers]).float())
+        assert packed.half == (dtype == torch.bfloat16)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 12, 13, 40])
+def test_a_layer_that_moved_computes_what_it_computed(rows):
+    for dtype in (torch.float32, torch.bfloat16):
+        layer = torch.nn.Linear(96, 70, dtype=dtype)
+        x = torch.randn(rows, 96)
+        expected = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
+        torch.testing.assert_close(Moved(Packed(layer))(x).double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", NUMBERS)

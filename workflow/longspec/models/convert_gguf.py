@@ -77,7 +77,7 @@ def converted(gguf: Path) -> Path:
 
 
 def _in_its_own_process(gguf: Path, place: Path) -> None:
-    """Convert where no threads stay behind: whoever asks may yet fork, and a fork of OpenMP's threads waits for ever."""
+    """Convert where no threads stay behind: who asks may yet fork, and a fork of OpenMP's threads waits for ever."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pool.submit(_convert, gguf, place).result()
 

@@ -58,6 +58,11 @@ class Weights(nn.Module):
         self.packed: list[tuple[Packed, ...]] = []
         self.head = Packed(found.head)
 
+    @property
+    def half(self) -> bool:
+        """Whether all of them are bfloat16 numbers."""
+        return all(part.half for parts in [*self.packed, (self.head,)] for part in parts)
+
     def __deepcopy__(self, memo: Any) -> Weights:
         return self  # nothing of it ever changes
 
@@ -229,6 +234,7 @@ class Steps:
             rotary=rotated,
             capacity=self.capacity,
             half_cache=int(self._numbers == torch.bfloat16),
+            half_rows=int(self._numbers == torch.bfloat16 and self._weights.half),
             activation=THEN[c.activation],
             **{name: getattr(c, name) for name in shared},
         )

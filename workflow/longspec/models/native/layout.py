@@ -39,7 +39,8 @@ class Model(ctypes.Structure):
         ("final_norm", c_void_p),
         ("head", Linear),
         *((name, c_int32) for name in ("layer_count", "hidden", "inner", "heads", "kv_heads", "head_dim", "rotary")),
-        *((name, c_int32) for name in ("capacity", "half_cache", "interleaved", "activation", "norm_whole")),
+        *((name, c_int32) for name in ("capacity", "half_cache", "half_rows", "interleaved", "activation")),
+        ("norm_whole", c_int32),
         *((name, c_float) for name in ("epsilon", "attention_scale", "attention_softcap", "residual_scale")),
         *((name, c_float) for name in ("logit_scale", "logit_softcap")),
     ]

@@ -1,4 +1,4 @@
-"""Weights laid out as the products read them: panels of 32 outputs, feature by feature (sources/products.h).
+"""Weights laid out as the products read them: panels of 32 outputs (sources/products.h).
 
 Contract: bfloat16 wherever every weight is such a number, so that half the bytes give the same function; else float32.
 """
@@ -44,12 +44,9 @@ class Packed:
 
     def to_dense(self) -> torch.Tensor:
         """The weights [outputs, inputs] in float32."""
-        if self.half:
-            low, high = (self.words << 16).view(torch.float32), (self.words & -65536).view(torch.float32)
-            halves = torch.stack([low, high], 1)
-        else:
-            halves = self.words.unflatten(2, (2, PANEL // 2)).movedim(2, 1)
-        ordered = halves.transpose(2, 3)  # [panels, 2, 16, inputs]
+        pairs = self.words.transpose(1, 2)  # [panels, 32, inputs / 2] words, or [panels, 32, inputs] floats
+        ordered = pairs.contiguous().view(torch.bfloat16).float() if self.half else pairs
+        ordered = ordered.unflatten(1, (2, PANEL // 2))
         ordered = ordered.transpose(0, 1) if self.gated else ordered
         return ordered.reshape(-1, self.inputs)[: self.rows]
 
@@ -66,9 +63,7 @@ def exact_in_half(weights: torch.Tensor) -> bool:
 
 
 def _panels(ordered: torch.Tensor, half: bool) -> torch.Tensor:
-    """[panels, 2, 16, inputs] as 32-bit words [panels, inputs, 16], or floats [panels, inputs, 32]."""
-    by_feature = ordered.transpose(2, 3)  # [panels, 2, inputs, 16]
-    if half:
-        bits = by_feature.bfloat16().contiguous().view(torch.int16).to(torch.int32)
-        return (bits[:, 0] & 0xFFFF) | (bits[:, 1] << 16)
-    return torch.cat([by_feature[:, 0], by_feature[:, 1]], dim=2).float().contiguous()
+    """[panels, 2, 16, inputs] as words of two features [panels, inputs / 2, 32], or floats [panels, inputs, 32]."""
+    panels = ordered.flatten(1, 2)
+    numbers = panels.bfloat16().contiguous().view(torch.int32) if half else panels.float()
+    return numbers.transpose(1, 2).contiguous()

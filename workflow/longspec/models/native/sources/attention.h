@@ -31,6 +31,7 @@ struct Scratch {
   float branch[MOST_QUERIES][CHUNK];  // weights of positions whose slots have other numbers
   std::vector<float> tail;            // [queries, width]: scores by slot
   int64_t width;
+  std::vector<float> merged;  // [head_dim]
   const float* queries[MOST_QUERIES];
   float* sums[MOST_QUERIES];
   Part* part[MOST_QUERIES];
@@ -218,8 +219,9 @@ struct Attention {
     });
   }
 
-  // One row's head: its chunks in order, to y [head_dim].
-  void merge(int r, int head, float* y) const {
+  // One row's head: its chunks in order, to result [head_dim].
+  template <class Result>
+  void merge(int r, int head, Result* result, float* y) const {
     const int first = first_of(r) / CHUNK, last = rows.positions[r] / CHUNK;
     const int64_t at = (int64_t(r) * m.heads + head) * chunks;
     Part total = parts[at + first];
@@ -235,11 +237,12 @@ struct Attention {
       const float* more = sums + (at + c) * m.head_dim;
       for (int j = 0; j < m.head_dim; j += W) store(y + j, fma(load(y + j), before, load(more + j) * now));
     }
-    for (int j = 0; j < m.head_dim; j += W) store(y + j, load(y + j) / all(total.sum));
+    for (int j = 0; j < m.head_dim; j += W) store(result + j, load(y + j) / all(total.sum));
   }
 
   // All rows, shared among the threads of a region, to y [rows, heads * head_dim].
-  void run(float* y, Scratch* scratch) const {
+  template <class Result>
+  void run(Result* y, Scratch* scratch) const {
     const int most = std::max(1, MOST_QUERIES / (m.heads / m.kv_heads));
     const int blocks = (rows.count + most - 1) / most;
 #pragma omp for schedule(dynamic)
@@ -252,7 +255,10 @@ struct Attention {
         chunk<float>(task / blocks / chunks, number, begin, end, t);
     }
 #pragma omp for schedule(static)
-    for (int task = 0; task < rows.count * m.heads; task++)
-      merge(task / m.heads, task % m.heads, y + int64_t(task) * m.head_dim);
+    for (int task = 0; task < rows.count * m.heads; task++) {
+      std::vector<float>& held = scratch[thread_number()].merged;
+      if (int(held.size()) < m.head_dim) held.resize(m.head_dim);
+      merge(task / m.heads, task % m.heads, y + int64_t(task) * m.head_dim, held.data());
+    }
   }
 };

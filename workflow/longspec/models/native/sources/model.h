@@ -20,6 +20,7 @@ struct Model {
   Linear head;
   int32_t layer_count, hidden, inner, heads, kv_heads, head_dim, rotary, capacity;
   int32_t half_cache;        // 1: keys and values are bfloat16
+  int32_t half_rows;         // 1: what is multiplied with weights is rounded to bfloat16; with DOTS alone
   int32_t interleaved;       // 1: rotary pairs are neighbours, 0: halves
   int32_t activation;        // SILU or GELU_TANH
   int32_t norm_whole;        // 1: query_norm and key_norm are over all heads

@@ -4,16 +4,26 @@
 #include "model.h"
 
 // y = x / rms(x) * scale; y may be x. The length is a multiple of LANES.
-inline void rms_norm(const float* x, const float* scale, float* y, int length, float epsilon) {
+template <class Result>
+inline void rms_norm(const float* x, const float* scale, Result* y, int length, float epsilon) {
   V squares = all(0.0f);
   for (int i = 0; i < length; i += W) squares = fma(load(x + i), load(x + i), squares);
   V factor = all(1.0f / std::sqrt(sum(squares) / float(length) + epsilon));
   for (int i = 0; i < length; i += W) store(y + i, load(x + i) * factor * load(scale + i));
 }
 
-inline void norm_rows(const float* x, const float* scale, float* y, int rows, int length, float epsilon) {
+// y = norm(x), or x itself where there is no norm.
+template <class Result>
+inline void norm_rows(const float* x, const float* scale, Result* y, int rows, int length, float epsilon) {
 #pragma omp for schedule(static)
-  for (int r = 0; r < rows; r++) rms_norm(x + int64_t(r) * length, scale, y + int64_t(r) * length, length, epsilon);
+  for (int r = 0; r < rows; r++) {
+    const float* from = x + int64_t(r) * length;
+    Result* to = y + int64_t(r) * length;
+    if (scale)
+      rms_norm(from, scale, to, length, epsilon);
+    else
+      for (int i = 0; i < length; i += W) store(to + i, load(from + i));
+  }
 }
 
 // hidden += residual_scale * norm(x): where a norm stands behind a block.

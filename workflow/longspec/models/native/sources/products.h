@@ -1,52 +1,53 @@
 // Products of rows with a matrix of weights: y = x Wt + b. Each result is one sum over the features in their order, so
 // that it does not depend on the rows that are computed with it, nor on the threads.
 //
-// Weights are stored in panels of 32 outputs, feature by feature: as float32, or as bfloat16 in pairs of outputs n and
-// n + 16 of a panel in one 32-bit word (the first in its low half). Outputs are filled up to whole panels with zeros.
+// Weights are stored in panels of 32 outputs: as float32 feature by feature, or as bfloat16, where a 32-bit word holds
+// two features of an output (the first in its low half). Outputs are filled up to whole panels with zeros. Rows are
+// float32, or bfloat16 where the processor multiplies pairs of them (DOTS).
 #pragma once
+
+#include <type_traits>
 
 #include "simd.h"
 
 constexpr int PANEL = 32;
-constexpr int AHEAD = 64;      // features whose weights are asked for before they are used: a fifth faster at 8 rows
+constexpr int AHEAD = 1024;  // words that are asked for before they are used: a fifth faster at 8 rows
 constexpr int VECTORS = PANEL / W;  // of a panel's outputs
 
 struct Linear {
   const void* weights;
   const float* bias;  // [outputs], or none
   int32_t inputs, outputs;  // outputs: filled up
-  int32_t half;  // 1: bfloat16
+  int32_t half;             // 1: bfloat16
 };
 
 enum Then { STORE, ADD, SILU, GELU_TANH };  // what becomes of the results; the last two: act(first 16) * last 16
 
-inline void widen_panel(const uint32_t* w, V (&out)[VECTORS]) {
-  for (int i = 0; i < PARTS; i++) {
-    U pairs = load_pairs(w + i * W);
-    out[i] = low(pairs);
-    out[PARTS + i] = high(pairs);
-  }
+// What a panel's weights take up a pair of features.
+inline int pair_size(const uint32_t*) { return PANEL; }
+inline int pair_size(const float*) { return 2 * PANEL; }
+
+inline void add_pair(const float* x, const uint32_t* w, int i, V& sum) {
+  U pair = load_pairs(w + i * W);
+  sum = fma(all(x[1]), high(pair), fma(all(x[0]), low(pair), sum));
 }
-inline void widen_panel(const float* w, V (&out)[VECTORS]) {
-  for (int i = 0; i < VECTORS; i++) out[i] = load(w + i * W);
+inline void add_pair(const float* x, const float* w, int i, V& sum) {
+  sum = fma(all(x[1]), load(w + PANEL + i * W), fma(all(x[0]), load(w + i * W), sum));
 }
-inline int words(const uint32_t*) { return PANEL / 2; }
-inline int words(const float*) { return PANEL; }
+inline void add_pair(const uint16_t* x, const uint32_t* w, int i, V& sum) {
+  sum = dot(load_pairs(w + i * W), all_pairs(x), sum);
+}
 
 // R rows of x [., ldx] by one panel.
-template <int R, class Weight>
-inline void multiply(const float* x, int64_t ldx, const Weight* w, int inputs, V (&sums)[R][VECTORS]) {
+template <int R, class Number, class Weight>
+inline void multiply(const Number* x, int64_t ldx, const Weight* w, int inputs, V (&sums)[R][VECTORS]) {
   for (auto& row : sums)
     for (V& v : row) v = all(0.0f);
-  const int step = words(w);
-  for (int k = 0; k < inputs; k++) {
-    V weights[VECTORS];
-    __builtin_prefetch(w + int64_t(k + AHEAD) * step);
-    widen_panel(w + int64_t(k) * step, weights);
-    for (int r = 0; r < R; r++) {
-      V feature = all(x[r * ldx + k]);
-      for (int i = 0; i < VECTORS; i++) sums[r][i] = fma(feature, weights[i], sums[r][i]);
-    }
+  for (int k = 0; k < inputs; k += 2, w += pair_size(w)) {
+    __builtin_prefetch(w + AHEAD);
+    __builtin_prefetch(w + AHEAD + 16);
+    for (int i = 0; i < VECTORS; i++)
+      for (int r = 0; r < R; r++) add_pair(x + r * ldx + k, w, i, sums[r][i]);
   }
 }
 
@@ -56,58 +57,76 @@ inline V gate(V x, int then) {
 }
 
 // One row's results of a panel go to y. `scale`: of what is added.
-inline void finish(V (&sums)[VECTORS], const float* bias, float* y, int then, float scale) {
+template <class Result>
+inline void finish(V (&sums)[VECTORS], const float* bias, Result* y, int then, float scale) {
   if (bias)
     for (int i = 0; i < VECTORS; i++) sums[i] = sums[i] + load(bias + i * W);
-  if (then == STORE)
-    for (int i = 0; i < VECTORS; i++) store(y + i * W, sums[i]);
-  else if (then == ADD)
-    for (int i = 0; i < VECTORS; i++) store(y + i * W, fma(sums[i], all(scale), load(y + i * W)));
-  else
-    for (int i = 0; i < PARTS; i++) store(y + i * W, gate(sums[i], then) * sums[PARTS + i]);
+  if constexpr (std::is_same<Result, float>::value) {
+    if (then == STORE)
+      for (int i = 0; i < VECTORS; i++) store(y + i * W, sums[i]);
+    if (then == ADD)
+      for (int i = 0; i < VECTORS; i++) store(y + i * W, fma(sums[i], all(scale), load(y + i * W)));
+    if (then == STORE || then == ADD) return;
+  }
+  for (int i = 0; i < PARTS; i++) store(y + i * W, gate(sums[i], then) * sums[PARTS + i]);
 }
 
-template <int R, class Weight>
-inline void rows_by_panel(const float* x, int64_t ldx, const Weight* w, const Linear& linear, int panel, float* y,
-                          int64_t ldy, int then, float scale) {
-  V sums[R][VECTORS];
-  multiply<R>(x, ldx, w, linear.inputs, sums);
-  const float* bias = linear.bias ? linear.bias + panel * PANEL : nullptr;
-  const int width = then == SILU || then == GELU_TANH ? PANEL / 2 : PANEL;
-  for (int r = 0; r < R; r++) finish(sums[r], bias, y + r * ldy + int64_t(panel) * width, then, scale);
-}
+// Rows [., ldx] by a matrix to [., ldy].
+template <class Number, class Result>
+struct Product {
+  const Number* x;
+  int64_t ldx;
+  int rows;
+  const Linear& linear;
+  Result* y;
+  int64_t ldy;
+  int then;
+  float scale;
 
-template <class Weight>
-inline void by_panel(const float* x, int64_t ldx, int rows, const Linear& linear, int panel, float* y, int64_t ldy,
-                     int then, float scale) {
-  const Weight* w = static_cast<const Weight*>(linear.weights) + int64_t(panel) * linear.inputs * words((Weight*)0);
-  const int blocks = (rows + MOST_ROWS - 1) / MOST_ROWS;
-  for (int b = 0, start = 0; b < blocks; b++) {
-    const int count = (rows - start) / (blocks - b);  // blocks of nearly equal size
-#define CASE(R)                                                                                              \
-  case R:                                                                                                    \
-    rows_by_panel<R>(x + start * ldx, ldx, w, linear, panel, y + start * ldy, ldy, then, scale);             \
-    break;
-    switch (count) {
-      CASE(1) CASE(2) CASE(3)
+  template <int R, class Weight>
+  void block(const Weight* w, int panel, int first) const {
+    V sums[R][VECTORS];
+    multiply<R>(x + first * ldx, ldx, w, linear.inputs, sums);
+    const float* bias = linear.bias ? linear.bias + panel * PANEL : nullptr;
+    const int width = then == SILU || then == GELU_TANH ? PANEL / 2 : PANEL;
+    for (int r = 0; r < R; r++) finish(sums[r], bias, y + (first + r) * ldy + int64_t(panel) * width, then, scale);
+  }
+
+  template <class Weight>
+  void panel(int number) const {
+    const int64_t pairs = int64_t(number) * linear.inputs / 2;
+    const Weight* w = static_cast<const Weight*>(linear.weights) + pairs * pair_size((Weight*)0);
+    const int blocks = (rows + MOST_ROWS - 1) / MOST_ROWS;
+    for (int b = 0, first = 0; b < blocks; b++) {
+      const int count = (rows - first) / (blocks - b);  // blocks of nearly equal size
+#define CASE(R) case R: block<R>(w, number, first); break;
+      switch (count) {
+        CASE(1) CASE(2) CASE(3)
 #if defined(__AVX512F__)
-      CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+        CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif
-    }
+      }
 #undef CASE
-    start += count;
+      first += count;
+    }
   }
-}
 
-// All rows by all panels, shared among the threads of the region it is called in; they meet at its end.
-inline void product(const float* x, int64_t ldx, int rows, const Linear& linear, float* y, int64_t ldy, int then = STORE,
-                    float scale = 1.0f) {
-  const int panels = linear.outputs / PANEL;
+  // All panels, shared among the threads of the region it is called in; they meet at its end.
+  void run() const {
 #pragma omp for schedule(static)
-  for (int panel = 0; panel < panels; panel++) {
-    if (linear.half)
-      by_panel<uint32_t>(x, ldx, rows, linear, panel, y, ldy, then, scale);
-    else
-      by_panel<float>(x, ldx, rows, linear, panel, y, ldy, then, scale);
+    for (int number = 0; number < linear.outputs / PANEL; number++) {
+      if constexpr (std::is_same<Number, float>::value)
+        if (!linear.half) {
+          panel<float>(number);
+          continue;
+        }
+      panel<uint32_t>(number);
+    }
   }
+};
+
+template <class Number, class Result>
+inline void product(const Number* x, int64_t ldx, int rows, const Linear& linear, Result* y, int64_t ldy,
+                    int then = STORE, float scale = 1.0f) {
+  Product<Number, Result>{x, ldx, rows, linear, y, ldy, then, scale}.run();
 }

@@ -82,6 +82,25 @@ inline V low(U pairs) { return (V)(pairs << 16); }
 inline V high(U pairs) { return (V)(pairs & 0xffff0000u); }
 #endif
 
+// Products of bfloat16 pairs, summed in float32 lane by lane, where the processor has an instruction for it.
+#if defined(__AVX512F__) && defined(__AVX512BF16__)
+constexpr bool DOTS = true;
+inline V dot(U a, U b, V c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+inline U all_pairs(const uint16_t* p) {
+  uint32_t pair;
+  memcpy(&pair, p, 4);
+  return _mm512_set1_epi32(int(pair));
+}
+inline void store(uint16_t* p, V v) {  // to the nearest bfloat16
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(v));
+}
+#else
+constexpr bool DOTS = false;
+inline V dot(U, U, V c) { return c; }
+inline U all_pairs(const uint16_t*) { return U{}; }
+inline void store(uint16_t*, V) {}
+#endif
+
 constexpr int LANES = 16;       // keys of a block of the cache, whatever the processor's vectors are
 constexpr int PARTS = LANES / W;  // vectors of such a block
 

@@ -6,7 +6,8 @@ namespace {
 
 // Memory of one step, kept for the next. A job has one step at a time.
 struct Workspace {
-  std::vector<float> normed, qkv, mixed, inner, out, sums;
+  std::vector<float> qkv, out, sums;
+  std::vector<float> normed, mixed, inner;  // float32, or bfloat16 in half of it
   std::vector<Part> parts;
   std::vector<Scratch> scratch;
 
@@ -34,7 +35,8 @@ struct Workspace {
 };
 
 // A block's result onto the residual stream: at once, or through a norm behind the block.
-void onto(const Model& m, const Linear& linear, const float* x, int64_t ldx, const float* norm, const Rows& rows,
+template <class Number>
+void onto(const Model& m, const Linear& linear, const Number* x, int64_t ldx, const float* norm, const Rows& rows,
           Workspace& w) {
   if (norm) {
     product(x, ldx, rows.count, linear, w.out.data(), m.hidden);
@@ -44,22 +46,20 @@ void onto(const Model& m, const Linear& linear, const float* x, int64_t ldx, con
   }
 }
 
-const float* before(const Model& m, const float* norm, const Rows& rows, Workspace& w) {
-  if (!norm) return rows.hidden;
-  norm_rows(rows.hidden, norm, w.normed.data(), rows.count, m.hidden, m.epsilon);
-  return w.normed.data();
-}
-
+// Number: of what is multiplied with weights.
+template <class Number>
 void run_layer(const Model& m, const Layer& layer, const Rows& rows, int chunks, Workspace& w) {
   const int64_t ld = layer.qkv.outputs;
-  product(before(m, layer.attention_norm, rows, w), m.hidden, rows.count, layer.qkv, w.qkv.data(), ld);
+  Number *normed = (Number*)w.normed.data(), *mixed = (Number*)w.mixed.data(), *inner = (Number*)w.inner.data();
+  norm_rows(rows.hidden, layer.attention_norm, normed, rows.count, m.hidden, m.epsilon);
+  product(normed, m.hidden, rows.count, layer.qkv, w.qkv.data(), ld);
   place(m, layer, rows, w.qkv.data(), ld);
   const Attention attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks};
-  attention.run(w.mixed.data(), w.scratch.data());
-  onto(m, layer.output, w.mixed.data(), int64_t(m.heads) * m.head_dim, layer.attention_out_norm, rows, w);
-  product(before(m, layer.mlp_norm, rows, w), m.hidden, rows.count, layer.gate_up, w.inner.data(), m.inner,
-          m.activation);
-  onto(m, layer.down, w.inner.data(), m.inner, layer.mlp_out_norm, rows, w);
+  attention.run(mixed, w.scratch.data());
+  onto(m, layer.output, mixed, int64_t(m.heads) * m.head_dim, layer.attention_out_norm, rows, w);
+  norm_rows(rows.hidden, layer.mlp_norm, normed, rows.count, m.hidden, m.epsilon);
+  product(normed, m.hidden, rows.count, layer.gate_up, inner, m.inner, m.activation);
+  onto(m, layer.down, inner, m.inner, layer.mlp_out_norm, rows, w);
   if (layer.watched) {
 #pragma omp for schedule(static)
     for (int r = 0; r < rows.count; r++)
@@ -68,10 +68,12 @@ void run_layer(const Model& m, const Layer& layer, const Rows& rows, int chunks,
   }
 }
 
+template <class Number>
 void run_head(const Model& m, const Rows& rows, Workspace& w) {
   const float* last = rows.hidden + int64_t(rows.count - rows.keep) * m.hidden;
-  norm_rows(last, m.final_norm, w.normed.data(), rows.keep, m.hidden, m.epsilon);
-  product(w.normed.data(), m.hidden, rows.keep, m.head, rows.logits, m.head.outputs);
+  Number* normed = (Number*)w.normed.data();
+  norm_rows(last, m.final_norm, normed, rows.keep, m.hidden, m.epsilon);
+  product(normed, m.hidden, rows.keep, m.head, rows.logits, m.head.outputs);
   if (m.logit_scale == 1.0f && m.logit_softcap <= 0) return;
   const int64_t count = int64_t(rows.keep) * m.head.outputs;
 #pragma omp for schedule(static)
@@ -79,6 +81,15 @@ void run_head(const Model& m, const Rows& rows, Workspace& w) {
     V x = load(rows.logits + i * W) * all(m.logit_scale);
     if (m.logit_softcap > 0) x = all(m.logit_softcap) * tanh(x * all(1 / m.logit_softcap));
     store(rows.logits + i * W, x);
+  }
+}
+
+template <class Number>
+void run(const Model& m, const Rows& rows, int chunks, Workspace& w) {
+#pragma omp parallel num_threads(rows.threads)
+  {
+    for (int l = 0; l < m.layer_count; l++) run_layer<Number>(m, m.layers[l], rows, chunks, w);
+    if (rows.keep) run_head<Number>(m, rows, w);
   }
 }
 
@@ -114,12 +125,14 @@ void longspec_step(const Model* model, const Rows* step, void* workspace) {
   for (int r = 0; r < rows.count; r++) last = std::max(last, rows.positions[r]);
   const int chunks = last / CHUNK + 1;
   w.fit(m, rows, chunks);
-#pragma omp parallel num_threads(rows.threads)
-  {
-    for (int l = 0; l < m.layer_count; l++) run_layer(m, m.layers[l], rows, chunks, w);
-    if (rows.keep) run_head(m, rows, w);
-  }
+  if (DOTS && m.half_rows)
+    run<uint16_t>(m, rows, chunks, w);
+  else
+    run<float>(m, rows, chunks, w);
 }
+
+// Whether this processor multiplies pairs of bfloat16 numbers.
+int32_t longspec_dots() { return DOTS; }
 
 // Move the keys and values of slots to the positions from `prefix` on.
 void longspec_commit(const Model* model, int32_t prefix, const int32_t* slots, int32_t count) {
