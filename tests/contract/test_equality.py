@@ -41,12 +41,24 @@ def hf_greedy(model, ids, limits):
     return out[0, len(ids) :].tolist()
 
 
-def drafters(architecture, engine="auto"):
-    target = ours(architecture, engine=engine)
+NATIVE = {
+    "llama": {"head_dim": 16},
+    "qwen2": {"num_attention_heads": 2},
+    "qwen3": {},
+    "gemma2": {"head_dim": 16},
+    "gemma3_text": {"head_dim": 16},
+    "phi3": {"num_attention_heads": 2},
+    "mistral": {"head_dim": 16},
+}
+"""Architectures that the native engine runs, and heads that are wide enough for it."""
+
+
+def drafters(architecture, engine="auto", **changes):
+    target = ours(architecture, engine=engine, **changes)
     return {
         "ngram": NGramDrafter(3, 1),
-        "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine), VOCAB),
-        "the target itself": CausalLMDrafter(ours(architecture, engine=engine), VOCAB),
+        "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine, **changes), VOCAB),
+        "the target itself": CausalLMDrafter(ours(architecture, engine=engine, **changes), VOCAB),
         "hybrid": glide(target, hybrid=True),
         "n-grams and a layer": Both(NGramDrafter(3, 1), glide(target, hybrid=False)),
     }, target
@@ -62,8 +74,18 @@ METHODS = {
 @pytest.mark.parametrize(("architecture", "whole"), WHOLE_OR_CORNERS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_method_and_drafter_gives_hugging_faces_ids(architecture, whole, engine):
-    reference = hf_model(architecture)
-    by_drafter, target = drafters(architecture, engine)
+    assert_hugging_faces_ids(architecture, whole, engine)
+
+
+@pytest.mark.parametrize("architecture", NATIVE)
+def test_so_does_the_native_engine(architecture):
+    assert_hugging_faces_ids(architecture, architecture in ("llama", "phi3"), "native", **NATIVE[architecture])
+
+
+def assert_hugging_faces_ids(architecture, whole, engine, **changes):
+    reference = hf_model(architecture, **changes)
+    by_drafter, target = drafters(architecture, engine, **changes)
+    assert target.engine == engine
     accepted = rejected = 0
     for number, length in enumerate(LENGTHS if whole else CORNERS):
         ids, limits = prompt(length), Limits(STOP, 40 if whole else 24, CONTEXT)

@@ -13,9 +13,10 @@ from tables import Shape
 from longspec.decoding import sampling
 from longspec.decoding.sampling import Settings
 from longspec.decoding.verifiers import keyed, residual
-from longspec.models import target
+from longspec.models import tails
 from longspec.models.attention import hybrid
 from longspec.models.cache.preallocated import PreallocatedLayer
+from longspec.models.native import engine
 
 MUTANTS = {}
 
@@ -38,6 +39,11 @@ def exact(parents=(-1, 0, 0, 1)):
 def vanillas_ids():
     """Every method with every drafter, each at one temperature."""
     test_keyed.assert_all_methods_give_vanillas_ids(whole=False, warps=test_keyed.WARPS[:3])
+
+
+def natively():
+    """The same over the native engine, which qwen3's heads are wide enough for."""
+    test_keyed.assert_all_methods_give_vanillas_ids("qwen3", warps=test_keyed.WARPS[:2])
 
 
 def vanillas_ids_of_all():
@@ -150,15 +156,41 @@ def siblings_see_each_other(monkeypatch):
 
 @mutant(vanillas_ids)
 def positions_by_node_number(monkeypatch):
-    real = target.CausalLM._layout
+    real = tails.layout
 
-    def layout(self, first):
-        made = real(self, first)
-        count = len(self._parents)
-        positions = torch.arange(self.length, self.length + count)
+    def layout(parents, first, prefix, device):
+        made = real(parents, first, prefix, device)
+        positions = torch.arange(prefix, prefix + len(parents))
         return hybrid.Layout(made.hidden, positions[first:], positions)
 
-    monkeypatch.setattr(target.CausalLM, "_layout", layout)
+    monkeypatch.setattr(tails, "layout", layout)
+
+
+@mutant(natively)
+def natively_a_tree_taken_for_a_chain(monkeypatch):
+    real = engine.Where.of.__func__
+
+    def of(cls, parents, first, prefix):
+        return real(cls, list(range(-1, len(parents) - 1)), first, prefix)
+
+    monkeypatch.setattr(engine.Where, "of", classmethod(of))
+
+
+@mutant(natively)
+def natively_a_branch_that_sees_the_main_path(monkeypatch):
+    real = engine.Where.of.__func__
+
+    def of(cls, parents, first, prefix):
+        made = real(cls, parents, first, prefix)
+        made.shared = made.positions + 1
+        return made
+
+    monkeypatch.setattr(engine.Where, "of", classmethod(of))
+
+
+@mutant(natively)
+def natively_a_stale_slot_after_a_rejected_branch(monkeypatch):
+    monkeypatch.setattr(engine.Steps, "move", lambda self, path: None)
 
 
 @mutant(vanillas_ids)

@@ -145,6 +145,13 @@ def test_a_prompt_has_the_bits_of_its_tokens_run_one_by_one(length):
     assert torch.equal(whole.run(ids, chain(length), 0, keep=1), expected[-1:])
 
 
+def test_nothing_is_written_past_the_end_of_the_cache():
+    native = steps("llama", capacity=20)
+    append(native, text(native.capacity - 2))
+    with pytest.raises(IndexError, match=str(native.capacity)):
+        native.run(text(3), [-1, 0, 0], 0)
+
+
 def test_what_layers_put_out_and_the_last_layers_keys():
     ids = text(70)
     model = copy.deepcopy(original("llama"))

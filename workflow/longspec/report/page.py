@@ -103,12 +103,19 @@ def _engine_checks(facts: dict[Any, dict[str, Any]]) -> dict[str, str]:
     """How the engines of our own loop were checked, a text for each record that there is."""
     records = [(run.get("engine_checks") or {}).get("target") for run in facts.values()]
     said = [
-        f"against transformers {record['transformers']}: max difference {record['max_difference']:.1g} in logits, "
-        f"distance {record['distance']:.1g} (bound {record['bound']:.1g})"
+        f"{record['engine']}, against transformers {record['transformers']}: max difference "
+        f"{record['max_difference']:.1g} in logits, distance {record['distance']:.1g} (bound {record['bound']:.1g})"
+        + _choice(record.get("step_seconds") or {})
         for record in records
         if record
     ]
     return {"engine checked": " | ".join(dict.fromkeys(said))} if said else {}
+
+
+def _choice(step_seconds: dict[str, dict[str, float]]) -> str:
+    """What the choice of an engine rests on, where one was chosen."""
+    steps = [f"{engine} {1e3 * found['1']:.1f} ms" for engine, found in step_seconds.items()]
+    return f"; a step of one row, measured at load: {', '.join(steps)}" if len(steps) > 1 else ""
 
 
 def _some(frame: pd.DataFrame) -> pd.DataFrame:

@@ -150,6 +150,8 @@ class Steps:
 
         `parents` [first + n] speak of the whole tail: -1 is the prefix's end."""
         count, keep = len(ids), keep or len(ids)
+        if (end := self.cache.committed + len(parents)) > self.capacity:
+            raise IndexError(f"cache of {self.capacity} positions cannot hold {end}")
         where = Where.of(parents, first, self.cache.committed)
         states = self._decoder.embed_tokens(torch.tensor(ids)).float() * self._weights.constants.embedding_scale
         logits = torch.empty(keep, self._weights.head.outputs)
