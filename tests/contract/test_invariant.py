@@ -13,7 +13,7 @@ from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.models import packed_linear
-from longspec.models.target import main_path_first
+from longspec.models.tails import main_path_first
 
 CPU = torch.device("cpu")
 packs = pytest.mark.skipif(
