@@ -15,12 +15,13 @@ import pytest
 import zoo
 from refusals import refused
 
+from longspec.core import compiler as compilers
 from longspec.models import native
 from longspec.models.native import build
 from longspec.models.target import CausalLM
 
 PACKAGE = Path(build.__file__).parents[3]
-COMPILER = next((path for name in build.COMPILERS if (path := shutil.which(name))), None)
+COMPILER = compilers.found()
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")
 
 

@@ -2,7 +2,7 @@
 
 Contract: one library for one meaning: sources, flags, compiler, processor and what it can do, so that a home that
 several machines share brings nobody another's instructions. Made under a lock, whole or not at all. It needs a C++17
-compiler (CXX, or one of COMPILERS) and no headers but the compiler's own, so that it takes seconds.
+compiler (CXX, or one of core/compiler.py's) and no headers but the compiler's own, so that it takes seconds.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,10 +18,10 @@ from pathlib import Path
 import torch  # its OpenMP runtime is loaded first, so that the library shares its threads
 from filelock import FileLock
 
+from longspec.core import compiler
 from longspec.models import convert_gguf, machine
 
 SOURCES = Path(__file__).with_name("sources")
-COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
     *("-std=c++17", "-O3", "-fopenmp", "-shared", "-fPIC"),
     "-ffp-contract=off",  # only what is written as a fused multiply-add is one, in every inlined copy alike
@@ -39,13 +37,13 @@ class NotBuilt(Exception):
 @functools.cache
 def library() -> ctypes.CDLL:
     """Load the compiled step, after compiling it where that has not been done here. NotBuilt where it cannot be."""
-    compiler = _compiler()
-    place = convert_gguf.cache_folder() / "native" / f"{_key(compiler)}.so"
+    path = _compiler()
+    place = convert_gguf.cache_folder() / "native" / f"{_key(path)}.so"
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):  # jobs that begin together compile once
             if not place.is_file():
-                _compile(compiler, place)
+                _compile(path, place)
     try:
         return ctypes.CDLL(str(place))
     except OSError as error:
@@ -53,20 +51,19 @@ def library() -> ctypes.CDLL:
 
 
 def _compiler() -> str:
-    wanted = os.environ.get("CXX")
-    found = next((path for name in ([wanted] if wanted else COMPILERS) if (path := shutil.which(name))), None)
-    if found is None:
-        raise NotBuilt(f"no C++ compiler ({wanted or ', '.join(COMPILERS)}) on the PATH")
-    return found
+    path = compiler.found()
+    if path is None:
+        raise NotBuilt(f"no C++ compiler ({compiler.asked()}) on the PATH")
+    return path
 
 
 def _tuned() -> str:
     return "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 
 
-def _key(compiler: str) -> str:
-    asked = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    facts = (compiler, asked.stdout, *FLAGS, _tuned(), platform.machine(), machine.processor(), _abilities())
+def _key(path: str) -> str:
+    asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    facts = (path, asked.stdout, *FLAGS, _tuned(), platform.machine(), machine.processor(), _abilities())
     found = hashlib.sha256("\0".join(facts).encode())
     for source in sorted(SOURCES.iterdir()):
         found.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -82,12 +79,12 @@ def _abilities() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _compile(compiler: str, place: Path) -> None:
+def _compile(path: str, place: Path) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
         made = Path(folder) / place.name
-        command = [compiler, *FLAGS, _tuned(), str(SOURCES / "step.cpp"), "-o", str(made)]
+        command = [path, *FLAGS, _tuned(), str(SOURCES / "step.cpp"), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), f"exit {done.returncode}")
-            raise NotBuilt(f"{compiler} does not compile the step: {first.strip()[:300]}")
+            raise NotBuilt(f"{path} does not compile the step: {first.strip()[:300]}")
         made.rename(place)
