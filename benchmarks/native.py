@@ -21,9 +21,10 @@ import setup  # before longspec: it finds the package
 import torch
 
 from longspec.models.native import build
-from longspec.models.native.engine import Steps, _linear
+from longspec.models.native.engine import Steps
 from longspec.models.native.layout import pointer
 from longspec.models.native.packing import Packed
+from longspec.models.native.weights import linear as described
 from longspec.models.target import CausalLM
 
 
@@ -39,7 +40,7 @@ def peak(dtype: torch.dtype) -> float:
     square = torch.randn(2048, 2048, dtype=dtype)
     layer = torch.nn.Linear(512, 4096, bias=False, dtype=torch.bfloat16)
     packed, x, y = Packed(layer), torch.randn(240, 512), torch.empty(240, 4096)
-    linear, library, threads = _linear(packed), build.library(), torch.get_num_threads()
+    linear, library, threads = described(packed), build.library(), torch.get_num_threads()
 
     def run() -> None:
         library.longspec_product(

@@ -11,8 +11,9 @@ import torch
 import zoo
 
 from longspec.models.native import build, plan
-from longspec.models.native.engine import PIECE, Moved, Steps
+from longspec.models.native.engine import PIECE, Steps
 from longspec.models.native.packing import Packed
+from longspec.models.native.weights import Moved
 
 try:
     build.library()

@@ -8,63 +8,28 @@ ones; its embeddings, norms and rotary module stay. One sequence at a time.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from longspec.models.native import build, plan
-from longspec.models.native.layout import Layer, Linear, Model, Rows, pointer, require_sizes
-from longspec.models.native.packing import Packed
+from longspec.models.native.layout import Layer, Model, Rows, pointer, require_sizes
+from longspec.models.native.weights import Weights, linear, move
+from longspec.models.native.where import Where
 
 LANES = 16
 """Positions of a block of the cache."""
 PIECE = 128
 """Rows of a prompt that run at once: enough to use each weight often, few enough for a processor's cache."""
-MATRICES = ("qkv", "output", "gate_up", "down")
+CHUNK = 128
+"""Positions of a chunk of attention (sources/attention.h)."""
+MOST_SUMS = 2**26
+"""Numbers that a piece's sums may take, while that leaves half a piece: 256 MB."""
 THEN = {"silu": 2, "gelu_tanh": 3}
 GROWTH = 256
 """Capacity grows by multiples of this, and by a quarter at least."""
 NUMBERS = (torch.float32, torch.bfloat16)
-
-
-class Moved(nn.Module):
-    """Stands where a linear layer stood whose weights were packed, and computes what it computed, in float32."""
-
-    def __init__(self, packed: Packed) -> None:
-        super().__init__()
-        self.packed = packed
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.reshape(-1, x.shape[-1]).float().contiguous()
-        y = torch.empty(len(rows), self.packed.outputs)
-        linear, threads = ctypes.byref(_linear(self.packed)), torch.get_num_threads()
-        build.library().longspec_product(
-            linear, ctypes.c_void_p(pointer(rows)), len(rows), ctypes.c_void_p(pointer(y)), threads
-        )
-        return y[:, : self.packed.rows].reshape(*x.shape[:-1], self.packed.rows)
-
-
-class Weights(nn.Module):
-    """A model's packed weights; users of one model in a process share them (models/shared.py)."""
-
-    def __init__(self, found: plan.Plan) -> None:
-        super().__init__()
-        self.constants = found.constants
-        self.layers = found.layers
-        self.final_norm = found.final_norm
-        self.packed: list[tuple[Packed, ...]] = []
-        self.head = Packed(found.head)
-
-    @property
-    def half(self) -> bool:
-        """Whether all of them are bfloat16 numbers."""
-        return all(part.half for parts in [*self.packed, (self.head,)] for part in parts)
-
-    def __deepcopy__(self, memo: Any) -> Weights:
-        return self  # nothing of it ever changes
 
 
 class Cache:
@@ -113,7 +78,7 @@ class Steps:
             found = plan.read(model)
             plan.tables(model, found.layers, 1)  # before anything is moved
             weights = model.native_weights = Weights(found)
-            _move(model, weights)
+            move(model, weights)
         self._weights: Weights = weights
         self._numbers = model.dtype
         self._workspace = ctypes.c_void_p(self._library.longspec_workspace())
@@ -155,11 +120,18 @@ class Steps:
         where = Where.of(parents, first, self.cache.committed)
         states = self._decoder.embed_tokens(torch.tensor(ids)).float() * self._weights.constants.embedding_scale
         logits = torch.empty(keep, self._weights.head.outputs)
-        for begin in range(0, count, PIECE):
-            end = min(begin + PIECE, count)
+        piece = self._rows_at_once(self.cache.committed + len(parents))
+        for begin in range(0, count, piece):
+            end = min(begin + piece, count)
             self._piece(states[begin:end].contiguous(), where, begin, end, logits, count - keep)
         self.cache.written = self.cache.committed + len(parents)
         return logits[:, : self._weights.head.rows]
+
+    def _rows_at_once(self, positions: int) -> int:
+        """PIECE, or of very long texts fewer: attention keeps a sum for each row, head and chunk of positions."""
+        c = self._weights.constants
+        fit = MOST_SUMS * CHUNK // (c.heads * c.head_dim * positions)
+        return max(PIECE // 2, min(PIECE, fit))
 
     def _piece(
         self, states: torch.Tensor, where: Where, begin: int, end: int, logits: torch.Tensor, unkept: int
@@ -205,7 +177,7 @@ class Steps:
 
     def _layer(self, number: int) -> Layer:
         packed, layer = self._weights.packed[number], self._weights.layers[number]
-        qkv, output, gate_up, down = map(_linear, packed)
+        qkv, output, gate_up, down = map(linear, packed)
         cosines, sines = self._tables.get(layer.rotary, (None, None)) if layer.rotary is not None else (None, None)
         names = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm", "query_norm", "key_norm")
         norms = zip(names, (*layer.norms, layer.query_norm, layer.key_norm), strict=True)
@@ -231,7 +203,7 @@ class Steps:
         return Model(
             layers=ctypes.addressof(self._layers),
             final_norm=pointer(self._weights.final_norm),
-            head=_linear(self._weights.head),
+            head=linear(self._weights.head),
             layer_count=len(self._layers),
             rotary=rotated,
             capacity=self.capacity,
@@ -240,58 +212,3 @@ class Steps:
             activation=THEN[c.activation],
             **{name: getattr(c, name) for name in shared},
         )
-
-
-class Where:
-    """Where the rows of a step stand: arrays of int32, see Rows in sources/model.h."""
-
-    def __init__(self, tail: int, positions: np.ndarray, slots: np.ndarray, shared: np.ndarray) -> None:
-        self.tail = tail
-        self.positions, self.slots, self.shared = positions, slots, shared
-        self.path_start = np.zeros_like(positions)
-        self.path = np.zeros(1, np.int32)
-
-    @classmethod
-    def of(cls, parents: list[int], first: int, prefix: int) -> Where:
-        """From the parents of all nodes of a tail behind `prefix` positions; the rows are the nodes from `first` on."""
-        count = len(parents)
-        slots = np.arange(prefix, prefix + count, dtype=np.int32)
-        if all(parent == node - 1 for node, parent in enumerate(parents)):
-            return cls(count, slots[first:], slots[first:], slots[first:] + 1)
-        depths, straight, paths = np.zeros(count, np.int32), np.zeros(count, np.int32), [[0]] * count
-        for node, parent in enumerate(parents):
-            depths[node] = depths[parent] + 1 if parent >= 0 else 0
-            above = straight[parent] if parent >= 0 else 0
-            whole = above == depths[node] == node  # so many nodes of the path lie where their positions are
-            straight[node] = above + 1 if whole else above
-            paths[node] = [] if whole else [*(paths[parent] if parent >= 0 else []), prefix + node]
-        found = cls(count, prefix + depths[first:], slots[first:], prefix + straight[first:])
-        mine = paths[first:]
-        ends = np.cumsum([len(path) for path in mine])
-        found.path_start = np.asarray([0, *ends[:-1]], np.int32)
-        found.path = np.asarray([slot for path in mine for slot in path] or [0], np.int32)
-        return found
-
-
-def _linear(packed: Packed) -> Linear:
-    return Linear(
-        weights=pointer(packed.words),
-        bias=pointer(packed.bias),
-        inputs=packed.inputs,
-        outputs=packed.outputs,
-        half=int(packed.half),
-    )
-
-
-def _move(model: Any, weights: Weights) -> None:
-    """Pack all matrices, layer by layer, and let go of the originals."""
-    for number, layer in enumerate(weights.layers):
-        parts = [Packed(*getattr(layer, name), gated=name == "gate_up") for name in MATRICES]
-        weights.packed.append(tuple(parts))
-        weights.layers[number] = replace(layer, qkv=(), output=(), gate_up=(), down=())  # lets the modules go
-        source = model.get_decoder().layers[number]
-        for parent in (source.self_attn, source.mlp):
-            for name, child in list(parent.named_children()):
-                if type(child) is nn.Linear:
-                    setattr(parent, name, nn.Identity())
-    model.set_output_embeddings(Moved(weights.head))

@@ -1,0 +1,36 @@
+"""Where the rows of a step stand in a text: their positions, their slots in the cache, and the slots that they see."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Where:
+    """Where the rows of a step stand: arrays of int32, see Rows in sources/model.h."""
+
+    def __init__(self, tail: int, positions: np.ndarray, slots: np.ndarray, shared: np.ndarray) -> None:
+        self.tail = tail
+        self.positions, self.slots, self.shared = positions, slots, shared
+        self.path_start = np.zeros_like(positions)
+        self.path = np.zeros(1, np.int32)
+
+    @classmethod
+    def of(cls, parents: list[int], first: int, prefix: int) -> Where:
+        """From the parents of all nodes of a tail behind `prefix` positions; the rows are the nodes from `first` on."""
+        count = len(parents)
+        slots = np.arange(prefix, prefix + count, dtype=np.int32)
+        if all(parent == node - 1 for node, parent in enumerate(parents)):
+            return cls(count, slots[first:], slots[first:], slots[first:] + 1)
+        depths, straight, paths = np.zeros(count, np.int32), np.zeros(count, np.int32), [[0]] * count
+        for node, parent in enumerate(parents):
+            depths[node] = depths[parent] + 1 if parent >= 0 else 0
+            above = straight[parent] if parent >= 0 else 0
+            whole = above == depths[node] == node  # so many nodes of the path lie where their positions are
+            straight[node] = above + 1 if whole else above
+            paths[node] = [] if whole else [*(paths[parent] if parent >= 0 else []), prefix + node]
+        found = cls(count, prefix + depths[first:], slots[first:], prefix + straight[first:])
+        mine = paths[first:]
+        ends = np.cumsum([len(path) for path in mine])
+        found.path_start = np.asarray([0, *ends[:-1]], np.int32)
+        found.path = np.asarray([slot for path in mine for slot in path] or [0], np.int32)
+        return found
