@@ -30,6 +30,14 @@ ARGUMENTS += [
     "--slurm-status-command",
     "squeue",
 ]
+ASKING = """
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, seconds: None)
+main()
+"""
+"""Snakemake that asks Slurm every second: its plug-in waits ten seconds longer each time that no job has ended."""
+SNAKEMAKE = [sys.executable, "-c", ASKING]
 JOBS = "%i|%T|%k|%S|%e|%m|%l"
 """squeue's id, state, comment, start, end, memory, time limit."""
 SLURMD = Path("/var/spool/longspec-slurm/slurmd.pid")
@@ -61,7 +69,7 @@ def slurm():
 
 def launch(clone, *arguments):
     """Snakemake as a user of a cluster calls it."""
-    command = [sys.executable, "-m", "snakemake", *ARGUMENTS, *arguments]
+    command = [*SNAKEMAKE, *ARGUMENTS, *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=clone.place, env=environment, capture_output=True, text=True, timeout=500)
     return done.returncode, done.stdout + done.stderr
@@ -169,7 +177,7 @@ def test_snakemake_dies_the_job_lives_on_and_a_second_one_is_refused(small):
     sleeper(small, "time.sleep(10)")
     before = latest()
     first = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *ARGUMENTS, SLOW],
+        [*SNAKEMAKE, *ARGUMENTS, SLOW],
         cwd=small.place,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -225,7 +233,7 @@ def test_slurm_killed_on_the_node_and_started_again_loses_nothing(small, monkeyp
     shutil.rmtree(folder)
     monkeypatch.setenv("NAP", "2")
     before = latest()
-    first = subprocess.Popen([sys.executable, "-m", "snakemake", *ARGUMENTS, SLOW], cwd=small.place)
+    first = subprocess.Popen([*SNAKEMAKE, *ARGUMENTS, SLOW], cwd=small.place)
     partial = folder / "samples.jsonl.partial"
     while not partial.exists() or partial.read_bytes().count(b"\n") < 2:
         assert first.poll() is None
