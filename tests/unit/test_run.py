@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 from refusals import says
 
 from longspec.core.errors import UserError
-from longspec.core.program import run
+from longspec.core.program import run, uncollected
 
 
 @pytest.mark.parametrize(("found", "printed"), [("0", "0"), ("a\nb\x85c", "a b c")])
@@ -34,3 +35,15 @@ def test_a_full_disk_is_one_line(capsys):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 / 0)
+
+
+def test_garbage_is_searched_for_again_after_an_import_and_after_one_that_failed():
+    with pytest.raises(ImportError), uncollected():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    with uncollected():
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -71,13 +71,7 @@ def test_a_disk_that_fills_up_between_samples(tmp_path, small_disk):
     (stage.job / "ballast").unlink()
     code, text = stage.run()
     assert code == 0, text
-    made = [(s.sample_id, s.texts) for s in stage.samples]
     assert (stage.job / "samples.jsonl").read_bytes().startswith(kept)
-    for file in stage.job.iterdir():
-        file.unlink()
-    code, text = stage.run()
-    assert code == 0, text
-    assert [(s.sample_id, s.texts) for s in stage.samples] == made
     assert [s.sample_id for s in stage.samples] == [f"s{n}" for n in range(len(stage.lengths))]
 
 

@@ -131,12 +131,8 @@ def test_the_whole_experiment_through_slurm(small, finished):
         assert ours == theirs
     assert (small.place / "reports/index.html").exists()
     assert small.planned(*ARGUMENTS) == set()
-    small.edit(methods__chain__gamma=2)
-    assert small.planned(*ARGUMENTS) == generate("chain", datasets=("b",)) | AFTER
-    small.edit(models__tiny__resources={"mem_mb": 9}, timeout=7, on_error="stop")
-    assert small.planned(*ARGUMENTS) == generate("chain", datasets=("b",)) | AFTER
-    small.edit(sampling={"temperature": 0.5})
-    assert small.planned(*ARGUMENTS) == generate("vanilla", "chain", datasets=("b",)) | AFTER
+    small.edit(methods__chain__gamma=2, models__tiny__resources={"mem_mb": 9}, timeout=7, on_error="stop")
+    assert small.planned(*ARGUMENTS) == generate("chain", datasets=("b",)) | AFTER, "of one variant alone"
 
 
 def test_over_its_memory_a_job_says_so_and_is_tried_again_with_more(small):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from longspec.core.errors import UserError, one_of
-from longspec.core.program import run
+from longspec.core.program import run, uncollected
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -53,7 +53,9 @@ def main() -> None:
         raise UserError("command", repr(name), one_of(commands()))
     refuse_another_checkout(Path.cwd())
     sys.argv = [f"python -m longspec {name}", *arguments]
-    importlib.import_module(f"longspec.cli.{name}").main()
+    with uncollected():
+        command = importlib.import_module(f"longspec.cli.{name}")
+    command.main()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from longspec.core.errors import UserError, redacted
-from longspec.core.program import REFUSED, explained
+from longspec.core.program import REFUSED, explained, uncollected
 from longspec.core.records import Prompt, prompts_sha256, read_records
 from longspec.measure.journal import key as key_of
 from longspec.measure.ledger import Ledger
@@ -97,8 +97,9 @@ def _names(spec: dict[str, Any]) -> dict[str, str]:
 
 
 def _be_the_worker(args: argparse.Namespace, ledger: Ledger) -> None:
-    from longspec.measure import worker
-    from longspec.verify.engine.jobs import with_engines
+    with uncollected():
+        from longspec.measure import worker
+        from longspec.verify.engine.jobs import with_engines
 
     _log_to(args.log)
     names = list(_names(args.spec[0]).values())

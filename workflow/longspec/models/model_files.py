@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from longspec.core.errors import UserError, first_line
+from longspec.core.program import uncollected
 from longspec.models import convert_gguf, trust
 
 PLANNED_FILES = (
@@ -110,11 +111,12 @@ def _files_fingerprint(model: dict[str, Any]) -> str:
 
 def tokenizer(place: Path, trusted: bool = False) -> Any:
     """The tokenizer in a model's folder; `trusted`: its own code may run."""
-    from transformers import AutoTokenizer
-
     try:
-        # Given and not left out: by default transformers asks a person at a terminal whether to run it.
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=trusted)
+        with uncollected():
+            from transformers import AutoTokenizer
+
+            # Given and not left out: by default transformers asks a person at a terminal whether to run it.
+            return AutoTokenizer.from_pretrained(place, trust_remote_code=trusted)
     except Exception as error:  # tokenizer files fail with whatever their parsers raise
         raise UserError(
             str(place), f"no tokenizer can be read ({first_line(error)})", "a tokenizer's files beside config.json"
