@@ -37,7 +37,7 @@ def load(spec: dict[str, Any], shared: Shared | None = None) -> CausalLM:
 
     if shared is None:
         return loaded()
-    return CausalLM(shared.twin("target", lambda: loaded().model), folder, **ways)
+    return CausalLM(shared.twin("target", lambda: loaded().model), folder, dtype=dtype, **ways)
 
 
 def rule(spec: dict[str, Any], target: CausalLM, sample_id: str, turn: int) -> Rule:
