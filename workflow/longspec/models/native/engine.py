@@ -171,10 +171,10 @@ class Steps:
     def last_layer(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See Cache.last_layer."""
         c = self._weights.constants
-        blocks = -(-length // LANES)
-        keys = self._keys[-1].view(c.kv_heads, -1, c.head_dim, LANES)[:, :blocks].transpose(2, 3)
-        values = self._values[-1].view(c.kv_heads, -1, c.head_dim)[:, :length]
-        return keys.reshape(c.kv_heads, -1, c.head_dim)[:, :length], values
+        blocks, paired = -(-length // LANES), 2 if self._numbers == torch.bfloat16 else 1
+        keys = self._keys[-1].view(c.kv_heads, -1, c.head_dim // paired, LANES, paired)[:, :blocks].transpose(2, 3)
+        values = self._values[-1].view(c.kv_heads, -1, c.head_dim, paired)[:, : -(-length // paired)].transpose(2, 3)
+        return tuple(part.reshape(c.kv_heads, -1, c.head_dim)[:, :length] for part in (keys, values))
 
     def _layer(self, number: int) -> Layer:
         packed, layer = self._weights.packed[number], self._weights.layers[number]
