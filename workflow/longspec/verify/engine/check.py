@@ -59,16 +59,17 @@ def _check(spec: dict[str, Any]) -> dict[str, Any]:
     text, theirs = _reference(spec["model"], model)
     kind, passed_over, step_seconds = _kind(model), dict[str, str](), dict[str, Seconds]()
     chosen: dict[str, Any] | None = None
+    timed = spec["engine"] == "auto" and device.type == "cpu"  # the fastest is taken; on a GPU, what replays graphs
     for engine, numerics in candidates(spec, device, dtype):
-        if engine in step_seconds and chosen is not None:
-            continue  # it runs already, with better numerics
+        if chosen is not None and (engine == chosen["engine"] or not timed):
+            continue  # it runs already, with better numerics, or in an order of preference
         model = model or _load(spec["model"], dtype).to(device)
         name, target = f"{engine}, {numerics}", _made(model, engine, numerics)
         model = None
         if isinstance(target, str):
             passed_over[name] = target
             continue
-        if _timed(spec, device):
+        if timed:
             step_seconds[engine] = seconds(target, text)
         if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen["engine"]]):
             passed_over[name] = "slower"
@@ -107,11 +108,6 @@ def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -
             raise packed_linear.not_invariant(engine, device, dtype)
         return [*first, *packed]
     return [*first, *packed, *((name, "fast") for name in engines)]
-
-
-def _timed(spec: dict[str, Any], device: torch.device) -> bool:
-    """On a CPU `auto` takes the fastest; on a GPU, what replays graphs."""
-    return bool(spec["engine"] == "auto" and device.type == "cpu")
 
 
 def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
