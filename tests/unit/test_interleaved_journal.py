@@ -12,7 +12,7 @@ from longspec.config.load import load
 from longspec.config.plan import schedule
 from longspec.core.records import Prompt, Sample, Turn, read_records
 from longspec.measure import order
-from longspec.measure.entries import Start
+from longspec.measure.entries import Start, samples
 from longspec.measure.journal import NAME, Journal, Outputs, tidy
 
 METHODS = ["vanilla", "chain", "wide"]
@@ -104,6 +104,13 @@ def test_it_stays_while_any_of_its_outputs_is_missing(tmp_path, gone):
     (tmp_path / gone / "run.json").unlink()
     tidy(tmp_path)
     assert opened(tmp_path).complete
+
+
+def test_of_an_unfinished_job_each_methods_own_samples_are_read(tmp_path):
+    journal = written(tmp_path, 7)
+    for number, name in enumerate(METHODS):
+        asked = [line.prompt.sample_id for line in journal.lines[:7] if line.method == number]
+        assert [sample.sample_id for sample in samples(journal.path, name)] == asked
 
 
 def test_a_sample_by_another_method_than_the_order_says_is_refused(tmp_path):

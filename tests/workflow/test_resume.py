@@ -67,6 +67,19 @@ def test_a_process_ends_when_the_one_that_wanted_it_is_killed(tmp_path):
     assert not psutil.wait_procs(family, timeout=5)[1]
 
 
+def test_a_process_whose_parent_ended_before_it_looked_ends_too():
+    """As a worker does whose supervisor was killed while it started: its parent is then another process."""
+    looks = (
+        "import os, sys; from longspec.core import watchdog; watchdog.end_with_parent(int(sys.argv[1])); print('on')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for parent, code, said in ((os.getpid(), 0, "on\n"), (os.getppid(), -signal.SIGKILL, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", looks, str(parent)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (code, said), done.stderr
+
+
 def listing(*folders):
     """Every file with its time and content."""
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
