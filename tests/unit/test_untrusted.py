@@ -6,6 +6,7 @@ import json
 
 import pytest
 from refusals import refused
+from safetensors.numpy import save_file
 
 from longspec.config.load import load
 from longspec.models import model_files, trust
@@ -14,7 +15,7 @@ from longspec.models import model_files, trust
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "text_config": {"x": 1}}))
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    save_file({}, tmp_path / "model.safetensors")
     return tmp_path
 
 
@@ -27,7 +28,7 @@ def change(folder, file="config.json", **entries):
 def test_a_plain_folder_passes(folder):
     change(folder, _attn_implementation="sdpa")
     change(folder, "tokenizer.json", model={"vocab": {"auto_map": 1}})  # a word, not a key
-    change(folder, "model.safetensors.index.json", weight_map={"a": "model-1.safetensors"})
+    change(folder, "model.safetensors.index.json", weight_map={"a": "model.safetensors"})
     change(folder, "pytorch_model.bin.index.json", weight_map={"a": "p.bin"})  # beside safetensors, and never opened
     assert model_files.folder({"path": str(folder)}) == folder
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from longspec.core.errors import UserError, first_line
 from longspec.core.program import uncollected
-from longspec.models import convert_gguf, trust
+from longspec.models import convert_gguf, trust, weights_files
 
 PLANNED_FILES = (
     "config.json",
@@ -35,21 +35,29 @@ def folder(model: dict[str, Any]) -> Path:
     if model.get("package"):
         return convert_gguf.converted(convert_gguf.packaged(model["package"]))
     place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
-    _checked(place)
+    weights_files.require_some(place)
     trust.refuse_unsafe(place, trusted)
+    weights_files.require_whole(place)
     return place
 
 
 def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) -> Any:
-    """transformers' causal LM in a model's folder, in evaluation mode; UserError when it cannot be read."""
+    """transformers' causal LM in a model's folder, in evaluation mode; UserError when it cannot be read, or when the
+    folder's weights are not the model's, all of them and no others."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, **options
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, output_loading_info=True, **options
         )
-    except (OSError, ValueError) as error:
-        raise UserError(str(place), first_line(error), "config.json and safetensors weights") from None
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        said = "its weights have other shapes" if "ignore_mismatched_sizes" in str(error) else first_line(error)
+        raise UserError(str(place), said, "config.json and safetensors weights of that shape") from None
+    for kind, keys in (("lack", loaded["missing_keys"]), ("have beside the model's", loaded["unexpected_keys"])):
+        if keys:
+            some = ", ".join(sorted(keys)[:2]) + (f" and {len(keys) - 2} more" if len(keys) > 2 else "")
+            raise UserError(str(place), f"its weights {kind} {some}", "the weights of this config.json, all of them")
     return model.eval()
 
 
@@ -168,12 +176,6 @@ def tabled_context(config: Any) -> int | None:
     """Positions beyond which a model cannot be run, since it looks them up in a table; None where it computes them."""
     rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
     return None if rotary else stated_context(config)
-
-
-def _checked(place: Path) -> None:
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(place.glob(pattern)):
-            raise UserError(str(place), f"has no {pattern}", "a model folder with safetensors weights")
 
 
 def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:

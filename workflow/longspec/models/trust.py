@@ -49,7 +49,7 @@ def refuse_unpinned(value: Any, where: str) -> None:
 def refuse_unsafe(place: Path, trusted: bool) -> None:
     """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code, never pickles."""
     for file in sorted(place.glob("*.json")):
-        content = _json(file)
+        content = read_json(file)
         if file.name.endswith(".bin.index.json"):
             continue  # of pickles that lie beside safetensors and are never opened (model_files asks for safetensors)
         if file.name.endswith(".index.json"):
@@ -62,7 +62,7 @@ def refuse_unsafe(place: Path, trusted: bool) -> None:
         raise UserError(str(place), "has an adapter_config.json, so another model belongs to it", "a whole model")
 
 
-def _json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

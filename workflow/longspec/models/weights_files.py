@@ -1,0 +1,62 @@
+"""Refuses a model's folder whose weights cannot be read, before anything is loaded.
+
+Contract: it reads JSON and the headers of safetensors files, no weights. UserError names the file. Whether the weights
+are those of the configuration is for who loads them to say (model_files.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from longspec.core.errors import UserError, first_line
+from longspec.models.trust import read_json
+
+POINTER = b"version https://git-lfs"
+INDEX = "model.safetensors.index.json"
+
+
+def require_some(place: Path) -> None:
+    """Require a configuration and safetensors weights in a model's folder."""
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(place.glob(pattern)):
+            raise UserError(str(place), f"has no {pattern}", "a model folder with safetensors weights")
+
+
+def require_whole(place: Path) -> None:
+    """Require a configuration of plain weights, and safetensors files that are whole and all there."""
+    _refuse_quantised(place / "config.json")
+    named = set(_object(place / INDEX).get("weight_map", {}).values()) if (place / INDEX).is_file() else set()
+    for name in sorted(named):
+        if isinstance(name, str) and not (place / name).is_file():
+            raise UserError(str(place / INDEX), f"names {name}, which is not there", "all files that it names")
+    for weights in sorted(place.glob("*.safetensors")):
+        _require_whole(weights)
+
+
+def _refuse_quantised(file: Path) -> None:
+    stated = _object(file).get("quantization_config")
+    if isinstance(stated, dict) and stated:
+        raise UserError(
+            str(file),
+            f"quantization_config.quant_method is {stated.get('quant_method')!r}",
+            "weights in bfloat16, float16 or float32: quantised ones are another model",
+        )
+
+
+def _require_whole(weights: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    with weights.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise UserError(str(weights), "is a pointer of Git LFS", "the file that it stands for: git lfs pull")
+    try:
+        with safe_open(weights, "np"):
+            pass
+    except SafetensorError as error:
+        raise UserError(str(weights), f"is no whole safetensors file ({first_line(error)})", "the whole file") from None
+
+
+def _object(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    return content if isinstance(content, dict) else {}
