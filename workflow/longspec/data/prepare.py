@@ -20,6 +20,7 @@ from longspec.core.records import Prompt, to_line
 from longspec.data import prompting
 from longspec.models import model_files, trust
 
+PART = "\ufffd"
 TUNING = 8
 """Most prompts that are set aside for tuning."""
 
@@ -35,6 +36,7 @@ class Preparer:
         trusted = trust.allowed(model)
         folder = model_files.folder(model)
         self.longest = self._longest(model_files.context(folder, trusted, model.get("context")))
+        self.vocabulary = model_files.vocabulary(folder, trusted)
         self.counts: Counter[str] = Counter(kept=0, too_short=0, too_long=0, truncated=0)
         self.tuning: list[Prompt] = []
 
@@ -90,12 +92,18 @@ class Preparer:
 
     def _prompt(self, sample_id: str, row: dict[str, Any]) -> Prompt | None:
         where = f"{self.where}, sample {sample_id}"
+        _require_whole_characters(self.where, [sample_id])
         turns = templates.messages(self.dataset, self.template, sample_id, row)
-        if any("\ud800" <= letter <= "\udfff" for turn in turns for letter in turn):
-            raise UserError(where, "half of a UTF-16 pair in its text", "Unicode characters")
+        _require_whole_characters(where, turns)
         ids = self._ids(turns)
         if not ids:
             raise UserError(where, "the prompt has no tokens", "some text from its template")
+        if self.vocabulary is not None and max(ids) >= self.vocabulary:
+            raise UserError(
+                where,
+                f"its token {self.tokenizer.convert_ids_to_tokens(max(ids))!r} has the id {max(ids)}",
+                f"ids below {self.vocabulary}, of which the model has embeddings: its own tokenizer and chat template",
+            )
         if len(ids) < self.dataset["min_prompt_tokens"]:
             self.counts["too_short"] += 1
             return None
@@ -114,7 +122,8 @@ class Preparer:
         keep = len(body) - (before - self.longest)
         while keep > 0:
             head, tail = body[: (keep + 1) // 2], body[len(body) - keep // 2 :]
-            cut = self.tokenizer.decode(head) + self.tokenizer.decode(tail)
+            # A cut inside a character leaves a part of it on both sides, which is no text.
+            cut = self.tokenizer.decode(head).rstrip(PART) + self.tokenizer.decode(tail).lstrip(PART)
             ids = self._ids([cut, *turns[1:]])
             # Tokens at the seam can merge differently; a few more are then taken away.
             if len(ids) <= self.longest:
@@ -125,6 +134,12 @@ class Preparer:
             f"{self.longest} tokens are too few for the chat template around a message",
             "a larger max_prompt_tokens, or more room in the context",
         )
+
+
+def _require_whole_characters(where: str, texts: list[str]) -> None:
+    for text in texts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UserError(where, f"half of a UTF-16 pair in {ascii(text)[:80]}", "Unicode characters")
 
 
 def _spread(prompts: list[Prompt], wanted: int) -> list[Prompt]:

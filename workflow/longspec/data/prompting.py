@@ -5,6 +5,7 @@ It does not know data sets or limits.
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from longspec.core.errors import UserError, one_line
@@ -58,9 +59,20 @@ def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -
     return ids
 
 
-def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    from jinja2 import TemplateError
+def _today(form: str) -> str:
+    """A day of the clock that chat templates may print, the same for ever: prompts must not change overnight."""
+    return datetime.datetime(2026, 1, 1).strftime(form)
 
+
+def _stop_clock(tokenizer: Any) -> None:
+    """Give a tokenizer's chat template `_today`. transformers (5.23) compiles a template once and keeps it; an argument
+    would reach the template as a text."""
+    from transformers.utils import chat_template_utils
+
+    chat_template_utils._compile_jinja_template(tokenizer.get_chat_template()).globals["strftime_now"] = _today
+
+
+def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     if not tokenizer.chat_template:
         raise UserError(
             tokenizer.name_or_path,
@@ -68,13 +80,22 @@ def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
             "`chat_template:` on the model, or `chat: false` on the data set",
         )
     try:
+        _stop_clock(tokenizer)
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
+    except Exception as error:  # a template is a program: it may divide by zero
         raise UserError(
             tokenizer.name_or_path,
             f"the chat template refuses these messages ({one_line(error)})",
             "one that takes them by `chat_template:` on the model, or `chat: false` on the data set",
         ) from None
+    for message in messages:
+        # Of answers some templates keep a part, on purpose.
+        if message["role"] == "user" and message["content"].strip() not in text:
+            raise UserError(
+                tokenizer.name_or_path,
+                f"the chat template leaves out or changes the message {message['content'].strip()[:60]!r}",
+                "one that keeps messages by `chat_template:` on the model, or `chat: false` on the data set",
+            )
     return text
 
 

@@ -84,9 +84,16 @@ def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> Caus
         if theirs != ours:
             raise UserError(
                 f"drafter model {folder}",
-                f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)} entries)",
+                f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)} entries): {_first(theirs, ours)}",
                 "a model with the same tokenizer",
             )
     engine = model.get("engine") or ("auto" if target.engine == "native" else target.engine)
     lm = CausalLM.from_folder(folder, target.device, target.dtype, engine, trusted=trusted, tried="engine" in model)
     return CausalLMDrafter(lm, target.vocab_size, shared_noise, model.get("context"))
+
+
+def _first(theirs: dict[str, int], ours: dict[str, int]) -> str:
+    """The first entry that two vocabularies do not share, by id."""
+    entry = min(set(theirs.items()) ^ set(ours.items()), key=lambda entry: (entry[1], entry[0]))
+    token, there, here = entry[0], theirs.get(entry[0]), ours.get(entry[0])
+    return f"{token!r} has the id {there}, and {here} in the target's"

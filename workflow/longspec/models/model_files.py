@@ -100,7 +100,7 @@ def chat_template(model: dict[str, Any]) -> str | None:
     """The text of the Jinja file that a model's config entry names, if it names one."""
     named = model.get("chat_template")
     try:
-        return None if named is None else Path(named).read_text(encoding="utf-8")
+        return None if named is None else Path(named).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("chat_template", f"{named!r} cannot be read ({error})", "a Jinja file") from None
 
@@ -164,6 +164,12 @@ def context(place: Path, trusted: bool = False, wanted: int | None = None) -> in
     if wanted is not None and table is not None and wanted > table:
         raise UserError("context", f"{wanted}, but {place} has {table} positions", f"at most {table}")
     return wanted or stated_context(config)
+
+
+def vocabulary(place: Path, trusted: bool = False) -> int | None:
+    """Count the ids that a model has embeddings for; None where its configuration does not say."""
+    size = getattr(configuration(place, trusted).get_text_config(), "vocab_size", None)
+    return int(size) if size else None
 
 
 def stated_context(config: Any) -> int | None:

@@ -20,7 +20,7 @@ import torch
 from longspec.core.errors import UserError
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
-from longspec.models import machine, model_files
+from longspec.models import machine, model_files, trust
 from longspec.models.lending import Lending, require_last_layer
 from longspec.models.target import CausalLM
 from longspec.training import begin, shards
@@ -107,7 +107,8 @@ class Table:
 def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> None:
     """The whole job."""
     device = machine.resolve_device(spec["device"])
-    target = CausalLM.from_folder(model_files.folder(spec["model"]), device, torch.float32, "eager")
+    folder, trusted = model_files.folder(spec["model"]), trust.allowed(spec["model"])
+    target = CausalLM.from_folder(folder, device, torch.float32, "eager", trusted=trusted)
     require_last_layer(target, "glide")
     target.model.requires_grad_(False)
     kept, held_out = read(listed)

@@ -25,7 +25,7 @@ from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, read_records
 from longspec.data import prompting
 from longspec.decoding import gumbel
-from longspec.models import machine, model_files
+from longspec.models import machine, model_files, trust
 from longspec.verify import replays
 
 transformers_logging.disable_progress_bar()
@@ -33,9 +33,9 @@ COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sa
 
 
 @functools.lru_cache(maxsize=2)  # one model in its own format and in float32: jobs of one model follow each other
-def load(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """Hugging Face's model."""
-    return model_files.causal_lm(folder, dtype).to(device)
+def load(folder: Path, dtype: torch.dtype, device: torch.device, trusted: bool) -> Any:
+    """Hugging Face's model; `trusted`: code that its folder brings may run."""
+    return model_files.causal_lm(folder, dtype, trusted).to(device)
 
 
 class Scorer:
@@ -48,7 +48,8 @@ class Scorer:
         device = machine.resolve_device(self.spec["device"])
         dtype = getattr(torch, facts["conditions"]["dtype"])
         self.folder = model_files.folder(self.spec["model"])
-        self.model = load(self.folder, dtype, device)
+        self.trusted = trust.allowed(self.spec["model"])
+        self.model = load(self.folder, dtype, device, self.trusted)
         self.tokenizer = prompting.tokenizer(self.spec["model"])
         sampling = self.spec["sampling"]
         self.sampled = sampling["temperature"] > 0
@@ -70,7 +71,7 @@ class Scorer:
         """The same by other arithmetic: in float32, or, where that is the format, prompt and output apart."""
         ids, cut = torch.tensor([prompt_ids + output_ids[:-1]], device=self.model.device), len(prompt_ids)
         if self.model.dtype != torch.float32:
-            exact = load(self.folder, torch.float32, self.model.device)
+            exact = load(self.folder, torch.float32, self.model.device, self.trusted)
             again: torch.Tensor = exact(ids, logits_to_keep=len(output_ids)).logits[0]
             return again
         before = self.model(ids[:, :cut], use_cache=True, logits_to_keep=1)
