@@ -84,7 +84,7 @@ def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> Caus
         if theirs != ours:
             raise UserError(
                 f"drafter model {folder}",
-                f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)} entries): {_first(theirs, ours)}",
+                f"its tokenizer ({len(theirs)} entries) is not the target's ({len(ours)}): {_first(theirs, ours)}",
                 "a model with the same tokenizer",
             )
     engine = model.get("engine") or ("auto" if target.engine == "native" else target.engine)

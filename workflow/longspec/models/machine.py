@@ -7,6 +7,7 @@ answers are never compared. It does not know models or data. Secrets: nothing is
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import resource
 import subprocess
@@ -47,7 +48,39 @@ def resolve_threads(wanted: int | str) -> int:
     if wanted != "auto":
         return int(wanted)
     allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 1 << 16
-    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed))
+    return max(1, int(min(psutil.cpu_count(logical=False) or 1, allowed, processor_quota())))
+
+
+def processor_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Processors that Linux's control groups let this process use (infinite: all): the least of its group's and of
+    those above it. Version 2 has a file cpu.max, version 1 a folder of its own for `cpu`."""
+    try:
+        groups = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return math.inf
+    least = math.inf
+    for _, controllers, path in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        place = top / path.strip("/")
+        for folder in (place, *place.parents):
+            least = min(least, _quota(folder))
+            if folder == top:
+                break
+    return least
+
+
+def _quota(folder: Path) -> float:
+    try:
+        if (folder / "cpu.max").is_file():
+            allowed, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            allowed, period = ((folder / name).read_text(encoding="utf-8").strip() for name in names)
+        return math.inf if allowed in ("max", "-1") else int(allowed) / int(period)
+    except (OSError, ValueError):
+        return math.inf
 
 
 def peak_memory_bytes(device: torch.device) -> int:
