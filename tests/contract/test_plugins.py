@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pydantic
 import pytest
-import yaml
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec.config.load import SCHEMA
+from longspec.config.options import option_type
 from longspec.core import registry
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, vanilla
@@ -28,8 +28,6 @@ INTERFACE = {
     "sources": {"fingerprint", "read"},
 }
 """What a file of each kind defines at module level, beside OPTIONS."""
-
-DEFINITIONS = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 
 every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=lambda value: str(value))
 
@@ -52,6 +50,7 @@ def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
     for option, schema in registry.options(kind, name).items():
         assert option.isidentifier()
         jsonschema.Draft202012Validator.check_schema(schema)
+        option_type(schema)  # every keyword of it is one that is checked
         assert schema.keys() & {"type", "enum"}, f"{option}: any type would pass"
         assert schema["description"].endswith("."), f"{option}: describe it in a sentence"
 
@@ -60,7 +59,7 @@ def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
 def test_each_default_is_valid(kind: str, name: str) -> None:
     for option, schema in registry.options(kind, name).items():
         if "default" in schema:
-            jsonschema.validate(schema["default"], {"$defs": DEFINITIONS, **schema})
+            pydantic.TypeAdapter(option_type(schema)).validate_python(schema["default"], strict=True)
         assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, option
 
 

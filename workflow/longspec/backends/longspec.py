@@ -9,6 +9,7 @@ from longspec.backends import job_target
 from longspec.backends.base import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
+from longspec.core.spec import GenerateSpec, MethodEntry, by_name
 from longspec.decoding import profiling
 from longspec.decoding.autotune import tuning
 from longspec.decoding.interfaces import Drafter, Method, Tunable
@@ -22,7 +23,7 @@ from longspec.models.target import CausalLM
 class LongSpec:
     """The decoding loop of this package."""
 
-    def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
+    def __init__(self, spec: GenerateSpec, shared: Shared | None) -> None:
         self.spec = spec
         self.target = job_target.load(spec, shared)
         self.method, self.drafter = build(spec["method"], self.target)
@@ -79,12 +80,13 @@ class LongSpec:
         return {"texts_are": source, **found}
 
 
-def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:
+def build(method: MethodEntry, target: CausalLM) -> tuple[Method, Drafter | None]:
     """The method and its drafter from a config entry; each gets its own options, by keyword."""
     module = registry.load("methods", method["method"])
-    chosen = {name: method[name] for name in registry.options("methods", method["method"])}
+    given = by_name(method)
+    chosen = {name: given[name] for name in registry.options("methods", method["method"])}
     drafter = None
     if name := method.get("drafter"):
-        options = {option: method[option] for option in registry.options("drafters", name)}
+        options = {option: given[option] for option in registry.options("drafters", name)}
         drafter = registry.load("drafters", name).make(target, **options)
     return module.Method(**chosen), drafter

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from longspec.backends.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
+from longspec.core.spec import GenerateSpec, SamplingSpec
 from longspec.data import prompting
 from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
@@ -37,7 +38,7 @@ PROGRESS_SECONDS = 10.0
 class Runner:
     """A loaded backend, ready to answer prompts."""
 
-    def __init__(self, spec: dict[str, Any], shared: Shared | None = None) -> None:
+    def __init__(self, spec: GenerateSpec, shared: Shared | None = None) -> None:
         """`shared`: where other backends of the same job find the same weights."""
         self.spec = spec
         self.tokenizer = prompting.tokenizer(spec["model"])
@@ -105,7 +106,7 @@ class Runner:
         }
 
 
-def sampled(settings: dict[str, Any]) -> str:
+def sampled(settings: SamplingSpec) -> str:
     """What differs from plain greedy decoding, as a reader wants it."""
     chosen = {key: value for key, value in settings.items() if value != getattr(GREEDY, key)}
     return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "greedy"

@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
-from longspec.config import specs
-from longspec.core import watchdog
+from longspec.core import registry, watchdog
 from longspec.core.errors import UserError, first_line, redacted
 from longspec.core.records import Prompt, Sample, decoded
+from longspec.core.spec import GenerateSpec
 from longspec.measure.ledger import Ledger
 from longspec.measure.session import Runner, measured
 from longspec.models import machine, model_files
@@ -49,7 +49,7 @@ def cause(error: BaseException) -> str | None:
     return None
 
 
-def work(specs: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], title: str, pipe: int, stop: bool) -> None:
+def work(specs: list[GenerateSpec], ledger: Ledger, spare: list[Prompt], title: str, pipe: int, stop: bool) -> None:
     """Answer what the ledger lacks. `spare`: prompts to tune on; `stop`: a sample whose numbers are none ends the
     job."""
     watchdog.end_with_parent()
@@ -86,13 +86,13 @@ def work(specs: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], title
         os._exit(1)  # at once: tearing down a broken device can hang
 
 
-def _loaded(spec: dict[str, Any], shared: Shared | None) -> tuple[Runner, dict[str, Any]]:
+def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, dict[str, Any]]:
     """A method ready to be warmed up, and what its run notes of this process."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runner = Runner(spec, shared)
     seconds = time.perf_counter() - started
-    named = [option for option in specs.own_models(spec["method"]) if spec["method"].get(option)]
-    models = {option: model_files.resolved(spec["method"][option]) for option in named}
+    named = registry.models_in(spec["method"])
+    models = {option: model_files.resolved(files) for option, files in named.items()}
     return runner, {
         "started": began,
         "host": platform.node(),

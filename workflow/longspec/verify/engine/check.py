@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.utils import logging as transformers_logging
 
 from longspec.backends import job_target
 from longspec.core.errors import UserError, first_line
+from longspec.core.spec import EngineCheck, ModelSpec, TargetSpec
 from longspec.models import model_files, native, packed_linear, trust
 from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
@@ -32,7 +33,7 @@ Candidate = tuple[str, str]
 """Engine and numerics."""
 
 
-def check(spec: dict[str, Any]) -> dict[str, Any]:
+def check(spec: TargetSpec) -> EngineCheck:
     """Check the model of a generate spec on its device; returns the record of the engine that passed.
 
     UserError that names the architecture and what differed where none does, or none may be asked for.
@@ -51,7 +52,7 @@ def _short_prefill() -> Iterator[None]:
         hybrid.PREFILL_ROWS = before
 
 
-def _check(spec: dict[str, Any]) -> dict[str, Any]:
+def _check(spec: TargetSpec) -> EngineCheck:
     device, dtype = job_target.prepare(spec)
     model = _load(spec["model"], dtype).to(device)
     stated = model_files.stated_context(model.config.get_text_config()) or 0
@@ -85,14 +86,14 @@ def _check(spec: dict[str, Any]) -> dict[str, Any]:
         raise packed_linear.not_invariant(chosen["engine"], device, dtype)
     known = {"transformers": version("transformers"), "tokens": len(text.prompt) + len(text.ids)}
     limits = {"steady_positions": positions, "passed_over": passed_over, "step_seconds": _known(step_seconds)}
-    return {**chosen, **known, **limits}
+    return cast(EngineCheck, {**chosen, **known, **limits})
 
 
 def _known(step_seconds: dict[str, Seconds]) -> dict[str, Seconds]:
     return {engine: found for engine, found in step_seconds.items() if all(map(math.isfinite, found.values()))}
 
 
-def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -> list[Candidate]:
+def candidates(spec: TargetSpec, device: torch.device, dtype: torch.dtype) -> list[Candidate]:
     """List what a spec's `engine` and `numerics` allow here, in the order in which they are tried. UserError where
     that is nothing."""
     asked, numerics = spec["engine"], spec["numerics"]
@@ -109,12 +110,12 @@ def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -
     return [*first, *packed, *((name, "fast") for name in engines)]
 
 
-def _timed(spec: dict[str, Any], device: torch.device) -> bool:
+def _timed(spec: TargetSpec, device: torch.device) -> bool:
     """On a CPU `auto` takes the fastest; on a GPU, what replays graphs."""
-    return bool(spec["engine"] == "auto" and device.type == "cpu")
+    return spec["engine"] == "auto" and bool(device.type == "cpu")
 
 
-def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
+def _load(entry: ModelSpec, dtype: torch.dtype) -> Any:
     """The model as transformers ships it, with its windows shortened."""
     folder, trusted = model_files.folder(entry), trust.allowed(entry)
     config = model_files.configuration(folder, trusted)
@@ -126,7 +127,7 @@ def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
     return model_files.causal_lm(folder, dtype, trusted, config=config)
 
 
-def _reference(entry: dict[str, Any], model: Any) -> tuple[Text, Tables]:
+def _reference(entry: ModelSpec, model: Any) -> tuple[Text, Tables]:
     inner = model.config.get_text_config()
     try:
         text = Text.made(inner.vocab_size, model_files.stated_context(inner))
@@ -185,11 +186,11 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 
 
-def _where(entry: dict[str, Any]) -> str:
+def _where(entry: ModelSpec) -> str:
     return f"models.{entry['name']}" if "name" in entry else f"drafter model {model_files.folder(entry)}"
 
 
-def _refusal(spec: dict[str, Any], kind: str, passed_over: dict[str, str]) -> UserError:
+def _refusal(spec: TargetSpec, kind: str, passed_over: dict[str, str]) -> UserError:
     tried = "; ".join(f"{engine}: {fault}" for engine, fault in passed_over.items())
     return UserError(
         _where(spec["model"]),
