@@ -83,9 +83,23 @@ def test_methods_and_drafters_do_not_know_each_other(kind: str, name: str) -> No
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
-def test_a_method_says_whether_it_drafts_and_branches(name: str) -> None:
+def test_a_method_says_whether_it_drafts_and_branches_and_how_wide(name: str) -> None:
+    assert registry.literal("methods", name, "WIDTHS") in (None, *registry.options("methods", name))
     assert isinstance(registry.literal("methods", name, "DRAFTS"), bool)
     assert isinstance(registry.literal("methods", name, "BRANCHES"), bool)
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_a_methods_widths_are_all_that_it_proposes(name: str) -> None:
+    """The literal, read as text, against what the method makes of its options."""
+    make = registry.load("methods", name).Method
+    default = {option: schema["default"] for option, schema in registry.options("methods", name).items()}
+    assert make(**default).max_nodes == 1 + sum(registry.widths({"method": name, **default}))
+    assert bool(registry.widths({"method": name, **default})) == registry.drafts(name)
+    for option in default:
+        tuned = make(**{**default, option: "auto"})
+        for candidate in tuned.candidates([[0.8, 0.4]] * 4):
+            assert registry.widths({"method": name, **default, **candidate.options}) == candidate.widths
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -139,6 +140,15 @@ def drafts(name: str) -> bool:
 def branches(name: str) -> bool:
     """Whether a method verifies more than one path in a step: from its file's BRANCHES literal; a peer does not."""
     return decodes(name) == "methods" and bool(literal("methods", name, "BRANCHES"))
+
+
+def widths(variant: Mapping[str, Any]) -> list[int]:
+    """Most nodes at each depth below the root of a variant's drafts: from the option that its method's WIDTHS literal
+    names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, a method that is gone."""
+    method = variant.get("method")
+    option = literal("methods", str(method), "WIDTHS") if method in names("methods") else None
+    held = variant.get(option) if option else None
+    return [1] * held if isinstance(held, int) else list(held) if isinstance(held, list) else []
 
 
 def rule_name(spec: GenerateSpec) -> str:
