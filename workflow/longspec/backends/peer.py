@@ -8,6 +8,7 @@ from longspec.backends import job_target
 from longspec.backends.base import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
+from longspec.core.run_record import LoopFacts, Tuning
 from longspec.core.spec import GenerateSpec, by_name
 from longspec.decoding import gumbel
 from longspec.decoding.loop import Limits
@@ -44,7 +45,7 @@ class Peer:
         answered: Turn = self.peer.answer(ids, limits, Settings(**self.spec["sampling"]), seed)
         return answered
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> LoopFacts:
         """Number format, attention, whose loop."""
         return {
             "loop": self.peer.loop,
@@ -55,7 +56,7 @@ class Peer:
             "numerics": "fast",
         }
 
-    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
         """It has no shape of ours."""
         return None
 

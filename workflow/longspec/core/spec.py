@@ -91,7 +91,7 @@ class EngineCheck(TypedDict):
     numerics: str
     steady_positions: int | None  # up to which the rotary table stays the same
     passed_over: dict[str, str]  # engine and numerics to the reason
-    step_seconds: dict[str, tuple[float, ...]]
+    step_seconds: dict[str, dict[str, float]]  # engine to seconds by rows
     transformers: str  # its version
     tokens: int  # of the text
 

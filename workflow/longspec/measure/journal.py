@@ -22,7 +22,7 @@ from typing import Any
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
-from longspec.core.run_record import OF_THE_FIRST_PIECE, OF_THE_JOB
+from longspec.core.run_record import OF_THE_FIRST_PIECE, OF_THE_JOB, Tuning
 from longspec.measure.order import Job
 
 AFRESH = "delete it to begin this job afresh"
@@ -106,7 +106,7 @@ class Journal:
         """Begin afresh; the disk learns of it by `begin`."""
         self.facts, self.done = self._nothing(), 0
 
-    def begin(self, conditions: dict[str, Any], piece: dict[str, Any], tuning: dict[str, Any] | None = None) -> None:
+    def begin(self, conditions: dict[str, Any], piece: dict[str, Any], tuning: Tuning | None = None) -> None:
         """Note a process that is about to append. Samples made under other conditions are not kept, nor are pieces
         that made none."""
         if self.facts["conditions"] != conditions:

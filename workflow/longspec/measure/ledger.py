@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from longspec.core.records import Prompt, Sample
+from longspec.core.run_record import Tuning
 from longspec.measure import order
 from longspec.measure.journal import Journal
 from longspec.measure.order import Line
@@ -62,7 +63,7 @@ class Ledger:
         return f"{named}sample {prompt.sample_id!r}, repeat {repeat}"
 
     def begin(
-        self, conditions: list[dict[str, Any]], pieces: list[dict[str, Any]], tunings: list[dict[str, Any] | None]
+        self, conditions: list[dict[str, Any]], pieces: list[dict[str, Any]], tunings: list[Tuning | None]
     ) -> None:
         """Note a process that is about to append, a piece for each method. Samples made under other conditions are not
         kept, nor are those that were measured in turn with them."""

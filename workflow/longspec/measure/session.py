@@ -17,6 +17,7 @@ from tqdm import tqdm
 from longspec.backends.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
+from longspec.core.run_record import Tuning
 from longspec.core.spec import GenerateSpec, SamplingSpec
 from longspec.data import prompting
 from longspec.decoding.autotune import tuning
@@ -65,9 +66,7 @@ class Runner:
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
         return Sample(prompt.sample_id, repeat, turns, texts, self.surroundings.end())
 
-    def tune(
-        self, prompts: list[Prompt], spare: list[Prompt], known: dict[str, Any] | None = None
-    ) -> dict[str, Any] | None:
+    def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Tuning | None = None) -> Tuning | None:
         """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
 
         def ids_of(message: str, chat: bool) -> list[int]:

@@ -59,7 +59,7 @@ def _check(spec: TargetSpec) -> EngineCheck:
     positions = steady_positions(model, max(stated, spec["model"].get("context") or 0))  # before anything moves a table
     text, theirs = _reference(spec["model"], model)
     kind, passed_over, step_seconds = _kind(model), dict[str, str](), dict[str, Seconds]()
-    chosen: dict[str, Any] | None = None
+    chosen: tuple[str, str, Finding] | None = None
     for engine, numerics in candidates(spec, device, dtype):
         if engine in step_seconds and chosen is not None:
             continue  # it runs already, with better numerics
@@ -71,22 +71,30 @@ def _check(spec: TargetSpec) -> EngineCheck:
             continue
         if _timed(spec, device):
             step_seconds[engine] = seconds(target, text)
-        if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen["engine"]]):
+        if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen[0]]):
             passed_over[name] = "slower"
             continue
         finding = _compared(target, engine, text, theirs, dtype)
         if finding.fault is None:
-            chosen = {"engine": engine, "numerics": target.numerics, **finding.figures()}
+            chosen = engine, target.numerics, finding
         else:
             passed_over[name] = finding.fault
         del target
     if chosen is None:
         raise _refusal(spec, kind, passed_over)
-    if spec["numerics"] == "invariant" != chosen["numerics"]:
-        raise packed_linear.not_invariant(chosen["engine"], device, dtype)
-    known = {"transformers": version("transformers"), "tokens": len(text.prompt) + len(text.ids)}
-    limits = {"steady_positions": positions, "passed_over": passed_over, "step_seconds": _known(step_seconds)}
-    return cast(EngineCheck, {**chosen, **known, **limits})
+    engine, numerics, finding = chosen
+    if spec["numerics"] == "invariant" != numerics:
+        raise packed_linear.not_invariant(engine, device, dtype)
+    record: EngineCheck = {
+        "engine": engine,
+        "numerics": numerics,
+        "transformers": version("transformers"),
+        "tokens": len(text.prompt) + len(text.ids),
+        "steady_positions": positions,
+        "passed_over": passed_over,
+        "step_seconds": _known(step_seconds),
+    }
+    return cast(EngineCheck, {**record, **finding.figures()})
 
 
 def _known(step_seconds: dict[str, Seconds]) -> dict[str, Seconds]:
