@@ -1,25 +1,31 @@
-"""Tokens per second of our n-gram drafting against llama.cpp with its prompt lookup, on the same bfloat16 weights.
+"""Tokens per second of our vanilla decoding and n-gram drafts beside llama.cpp's, on the same bfloat16 weights.
 
-    pip install llama-cpp-python==0.3.36     (an extra of this benchmark alone; builds with a C++ compiler)
-    python benchmarks/llamacpp.py [--samples N] [--new-tokens N] [--output FILE]
+    python benchmarks/llamacpp.py --server PATH/llama-server [--samples N] [--context 256] [--new-tokens N]
+                                  [--dtype float32] [--output FILE]
 
-Copy-heavy prompts: the default experiment's `stdlib_code`. The default model's GGUF is widened to bfloat16 for
-llama.cpp, so both sides hold the same numbers. Decode only: llama.cpp's prefill is timed as a run of one new token and
-subtracted. All sides are interleaved, prompt by prompt.
+`llama-server` is llama.cpp's own program; docs/measurements.md says how it is built. Copy-heavy prompts: the default
+experiment's `stdlib_code`, their first `context` tokens. The default model's GGUF is widened to bfloat16 for llama.cpp,
+so both sides hold the same numbers. Decode only, all sides in turn, prompt by prompt: of ours by our clock, of
+llama.cpp by the same one, from the first to the last streamed chunk, and by its own.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import json
+import socket
+import statistics
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gguf
+import requests
 import setup  # before longspec: it finds the package
 import torch
-from llama_cpp import Llama
-from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
@@ -27,6 +33,8 @@ from longspec.models import convert_gguf
 
 DATASET = "stdlib_code"
 BF16 = gguf.GGMLQuantizationType.BF16
+SIDES = {"llama.cpp": [], "llama.cpp ngram-simple": ["--spec-type", "ngram-simple", "--spec-draft-n-max", "8"]}
+START_SECONDS = 60
 
 
 def widened(source: Path, target: Path) -> Path:
@@ -52,47 +60,83 @@ def widened(source: Path, target: Path) -> Path:
     return target
 
 
-def llama_seconds(model: Llama, ids: list[int], new_tokens: int) -> float:
-    """Of the tokens after the first: a run of all, less a run of one."""
-    seconds = {}
-    for tokens in (1, new_tokens):
-        model.reset()
-        started = time.perf_counter()
-        for _ in itertools.islice(model.generate(ids, temp=0.0, repeat_penalty=1.0), tokens):
-            pass
-        seconds[tokens] = time.perf_counter() - started
-    return seconds[new_tokens] - seconds[1]
+@contextlib.contextmanager
+def server(binary: str, model: Path, options: list[str]) -> Iterator[str]:
+    """A running llama-server's address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = str(torch.get_num_threads())
+    command = [binary, "-m", str(model), "--host", "127.0.0.1", "--port", str(port), "-c", "8192", "-np", "1",
+               "-t", threads, "-tb", threads, "--no-webui", *options]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(10 * START_SECONDS):
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"{address}/health", timeout=5).ok:
+                    break
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answer(address: str, ids: list[int], new_tokens: int) -> dict[str, Any]:
+    """Tokens a second after the first by the client's clock and by the server's, and the tokens."""
+    asked = {"prompt": ids, "n_predict": new_tokens, "temperature": 0, "ignore_eos": True, "cache_prompt": False,
+             "stream": True, "return_tokens": True}  # fmt: skip
+    first = last = None
+    tokens: list[int] = []
+    with requests.post(f"{address}/completion", json=asked, stream=True, timeout=600) as response:
+        for line in response.iter_lines(chunk_size=1):
+            if not line.startswith(b"data: "):
+                continue
+            event = json.loads(line[6:])
+            if event.get("tokens"):
+                last = time.perf_counter()
+                first = first or (last, len(event["tokens"]))
+                tokens += event["tokens"]
+    assert first is not None
+    assert last is not None
+    assert event["timings"]["cache_n"] == 0
+    assert len(tokens) == new_tokens == event["timings"]["predicted_n"]
+    own = 1e3 * (new_tokens - 1) / event["timings"]["predicted_ms"]
+    return {"client": (new_tokens - first[1]) / (last - first[0]), "server": own, "tokens": tokens}
 
 
 def main() -> None:
     parser = setup.arguments(__doc__)
-    parser.add_argument("--samples", type=int, default=6)
+    parser.add_argument("--server", default="llama-server")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--new-tokens", type=int, default=64)
     args = parser.parse_args()
     complete = setup.experiment()
-    prompts = setup.prompts(complete, DATASET, args.samples)
+    prompts = [prompt.prompt_ids[: args.context] for prompt in setup.prompts(complete, DATASET, args.samples)]
     target, raw = setup.target(args.dtype), []
     methods = {"vanilla": (vanilla.Method(), None), **setup.ngram_variants(complete, target)}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         file = widened(convert_gguf.packaged(setup.MODEL["package"]), Path(folder) / "bf16.gguf")
-        # With a draft model llama-cpp-python keeps every row's logits, and has room for them only if told so.
-        lookup = {"logits_all": True, "draft_model": LlamaPromptLookupDecoding(num_pred_tokens=8)}
-        options = {"model_path": str(file), "n_ctx": 2048, "n_threads": torch.get_num_threads(), "verbose": False}
-        peers = {
-            "llama.cpp": Llama(**options),
-            "llama.cpp lookup": Llama(**options, **lookup),
-        }
-        for prompt in prompts:
-            row: dict[str, object] = {"sample": prompt.sample_id}
-            for key, peer in peers.items():
-                row[key] = (args.new_tokens - 1) / llama_seconds(peer, prompt.prompt_ids, args.new_tokens)
-            for key, (method, drafter) in methods.items():
-                turn = generate(target, method, drafter, prompt.prompt_ids, Limits((), args.new_tokens))
-                row[key] = (args.new_tokens - 1) / turn.decode_seconds
-            raw.append(row)
-    for key in [*peers, *methods]:
-        seconds = sum(1 / row[key] for row in raw)
-        print(f"{key}: {len(raw) / seconds:.1f} tokens/s")
+        places = {name: running.enter_context(server(args.server, file, more)) for name, more in SIDES.items()}
+        for number, ids in enumerate([prompts[0], *prompts]):
+            row: dict[str, Any] = {}
+            for name, address in places.items():
+                row[name] = answer(address, ids, args.new_tokens)
+            for name, (method, drafter) in methods.items():
+                turn = generate(target, method, drafter, ids, Limits((), args.new_tokens))
+                row[name] = {"client": (args.new_tokens - 1) / turn.decode_seconds, "tokens": turn.output_ids}
+            if number:  # the first is a warm-up
+                raw.append(row)
+    for name in [*SIDES, *methods]:
+        ratios = [row["vanilla"]["client"] / row[name]["client"] for row in raw]
+        own = [row["vanilla"]["client"] / row[name]["server"] for row in raw if "server" in row[name]]
+        by_server = f", {statistics.median(own):.2f} by the server's own clock" if own else ""
+        alike = sum(row["vanilla"]["tokens"] == row[name]["tokens"] for row in raw)
+        speed = statistics.median(row[name]["client"] for row in raw)
+        print(f"{name}: {speed:.1f} tokens/s; our vanilla is {statistics.median(ratios):.2f} times as fast{by_server}; "
+              f"{alike} of {len(raw)} texts are our vanilla's")  # fmt: skip
     setup.keep(args.output, target, tokens_per_second=raw)
 
 

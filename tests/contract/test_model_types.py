@@ -92,3 +92,14 @@ def test_a_rotary_table_of_the_longest_text_has_its_limit(name, steady, monkeypa
 @pytest.mark.parametrize("name", sorted(set(zoo.NAMES) - set(KNOWN)))
 def test_any_other_type_is_run_or_refused(name, monkeypatch):
     assert outcome(name, monkeypatch) in ("run", "refused")
+
+
+@pytest.mark.parametrize("engine", ["packed", "eager", "static", "native", "auto"])
+def test_every_engine_that_may_be_asked_for_is_recorded(engine, monkeypatch):
+    found = record("qwen3", monkeypatch, engine=engine)
+    assert engine in (found["engine"], "auto")
+
+
+def test_the_first_that_passes_is_taken_where_none_is_timed(monkeypatch):
+    monkeypatch.setattr(check, "candidates", lambda *_: [("static", "fast"), ("eager", "fast")])  # as on a GPU
+    assert record("qwen3", monkeypatch, engine="static")["engine"] == "static"

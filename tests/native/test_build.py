@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import zoo
 from refusals import refused
 
@@ -116,4 +117,4 @@ def test_a_model_that_it_cannot_express_runs_as_before(name):
     assert target.engine in ("packed", "eager")
     assert target.engine_note.startswith("not native")
     with pytest.raises(native.Inexpressible):
-        native.Steps(zoo.model(name))
+        native.Steps(zoo.model(name), torch.float32)

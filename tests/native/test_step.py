@@ -31,7 +31,7 @@ def original(name):
 
 
 def steps(name, dtype=torch.float32, capacity=zoo.CONTEXT):
-    made = Steps(copy.deepcopy(original(name)).to(dtype))
+    made = Steps(copy.deepcopy(original(name)).to(dtype), dtype)
     made.reserve(capacity)
     return made
 

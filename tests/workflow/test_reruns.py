@@ -163,7 +163,7 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
     assert all("--gpus=1 " in call for call in submitted)
 
 
-@pytest.mark.parametrize(("file", "jobs"), [("config/config.yaml", 21), ("config/paper.yaml", 104)])
+@pytest.mark.parametrize(("file", "jobs"), [("config/config.yaml", 3), ("config/paper.yaml", 104)])
 def test_the_repositorys_experiments_are_planned_without_gpu_or_network(clone, file, jobs):
     done = clone.snakemake("-n", "--quiet", "progress", "--configfile", file)
     assert done.returncode == 0, done.stdout + done.stderr

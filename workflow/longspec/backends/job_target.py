@@ -35,7 +35,7 @@ def load(spec: TargetSpec, shared: Shared | None = None) -> CausalLM:
 
     if shared is None:
         return loaded()
-    return CausalLM(shared.twin("target", lambda: loaded().model), folder, engine, numerics, tried=tried)
+    return CausalLM(shared.twin("target", lambda: loaded().model), folder, engine, numerics, dtype=dtype, tried=tried)
 
 
 def rule(spec: GenerateSpec, target: CausalLM, sample_id: str, turn: int) -> Rule:

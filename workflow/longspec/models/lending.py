@@ -88,7 +88,7 @@ class Lending:
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """The target's input embeddings [..., hidden] of ids [...]."""
         embedded: torch.Tensor = self.target.model.get_input_embeddings()(ids)
-        return embedded
+        return embedded.to(self.target.dtype)
 
     @torch.inference_mode()
     def head_rows(self, ids: torch.Tensor) -> torch.Tensor:
@@ -100,4 +100,4 @@ class Lending:
             source = self.target.model.get_input_embeddings() if tied else output
             self._head = source.weight if packed is None else packed.to_dense()
         rows: torch.Tensor = self._head[ids]
-        return rows
+        return rows.to(self.target.dtype)

@@ -59,6 +59,19 @@ def plain(model: ModelSpec, dtype: Any, device: Any) -> Any:
     return causal_lm(folder(model), dtype, trust.allowed(model)).to(device)
 
 
+def stored_dtype(place: Path) -> Any:
+    """The torch number format that all weights of a model's folder are stored in; None where they are of several."""
+    import torch
+    from safetensors import safe_open
+
+    found = set()
+    for weights in place.glob("*.safetensors"):
+        with safe_open(weights, "pt") as file:
+            found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    known = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
+    return known.get(found.pop()) if len(found) == 1 else None
+
+
 def stop_ids(model: Any) -> frozenset[int]:
     """A loaded model's end-of-sequence ids, whether given as a number or as a list."""
     ids = getattr(model.generation_config, "eos_token_id", None)

@@ -36,13 +36,15 @@ class CausalLM:
         engine: str = "auto",
         numerics: str = "auto",
         tried: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """`model`: a transformers causal LM in evaluation mode, on its device, which is changed into ours;
         `folder`: where it came from; `engine`: see packed_linear.py; `numerics`: see `_resolve_numerics`; `tried`:
-        whether the model is known to be invariant, so that it need not be tried here."""
+        whether the model is known to be invariant, so that it need not be tried here; `dtype`: of its arithmetic, where
+        the weights are held in another number format (see `from_folder`)."""
         self.folder = folder
         self.model = model
-        self.dtype: torch.dtype = model.dtype
+        self.dtype: torch.dtype = dtype or model.dtype
         self.parameters = sum(weights.numel() for weights in model.parameters())
         """Weights, tied ones counted once."""
         self.model.set_attn_implementation(hybrid.NAME)
@@ -63,7 +65,9 @@ class CausalLM:
         """Why another engine runs than was resolved."""
         self._native: native.Steps | None = None
         if engine in native.ASKED:
-            self._native, self.engine_note = native.made(self.model, engine)
+            self._native, self.engine_note = native.made(self.model, engine, self.dtype)
+        if self._native is None and model.dtype != self.dtype:
+            model.to(self.dtype)
         self.engine = "native" if self._native else engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
@@ -117,9 +121,15 @@ class CausalLM:
         tried: bool = False,
     ) -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
-        that the folder brings may run."""
-        model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=hybrid.NAME)
-        return cls(model.to(device), folder, engine, numerics, tried)
+        that the folder brings may run. Where the native step computes in float32, weights stay what they are in the
+        files."""
+        native_asked = engine in native.ASKED and device.type == "cpu"
+        held = model_files.stored_dtype(folder) if native_asked and dtype == torch.float32 else dtype
+        model = model_files.causal_lm(folder, held or dtype, trusted, attn_implementation=hybrid.NAME)
+        if model.dtype != dtype and type(model.get_input_embeddings()) is not torch.nn.Embedding:
+            # Embeddings of its own may scale rows, in the number format of the weights.
+            model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=hybrid.NAME)
+        return cls(model.to(device), folder, engine, numerics, tried, dtype)
 
     @property
     def context_tokens(self) -> int | None:

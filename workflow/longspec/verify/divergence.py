@@ -65,11 +65,8 @@ class Meter:
             yield last[-1]
 
     def plain_logits(self, prompt_ids: list[int], ids: list[int]) -> Iterable[torch.Tensor]:
-        """The same of a peer's modelling code: as its `generate` does first, a forward for the prompt and for each
-        token; then the answer in one, as it verifies drafts; all in one; and the last token by itself behind all."""
-        text = prompt_ids + ids
-        ways = [[prompt_ids, *([token] for token in ids)], [prompt_ids, ids], [text], [text[:-1], text[-1:]]]
-        return (replays.by_pieces(self.plain, [piece for piece in pieces if piece]) for pieces in ways)
+        """The same of a peer's modelling code: as its `generate` runs it first, then in other ways."""
+        return replays.plainly(self.plain, prompt_ids, ids)
 
     def scores(self, text_key: int, prompt_ids: list[int], ids: list[int], logits: torch.Tensor) -> torch.Tensor:
         """Scores [vocab] of which the next token is the best one: warped, and noised above temperature 0."""

@@ -6,10 +6,12 @@ run that the model was not made for. It knows no method, drafter or verdict.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from longspec.models.target import CausalLM
 
@@ -52,16 +54,35 @@ def after(target: CausalLM, ids: list[int], step: int) -> torch.Tensor:
     return target.extend(ids[-1:] * nodes, list(range(-1, nodes - 1)))[0]
 
 
-def by_pieces(model: Any, pieces: list[list[int]]) -> torch.Tensor:
-    """Logits [vocab] of a transformers model after the last piece, each run in one forward over a cache of its own."""
-    cache: Any = None
-    for piece in pieces:
-        output = model(
-            torch.tensor([piece], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        cache = output.past_key_values
-    logits: torch.Tensor = output.logits[0, -1]
-    return logits
+def plainly(model: Any, prompt_ids: list[int], ids: list[int]) -> Iterator[torch.Tensor]:
+    """Logits [vocab] of a transformers model after a prompt and `ids`: run as its `generate` does first, a forward for
+    the prompt and for each token; then the answer in one, as it verifies drafts; all in one; and the last token by
+    itself behind all."""
+    after_prompt, cache = _forward(model, prompt_ids)
+    of_prompt, alone = copy.deepcopy(cache), after_prompt
+    for token in ids:
+        alone, cache = _forward(model, [token], cache)
+    yield alone
+    yield _forward(model, ids, of_prompt)[0] if ids else after_prompt
+    text = prompt_ids + ids
+    at_once, cache = _forward(model, text)
+    yield at_once
+    yield _forward(model, text[-1:], _without_last(model, text, cache))[0]
+
+
+def _forward(model: Any, ids: list[int], cache: Any = None) -> tuple[torch.Tensor, Any]:
+    """Logits [vocab] after the last of `ids`, run in one forward behind a cache, and the cache with them."""
+    given = torch.tensor([ids], device=model.device)
+    output = model(given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return output.logits[0, -1], output.past_key_values
+
+
+def _without_last(model: Any, text: list[int], cache: Any) -> Any:
+    """The cache of a text without its last token: cut, or run anew where a layer keeps more or less than all keys."""
+    if len(text) > 1 and all(type(layer) is DynamicLayer for layer in cache.layers):
+        cache.crop(-1)
+        return cache
+    return _forward(model, text[:-1])[1] if text[1:] else None
 
 
 def scale(logits: torch.Tensor) -> torch.Tensor:

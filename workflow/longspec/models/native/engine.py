@@ -64,11 +64,12 @@ class Cache:
 class Steps:
     """The state of one user of a model: its cache, its tables, what it watches."""
 
-    def __init__(self, model: Any) -> None:
-        """`model`: a transformers causal LM, whose linear layers' weights move; keys and values are kept in its number
-        format. build.NotBuilt and plan.Inexpressible where that cannot be; the model is then as it was."""
-        if model.device.type != "cpu" or model.dtype not in NUMBERS:
-            raise plan.Inexpressible(f"it runs {model.dtype} on {model.device.type}".replace("torch.", ""))
+    def __init__(self, model: Any, numbers: torch.dtype) -> None:
+        """`model`: a transformers causal LM, whose linear layers' weights move; `numbers`: the format of keys and
+        values, and of what is multiplied. build.NotBuilt and plan.Inexpressible where that cannot be; the model is then
+        as it was."""
+        if model.device.type != "cpu" or numbers not in NUMBERS:
+            raise plan.Inexpressible(f"it runs {numbers} on {model.device.type}".replace("torch.", ""))
         self._library = build.library()
         require_sizes(self._library)
         self._decoder = model.get_decoder()
@@ -80,7 +81,7 @@ class Steps:
             weights = model.native_weights = Weights(found)
             move(model, weights)
         self._weights: Weights = weights
-        self._numbers = model.dtype
+        self._numbers = numbers
         self._workspace = ctypes.c_void_p(self._library.longspec_workspace())
         self.capacity = 0
         self.cache = Cache(self)
@@ -170,10 +171,10 @@ class Steps:
     def last_layer(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See Cache.last_layer."""
         c = self._weights.constants
-        blocks = -(-length // LANES)
-        keys = self._keys[-1].view(c.kv_heads, -1, c.head_dim, LANES)[:, :blocks].transpose(2, 3)
-        values = self._values[-1].view(c.kv_heads, -1, c.head_dim)[:, :length]
-        return keys.reshape(c.kv_heads, -1, c.head_dim)[:, :length], values
+        blocks, paired = -(-length // LANES), 2 if self._numbers == torch.bfloat16 else 1
+        keys = self._keys[-1].view(c.kv_heads, -1, c.head_dim // paired, LANES, paired)[:, :blocks].transpose(2, 3)
+        values = self._values[-1].view(c.kv_heads, -1, c.head_dim, paired)[:, : -(-length // paired)].transpose(2, 3)
+        return tuple(part.reshape(c.kv_heads, -1, c.head_dim)[:, :length] for part in (keys, values))
 
     def _layer(self, number: int) -> Layer:
         packed, layer = self._weights.packed[number], self._weights.layers[number]

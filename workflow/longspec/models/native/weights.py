@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import sys
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,9 +77,12 @@ def linear(packed: Packed) -> Linear:
 
 def move(model: Any, weights: Weights) -> None:
     """Pack all matrices of a model, layer by layer, and let go of the originals."""
+    mapped = _mapped_files()
+    _forget([model.get_output_embeddings().weight], mapped)
     for number, layer in enumerate(weights.layers):
         parts = [Packed(*getattr(layer, name), gated=name == "gate_up") for name in MATRICES]
         weights.packed.append(tuple(parts))
+        _forget((linear.weight for name in MATRICES for linear in getattr(layer, name)), mapped)
         weights.layers[number] = replace(layer, qkv=(), output=(), gate_up=(), down=())  # lets the modules go
         source = model.get_decoder().layers[number]
         for parent in (source.self_attn, source.mlp):
@@ -83,3 +90,21 @@ def move(model: Any, weights: Weights) -> None:
                 if type(child) is nn.Linear:
                     setattr(parent, name, Gone())
     model.set_output_embeddings(Moved(weights.head))
+
+
+def _mapped_files() -> list[tuple[int, int]]:
+    """Where in this process's memory weights' files are mapped: addresses [begin, end)."""
+    if sys.platform != "linux":
+        return []
+    lines = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
+    ranges = [line[0].split("-") for line in lines if line[-1].endswith(".safetensors")]
+    return [(int(begin, 16), int(end, 16)) for begin, end in ranges]
+
+
+def _forget(tensors: Iterable[torch.Tensor], mapped: list[tuple[int, int]]) -> None:
+    """Take the pages of weights that lie in a mapped file out of memory: whoever reads them again has them from it."""
+    for tensor in tensors:
+        begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+        begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+        if any(first <= begin < end <= last for first, last in mapped):
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)

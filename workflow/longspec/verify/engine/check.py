@@ -60,16 +60,17 @@ def _check(spec: TargetSpec) -> EngineCheck:
     text, theirs = _reference(spec["model"], model)
     kind, passed_over, step_seconds = _kind(model), dict[str, str](), dict[str, Seconds]()
     chosen: tuple[str, str, Finding] | None = None
+    timed = spec["engine"] == "auto" and device.type == "cpu"  # the fastest is taken; on a GPU, what replays graphs
     for engine, numerics in candidates(spec, device, dtype):
-        if engine in step_seconds and chosen is not None:
-            continue  # it runs already, with better numerics
+        if chosen is not None and (engine == chosen[0] or not timed):
+            continue  # it runs already, with better numerics, or in an order of preference
         model = model or _load(spec["model"], dtype).to(device)
         name, target = f"{engine}, {numerics}", _made(model, engine, numerics)
         model = None
         if isinstance(target, str):
             passed_over[name] = target
             continue
-        if _timed(spec, device):
+        if timed:
             step_seconds[engine] = seconds(target, text)
         if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen[0]]):
             passed_over[name] = "slower"
@@ -116,11 +117,6 @@ def candidates(spec: TargetSpec, device: torch.device, dtype: torch.dtype) -> li
             raise packed_linear.not_invariant(engine, device, dtype)
         return [*first, *packed]
     return [*first, *packed, *((name, "fast") for name in engines)]
-
-
-def _timed(spec: TargetSpec, device: torch.device) -> bool:
-    """On a CPU `auto` takes the fastest; on a GPU, what replays graphs."""
-    return spec["engine"] == "auto" and bool(device.type == "cpu")
 
 
 def _load(entry: ModelSpec, dtype: torch.dtype) -> Any:

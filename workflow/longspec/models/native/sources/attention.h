@@ -3,7 +3,7 @@
 // drafted on a branch or decoded token by token.
 //
 // Within a chunk every score is one sum over the head's features, weights are summed by position modulo the vectors'
-// lanes, and values position by position; chunks are then merged in order. A row whose slots are not its positions (a
+// lanes, and values two positions at a time; chunks are then merged in order. A row whose slots are not its positions (a
 // branch) reads its scores from the tail's by slot, and its values slot by slot.
 #pragma once
 
@@ -11,31 +11,39 @@
 #include <omp.h>
 #endif
 
-#include <algorithm>
-#include <type_traits>
 #include <vector>
 
-#include "norms.h"
+#include "attention_tiles.h"
 
-constexpr int CHUNK = 128;
 constexpr int MOST_QUERIES = 96;  // of one task
-constexpr float NONE = -INFINITY;
 
-// Of one query and chunk: the largest score and the sum of weights; the weighted values stand apart.
-struct Part {
-  float largest, sum;
+// What queries and weights are multiplied as.
+template <class Operand>
+struct Operands {
+  std::vector<Operand> queries;  // [queries, head_dim]
+  const Operand* query[MOST_QUERIES];
+  Operand weights[MOST_QUERIES][CHUNK];  // by position
+  Operand branch[MOST_QUERIES][CHUNK];   // of positions whose slots have other numbers
 };
 
 struct Scratch {
-  float scores[MOST_QUERIES][CHUNK];  // then weights, by position
-  float branch[MOST_QUERIES][CHUNK];  // weights of positions whose slots have other numbers
-  std::vector<float> tail;            // [queries, width]: scores by slot
+  Operands<float> floats;
+  Operands<uint16_t> halves;
+  float scores[MOST_QUERIES][CHUNK];
+  std::vector<float> tail;  // [queries, width]: scores by slot
   int64_t width;
   std::vector<float> merged;  // [head_dim]
-  const float* queries[MOST_QUERIES];
   float* sums[MOST_QUERIES];
   Part* part[MOST_QUERIES];
   int row[MOST_QUERIES];
+
+  template <class Operand>
+  Operands<Operand>& operands() {
+    if constexpr (std::is_same<Operand, float>::value)
+      return floats;
+    else
+      return halves;
+  }
 };
 
 inline int thread_number() {
@@ -46,102 +54,7 @@ inline int thread_number() {
 #endif
 }
 
-// Scores of Q queries with the 16 keys of each of B blocks of the cache, to scores[q * ld + 16 * block + lane].
-template <int Q, int B, class Number>
-inline void score_tile(const float* const* queries, const Number* keys, int head_dim, float* scores, int64_t ld) {
-  V sums[Q][B * PARTS];
-  for (auto& query : sums)
-    for (V& v : query) v = all(0.0f);
-  for (int d = 0; d < head_dim; d++) {
-    V key[B * PARTS];
-    for (int i = 0; i < B * PARTS; i++)
-      key[i] = widen(keys + int64_t(i / PARTS) * LANES * head_dim + d * LANES + i % PARTS * W);
-    for (int q = 0; q < Q; q++) {
-      V feature = all(queries[q][d]);
-      for (int i = 0; i < B * PARTS; i++) sums[q][i] = fma(feature, key[i], sums[q][i]);
-    }
-  }
-  for (int q = 0; q < Q; q++)
-    for (int i = 0; i < B * PARTS; i++) store(scores + q * ld + i * W, sums[q][i]);
-}
-
-template <int Q, class Number>
-inline void score(const float* const* queries, const Number* keys, int head_dim, int blocks, float* scores, int64_t ld) {
-  constexpr int B = W == 16 ? 4 : Q == 1 ? 2 : 1;
-  int block = 0;
-  for (; block + B <= blocks; block += B)
-    score_tile<Q, B>(queries, keys + int64_t(block) * LANES * head_dim, head_dim, scores + block * LANES, ld);
-  for (; block < blocks; block++)
-    score_tile<Q, 1>(queries, keys + int64_t(block) * LANES * head_dim, head_dim, scores + block * LANES, ld);
-}
-
-// Adds to Q queries' sums, T vectors of them from feature d on, the values of positions times their weights, in order.
-template <int Q, int T, class Number>
-inline void mix_tile(const float (*weights)[CHUNK], int first, int end, const Number* values, int head_dim, int d,
-                     float* const* sums) {
-  V held[Q][T];
-  for (int q = 0; q < Q; q++)
-    for (int i = 0; i < T; i++) held[q][i] = load(sums[q] + d + i * W);
-  for (int p = first; p < end; p++) {
-    V value[T];
-    for (int i = 0; i < T; i++) value[i] = widen(values + int64_t(p) * head_dim + d + i * W);
-    for (int q = 0; q < Q; q++) {
-      V weight = all(weights[q][p]);
-      for (int i = 0; i < T; i++) held[q][i] = fma(weight, value[i], held[q][i]);
-    }
-  }
-  for (int q = 0; q < Q; q++)
-    for (int i = 0; i < T; i++) store(sums[q] + d + i * W, held[q][i]);
-}
-
-template <int Q, class Number>
-inline void mix(const float (*weights)[CHUNK], int first, int end, const Number* values, int head_dim,
-                float* const* sums) {
-  constexpr int T = Q > 2 ? (W == 8 ? 2 : 4) : (W == 16 ? 8 : 4);  // vectors that stay in registers
-  constexpr int LESS = W == 16 && T == 8 ? 4 : 1;
-  int d = 0;
-  for (; d + T * W <= head_dim; d += T * W) mix_tile<Q, T>(weights, first, end, values, head_dim, d, sums);
-  for (; d + LESS * W <= head_dim; d += LESS * W) mix_tile<Q, LESS>(weights, first, end, values, head_dim, d, sums);
-  for (; d < head_dim; d += W) mix_tile<Q, 1>(weights, first, end, values, head_dim, d, sums);
-}
-
-// Calls f(integral_constant<Q>, first query) for all queries, at most TILE at a time.
-template <class F>
-inline void by_tiles(int count, F f) {
-  for (int q = 0; q < count; q += TILE) {
-    switch (std::min(TILE, count - q)) {
-      case 1: f(std::integral_constant<int, 1>(), q); break;
-      case 2: f(std::integral_constant<int, 2>(), q); break;
-      case 3: f(std::integral_constant<int, 3>(), q); break;
-#if defined(__AVX512F__)
-      case 4: f(std::integral_constant<int, 4>(), q); break;
-      case 5: f(std::integral_constant<int, 5>(), q); break;
-      case 6: f(std::integral_constant<int, 6>(), q); break;
-#endif
-    }
-  }
-}
-
-// The weights of positions first to end - 1 (numbered within the chunk) in place of their scores, 0 elsewhere.
-inline Part weigh(float* scores, int first, int end, float softcap) {
-  const int from = first / W * W, to = (end + W - 1) / W * W;
-  if (softcap > 0)
-    for (int i = from; i < to; i += W) store(scores + i, all(softcap) * tanh(load(scores + i) * all(1 / softcap)));
-  for (int i = from; i < first; i++) scores[i] = NONE;
-  for (int i = end; i < to; i++) scores[i] = NONE;
-  V most = all(NONE), total = all(0.0f);
-  for (int i = from; i < to; i += W) most = max(most, load(scores + i));
-  const float peak = largest(most);
-  for (int i = from; i < to; i += W) {
-    V weight = exponential(load(scores + i) - all(peak));
-    store(scores + i, weight);
-    total = total + weight;
-  }
-  std::fill(scores, scores + from, 0.0f);
-  std::fill(scores + to, scores + CHUNK, 0.0f);
-  return {peak, sum(total)};
-}
-
+template <class Operand>
 struct Attention {
   const Model& m;
   const Layer& layer;
@@ -153,57 +66,96 @@ struct Attention {
   int chunks;   // that any row sees
 
   int first_of(int r) const { return layer.window ? std::max(0, rows.positions[r] - layer.window + 1) : 0; }
-  // The slot of a position that is beyond row r's shared ones.
-  int slot(int r, int position) const { return rows.path[rows.path_start[r] + position - rows.shared[r]]; }
+  int slot(int r, int position) const {
+    const int behind = position - rows.shared[r];
+    return behind < 0 ? position : rows.path[rows.path_start[r] + behind];
+  }
 
   // Rows [begin, end), one head of keys, one chunk of positions.
   template <class Number>
   void chunk(int head, int number, int begin, int end, Scratch& t) const {
-    const int start = number * CHUNK, d = m.head_dim, group = m.heads / m.kv_heads;
+    const int start = number * CHUNK, d = m.head_dim;
     const Number* keys = static_cast<const Number*>(layer.keys) + int64_t(head) * m.capacity * d;
     const Number* values = static_cast<const Number*>(layer.values) + int64_t(head) * m.capacity * d;
-    int count = 0, low = CHUNK, shared = 0;
+    int low = CHUNK, shared = 0;
     bool branches = false;
     for (int r = begin; r < end; r++) {
       if (rows.positions[r] < start || first_of(r) >= start + CHUNK) continue;
       low = std::min(low, std::max(first_of(r) - start, 0));
       shared = std::max(shared, std::min(rows.shared[r] - start, CHUNK));
       branches |= rows.shared[r] <= rows.positions[r] && rows.shared[r] < start + CHUNK;
+    }
+    const int count = gather(head, number, begin, end, t);
+    if (!count) return;
+    auto& o = t.operands<Operand>();
+    low = low / LANES * LANES;
+    const int blocks = (shared - low + LANES - 1) / LANES;
+    by_tiles(count, [&](auto q, int n) {
+      score<q>(o.query + n, keys + int64_t(start + low) * d, d, blocks, t.scores[n] + low, CHUNK);
+    });
+    if (branches) score_tail(t, count, keys);
+    for (int q = 0; q < count; q++) weigh_row(t, q, start, branches);
+    by_tiles(count, [&](auto q, int n) {
+      mix<q>(o.weights + n, low, shared, values + int64_t(start) * d, d, t.sums + n);
+    });
+    for (int q = 0; branches && q < count; q++) mix_branch(t, q, start, values);
+  }
+
+  // The queries of a task; returns how many there are.
+  int gather(int head, int number, int begin, int end, Scratch& t) const {
+    const int start = number * CHUNK, d = m.head_dim, group = m.heads / m.kv_heads;
+    auto& o = t.operands<Operand>();
+    if (int(o.queries.size()) < MOST_QUERIES * d) o.queries.resize(MOST_QUERIES * d);
+    int count = 0;
+    for (int r = begin; r < end; r++) {
+      if (rows.positions[r] < start || first_of(r) >= start + CHUNK) continue;
       for (int h = head * group; h < (head + 1) * group; h++, count++) {
         const int64_t part = (int64_t(r) * m.heads + h) * chunks + number;
-        t.queries[count] = qkv + r * ld + int64_t(h) * d;
+        Operand* query = o.queries.data() + int64_t(count) * d;
+        for (int i = 0; i < d; i += W) store(query + i, load(qkv + r * ld + int64_t(h) * d + i));
+        o.query[count] = query;
         t.row[count] = r;
         t.part[count] = parts + part;
         t.sums[count] = sums + part * d;
         std::fill(t.sums[count], t.sums[count] + d, 0.0f);
       }
     }
-    if (!count) return;
-    low = low / LANES * LANES;
-    const int blocks = (shared - low + LANES - 1) / LANES;
-    by_tiles(count, [&](auto q, int n) {
-      score<q>(t.queries + n, keys + int64_t(start + low) * d, d, blocks, t.scores[n] + low, CHUNK);
-    });
-    if (branches) score_tail(t, count, keys);
-    for (int q = 0; q < count; q++) {
-      const int r = t.row[q], end_of = std::min(rows.positions[r] - start + 1, CHUNK);
-      const int own = std::min(std::max(rows.shared[r] - start, 0), end_of);
+    return count;
+  }
+
+  // Of a row's positions in a chunk: the end, and from where on two positions may lie in any slots; even.
+  int end_of(int r, int start) const { return std::min(rows.positions[r] - start + 1, CHUNK); }
+  int own_of(int r, int start) const {
+    const int end = end_of(r, start), own = std::max(rows.shared[r] - start, 0);
+    return own >= end ? (end + 1) / 2 * 2 : own / 2 * 2;
+  }
+
+  // The weights of a query's scores; those of a branch stand apart, since the slots of their numbers are others'.
+  void weigh_row(Scratch& t, int q, int start, bool branches) const {
+    auto& o = t.operands<Operand>();
+    const int r = t.row[q], end = end_of(r, start), own = own_of(r, start), last = (end + 1) / 2 * 2;
+    if (branches) {
       const float* tail = t.tail.data() + q * t.width - rows.prefix / LANES * LANES;
-      for (int i = own; i < end_of; i++) t.scores[q][i] = tail[slot(r, start + i)];
-      *t.part[q] = weigh(t.scores[q], std::max(first_of(r) - start, 0), end_of, m.attention_softcap);
-      std::copy(t.scores[q] + own, t.scores[q] + end_of, t.branch[q] + own);
-      std::fill(t.scores[q] + own, t.scores[q] + end_of, 0.0f);  // the slots of these numbers are others'
+      for (int i = std::max(rows.shared[r] - start, 0); i < end; i++) t.scores[q][i] = tail[slot(r, start + i)];
     }
-    by_tiles(count, [&](auto q, int n) {
-      mix<q>(t.scores + n, low, shared, values + int64_t(start) * d, d, t.sums + n);
-    });
-    for (int q = 0; branches && q < count; q++) {
-      const int r = t.row[q], end_of = std::min(rows.positions[r] - start + 1, CHUNK);
-      for (int i = std::max(rows.shared[r] - start, 0); i < end_of; i++)
-        for (int j = 0; j < d; j += W) {
-          V value = widen(values + int64_t(slot(r, start + i)) * d + j);
-          store(t.sums[q] + j, fma(all(t.branch[q][i]), value, load(t.sums[q] + j)));
-        }
+    *t.part[q] = weigh(t.scores[q], std::max(first_of(r) - start, 0), end, m.attention_softcap, o.weights[q]);
+    if (own == last) return;
+    std::copy(o.weights[q] + own, o.weights[q] + last, o.branch[q] + own);
+    std::fill(o.weights[q] + own, o.weights[q] + last, Operand(0));
+  }
+
+  // Adds the values of a branch.
+  template <class Number>
+  void mix_branch(Scratch& t, int q, int start, const Number* values) const {
+    const int r = t.row[q], end = end_of(r, start), d = m.head_dim;
+    const auto* weights = t.operands<Operand>().branch[q];
+    for (int i = own_of(r, start); i < end; i += 2) {
+      const int one = slot(r, start + i), other = i + 1 < end ? slot(r, start + i + 1) : one;  // whose weight is 0
+      for (int j = 0; j < d; j += W) {
+        V sum = load(t.sums[q] + j);
+        add_two(weights + i, value(values, one, j, d), value(values, other, j, d), sum);
+        store(t.sums[q] + j, sum);
+      }
     }
   }
 
@@ -214,8 +166,8 @@ struct Attention {
     t.width = int64_t(blocks) * LANES;
     if (int64_t(t.tail.size()) < count * t.width) t.tail.resize(count * t.width);
     by_tiles(count, [&](auto q, int n) {
-      score<q>(t.queries + n, keys + int64_t(first) * m.head_dim, m.head_dim, blocks, t.tail.data() + n * t.width,
-               t.width);
+      score<q>(t.operands<Operand>().query + n, keys + int64_t(first) * m.head_dim, m.head_dim, blocks,
+               t.tail.data() + n * t.width, t.width);
     });
   }
 
@@ -249,10 +201,12 @@ struct Attention {
     for (int task = 0; task < m.kv_heads * chunks * blocks; task++) {
       const int begin = task % blocks * most, end = std::min(rows.count, begin + most), number = task / blocks % chunks;
       Scratch& t = scratch[thread_number()];
-      if (m.half_cache)
-        chunk<uint16_t>(task / blocks / chunks, number, begin, end, t);
-      else
-        chunk<float>(task / blocks / chunks, number, begin, end, t);
+      if constexpr (std::is_same<Operand, float>::value)
+        if (!m.half_cache) {
+          chunk<float>(task / blocks / chunks, number, begin, end, t);
+          continue;
+        }
+      chunk<uint16_t>(task / blocks / chunks, number, begin, end, t);
     }
 #pragma omp for schedule(static)
     for (int task = 0; task < rows.count * m.heads; task++) {

@@ -8,11 +8,23 @@ struct Layer {
   // Scales of RMS norms, or none: before and after attention, before and after the MLP, of each head's query and key.
   const float *attention_norm, *attention_out_norm, *mlp_norm, *mlp_out_norm, *query_norm, *key_norm;
   const float *cosines, *sines;  // [positions, rotary / 2]
-  void* keys;    // [kv_heads, capacity / 16, head_dim, 16], float32 or bfloat16
-  void* values;  // [kv_heads, capacity, head_dim]
+  void *keys, *values;  // see key_at and value_at; float32 or bfloat16
   float* watched;  // [rows, hidden]: what the layer puts out, or none
   int32_t window;  // positions that a query sees, itself included; 0: all
 };
+
+// Where a number of a head's keys or values lies: keys in blocks of 16 positions, a feature's 16 beside each other;
+// values position by position. In bfloat16 a word holds two features of a key, and two positions of a value.
+inline int64_t key_at(const float*, int slot, int d, int head_dim) {
+  return (int64_t(slot / LANES) * head_dim + d) * LANES + slot % LANES;
+}
+inline int64_t key_at(const uint16_t*, int slot, int d, int head_dim) {
+  return (int64_t(slot / LANES) * head_dim + d / 2 * 2) * LANES + slot % LANES * 2 + d % 2;
+}
+inline int64_t value_at(const float*, int slot, int d, int head_dim) { return int64_t(slot) * head_dim + d; }
+inline int64_t value_at(const uint16_t*, int slot, int d, int head_dim) {
+  return int64_t(slot / 2) * 2 * head_dim + 2 * d + slot % 2;
+}
 
 struct Model {
   const Layer* layers;

@@ -49,12 +49,11 @@ inline void rotate(float* x, const float* cosines, const float* sines, int rotar
 
 template <class Number>
 inline void keep(const Model& m, const Layer& layer, int head, int slot, const float* key, const float* value) {
-  const int64_t rows = int64_t(head) * m.capacity;
-  Number* keys = static_cast<Number*>(layer.keys) + (rows + slot / LANES * LANES) * m.head_dim + slot % LANES;
-  Number* values = static_cast<Number*>(layer.values) + (rows + slot) * m.head_dim;
+  const int64_t first = int64_t(head) * m.capacity * m.head_dim;
+  Number *keys = static_cast<Number*>(layer.keys) + first, *values = static_cast<Number*>(layer.values) + first;
   for (int d = 0; d < m.head_dim; d++) {
-    narrow(key[d], keys + int64_t(d) * LANES);
-    narrow(value[d], values + d);
+    narrow(key[d], keys + key_at(keys, slot, d, m.head_dim));
+    narrow(value[d], values + value_at(values, slot, d, m.head_dim));
   }
 }
 

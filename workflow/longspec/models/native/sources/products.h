@@ -11,7 +11,7 @@
 #include "simd.h"
 
 constexpr int PANEL = 32;
-constexpr int AHEAD = 1024;  // words that are asked for before they are used: a fifth faster at 8 rows
+constexpr int AHEAD = 1536;  // words that are brought into the second cache before they are used: a seventh faster
 constexpr int VECTORS = PANEL / W;  // of a panel's outputs
 
 struct Linear {
@@ -27,15 +27,16 @@ enum Then { STORE, ADD, SILU, GELU_TANH };  // what becomes of the results; the 
 inline int pair_size(const uint32_t*) { return PANEL; }
 inline int pair_size(const float*) { return 2 * PANEL; }
 
-inline void add_pair(const float* x, const uint32_t* w, int i, V& sum) {
-  U pair = load_pairs(w + i * W);
+// Adds x[0] times a vector of numbers and x[1] times another: of the words at w, or of the floats there and `next` on.
+inline void add_pair(const float* x, const uint32_t* w, int64_t, V& sum) {
+  U pair = load_pairs(w);
   sum = fma(all(x[1]), high(pair), fma(all(x[0]), low(pair), sum));
 }
-inline void add_pair(const float* x, const float* w, int i, V& sum) {
-  sum = fma(all(x[1]), load(w + PANEL + i * W), fma(all(x[0]), load(w + i * W), sum));
+inline void add_pair(const float* x, const float* w, int64_t next, V& sum) {
+  sum = fma(all(x[1]), load(w + next), fma(all(x[0]), load(w), sum));
 }
-inline void add_pair(const uint16_t* x, const uint32_t* w, int i, V& sum) {
-  sum = dot(load_pairs(w + i * W), all_pairs(x), sum);
+inline void add_pair(const uint16_t* x, const uint32_t* w, int64_t, V& sum) {
+  sum = dot(load_pairs(w), all_pairs(x), sum);
 }
 
 // R rows of x [., ldx] by one panel.
@@ -44,10 +45,10 @@ inline void multiply(const Number* x, int64_t ldx, const Weight* w, int inputs, 
   for (auto& row : sums)
     for (V& v : row) v = all(0.0f);
   for (int k = 0; k < inputs; k += 2, w += pair_size(w)) {
-    __builtin_prefetch(w + AHEAD);
-    __builtin_prefetch(w + AHEAD + 16);
+    __builtin_prefetch(w + AHEAD, 0, 2);
+    __builtin_prefetch(w + AHEAD + 16, 0, 2);
     for (int i = 0; i < VECTORS; i++)
-      for (int r = 0; r < R; r++) add_pair(x + r * ldx + k, w, i, sums[r][i]);
+      for (int r = 0; r < R; r++) add_pair(x + r * ldx + k, w + i * W, PANEL, sums[r][i]);
   }
 }
 

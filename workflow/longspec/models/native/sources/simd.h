@@ -23,10 +23,6 @@ inline V power_of_two(V n) {  // n whole, of a normal number's exponent
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
 inline V zero_below(V x, V limit, V v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), v); }
-inline V widen(const uint16_t* p) {
-  U half = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
-}
 inline U load_pairs(const uint32_t* p) { return _mm512_loadu_si512(p); }
 inline V low(U pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
 inline V high(U pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(int(0xffff0000u)))); }
@@ -47,10 +43,6 @@ inline V power_of_two(V n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 inline V zero_below(V x, V limit, V v) { return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), v); }
-inline V widen(const uint16_t* p) {
-  U half = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(half, 16));
-}
 inline U load_pairs(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const U*>(p)); }
 inline V low(U pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
 inline V high(U pairs) { return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(int(0xffff0000u)))); }
@@ -76,7 +68,6 @@ inline V nearest(V a) {
 }
 inline V power_of_two(V n) { return (V)((__builtin_convertvector(n, I) + 127) << 23); }
 inline V zero_below(V x, V limit, V v) { return x >= limit ? v : V{}; }
-inline V widen(const uint16_t* p) { return (V)(U{p[0], p[1], p[2], p[3]} << 16); }
 inline U load_pairs(const uint32_t* p) { U v; memcpy(&v, p, sizeof v); return v; }
 inline V low(U pairs) { return (V)(pairs << 16); }
 inline V high(U pairs) { return (V)(pairs & 0xffff0000u); }
@@ -94,24 +85,24 @@ inline U all_pairs(const uint16_t* p) {
 inline void store(uint16_t* p, V v) {  // to the nearest bfloat16
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(v));
 }
+inline U pairs_of(V low, V high) {  // of floats that are bfloat16 numbers
+  return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(low), 16), _mm512_castps_si512(high));
+}
 #else
 constexpr bool DOTS = false;
 inline V dot(U, U, V c) { return c; }
 inline U all_pairs(const uint16_t*) { return U{}; }
 inline void store(uint16_t*, V) {}
+inline U pairs_of(V, V) { return U{}; }
 #endif
+
+// Words of two numbers each, as they are loaded.
+inline const float* words(const float* p) { return p; }
+inline const uint32_t* words(const uint16_t* p) { return reinterpret_cast<const uint32_t*>(p); }
 
 constexpr int LANES = 16;       // keys of a block of the cache, whatever the processor's vectors are
 constexpr int PARTS = LANES / W;  // vectors of such a block
 
-inline V widen(const float* p) { return load(p); }
-inline float widened(uint16_t x) {
-  uint32_t bits = uint32_t(x) << 16;
-  float y;
-  memcpy(&y, &bits, 4);
-  return y;
-}
-inline float widened(float x) { return x; }
 inline void narrow(float x, float* y) { *y = x; }
 inline void narrow(float x, uint16_t* y) {  // to the nearest bfloat16, ties to even, as torch rounds
   uint32_t bits;

@@ -54,7 +54,7 @@ void run_layer(const Model& m, const Layer& layer, const Rows& rows, int chunks,
   norm_rows(rows.hidden, layer.attention_norm, normed, rows.count, m.hidden, m.epsilon);
   product(normed, m.hidden, rows.count, layer.qkv, w.qkv.data(), ld);
   place(m, layer, rows, w.qkv.data(), ld);
-  const Attention attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks};
+  const Attention<Number> attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks};
   attention.run(mixed, w.scratch.data());
   onto(m, layer.output, mixed, int64_t(m.heads) * m.head_dim, layer.attention_out_norm, rows, w);
   norm_rows(rows.hidden, layer.mlp_norm, normed, rows.count, m.hidden, m.epsilon);
@@ -100,11 +100,11 @@ void move(const Model& m, int prefix, const int32_t* slots, int count) {
       const int64_t head = int64_t(h) * m.capacity * m.head_dim;
       Number *keys = static_cast<Number*>(m.layers[l].keys) + head, *values = static_cast<Number*>(m.layers[l].values) + head;
       for (int i = 0; i < count; i++) {  // a path's slots ascend, so nothing is overwritten that is still to move
-        const int64_t to = prefix + i, from = slots[i];
-        if (to == from) continue;
-        std::copy(values + from * m.head_dim, values + (from + 1) * m.head_dim, values + to * m.head_dim);
-        Number *a = keys + to / LANES * LANES * m.head_dim + to % LANES, *b = keys + from / LANES * LANES * m.head_dim + from % LANES;
-        for (int d = 0; d < m.head_dim; d++) a[int64_t(d) * LANES] = b[int64_t(d) * LANES];
+        const int to = prefix + i, from = slots[i];
+        for (int d = 0; d < m.head_dim && to != from; d++) {
+          keys[key_at(keys, to, d, m.head_dim)] = keys[key_at(keys, from, d, m.head_dim)];
+          values[value_at(values, to, d, m.head_dim)] = values[value_at(values, from, d, m.head_dim)];
+        }
       }
     }
 }
