@@ -116,12 +116,12 @@ def _reference(schema: OptionSchema) -> str | None:
 
 
 def plugged(method: str, drafter: str | None) -> list[tuple[str, str]]:
-    """The plug-ins that a variant names, as (kind, name)."""
+    """List the plug-ins that a variant names, as (kind, name)."""
     return [(decodes(method), method), *([("drafters", drafter)] if drafter else [])]
 
 
 def models_in(entry: MethodEntry) -> dict[str, ModelSpec]:
-    """Option to model, for those options of a variant that name one."""
+    """Map each option of a variant that names a model to that model."""
     named = plugged(entry["method"], entry.get("drafter"))
     given = {option: by_name(entry)[option] for kind, name in named for option in models(kind, name)}
     return {option: model for option, model in given.items() if model}
@@ -143,8 +143,8 @@ def branches(name: str) -> bool:
 
 
 def widths(variant: Mapping[str, Any]) -> list[int]:
-    """Most nodes at each depth below the root of a variant's drafts: from the option that its method's WIDTHS literal
-    names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, a method that is gone."""
+    """List the most nodes at each depth below the root of a variant's drafts: the option that its method's WIDTHS
+    literal names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, a method that is gone."""
     method = variant.get("method")
     option = literal("methods", str(method), "WIDTHS") if method in names("methods") else None
     held = variant.get(option) if option else None
