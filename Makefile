@@ -16,7 +16,7 @@ SHOW := from pathlib import Path; from longspec.analysis import tables; \
 PACKAGE := --no-deps --no-build-isolation -e .
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
-.PHONY: help run status test test-slow gpu-benchmark lint lock clean
+.PHONY: help run status test test-slow gpu-benchmark lint config-tables lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -48,6 +48,9 @@ lint: $(VENV)/.installed-test  ## ruff, import-linter, mypy, snakemake --lint, s
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 	$(BIN)/snakefmt --check Snakefile workflow
+
+config-tables: $(VENV)/.installed  ## the tables of config/README.md, from the code
+	@$(BIN)/python -m longspec.config.reference config/README.md
 
 lock:  ## make both lock files agree with pyproject.toml again (ARGS=--upgrade for newer versions)
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \

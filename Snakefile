@@ -38,7 +38,7 @@ rule all:
         every("<results>/{model}/{dataset}/prompts.jsonl"),
         every("<results>/{model}/{dataset}/prompts_tuning.jsonl"),
         expand("<results>/drafters/{drafter}/answers.json", drafter=plan.answering()),
-        expand("<results>/drafters/{drafter}/model.safetensors", drafter=plan.config["drafters"]),
+        expand("<results>/drafters/{drafter}/model.safetensors", drafter=plan.config.drafters),
         every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
         every("<results>/{model}/{dataset}/{method}/run.json"),
         every("<results>/{model}/{dataset}/{method}/gate.jsonl", methods=plan.compared),

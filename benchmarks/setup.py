@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 from longspec.backends.longspec import build
 from longspec.config import specs
 from longspec.config.load import load
+from longspec.config.sections.experiment import Config
 from longspec.core.records import Prompt
 from longspec.data.prepare import Preparer
 from longspec.decoding.interfaces import Drafter, Method
@@ -42,22 +43,23 @@ def target(dtype: str, engine: str = "auto", numerics: str = "auto") -> CausalLM
     return CausalLM.from_folder(folder, device, resolved, engine, numerics)
 
 
-def experiment() -> load.Config:
+def experiment() -> Config:
     """The default experiment, complete."""
     return load(yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8")))
 
 
-def prompts(complete: load.Config, dataset: str, samples: int) -> list[Prompt]:
+def prompts(complete: Config, dataset: str, samples: int) -> list[Prompt]:
     """The first prompts of one of its data sets."""
-    (model,) = complete["models"]
+    (model,) = complete.models
     entry = {**specs.dataset_spec(complete, dataset), "samples": samples}
     return Preparer(specs.model_spec(complete, model), entry).prompts()
 
 
-def ngram_variants(complete: load.Config, target: CausalLM) -> dict[str, tuple[Method, Drafter | None]]:
+def ngram_variants(complete: Config, target: CausalLM) -> dict[str, tuple[Method, Drafter | None]]:
     """Its n-gram variants by name."""
-    methods = complete["methods"].items()
-    return {name: build(entry, target) for name, entry in methods if entry.get("drafter") == "ngram"}
+    (model,) = complete.models
+    entries = {name: specs.method_entry(complete, model, name) for name in complete.methods}
+    return {name: build(entry, target) for name, entry in entries.items() if entry.get("drafter") == "ngram"}
 
 
 def text_ids(file: str, repeated: int) -> list[int]:

@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
+from longspec.core import registry
 from longspec.core.records import SCHEMA_VERSION, Prompt, ids_sha256, prompts_sha256, to_line
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -101,7 +102,7 @@ def _turn(
     prompt_tokens: int, prompt_hash: str, ids: list[int], limit: int, entry: dict[str, Any], rng: random.Random
 ) -> dict[str, Any]:
     """What a method might have recorded on its way to `ids`."""
-    shape = entry.get("tree_shape", [1] * entry.get("gamma", 0))
+    shape = registry.widths(entry)
     steps, done = [], 1
     while done < len(ids):
         left = len(ids) - done

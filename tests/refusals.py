@@ -39,8 +39,8 @@ def check(error: UserError, where: str, found: object = (), expected: object = (
 
 
 @contextlib.contextmanager
-def refused(where: str, found: object = (), expected: object = ()) -> Iterator[None]:
+def refused(where: str, found: object = (), expected: object = ()) -> Iterator[pytest.ExceptionInfo[UserError]]:
     """As `pytest.raises`, for what the user can mend."""
     with pytest.raises(UserError) as caught:
-        yield
+        yield caught
     check(caught.value, where, found, expected)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pydantic
 import pytest
-import yaml
 from tiny import CONTEXT, VOCAB, ours
 
-from longspec.config.load import SCHEMA
+from longspec.config.options import option_type
 from longspec.core import registry
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, vanilla
@@ -28,8 +28,6 @@ INTERFACE = {
     "sources": {"fingerprint", "read"},
 }
 """What a file of each kind defines at module level, beside OPTIONS."""
-
-DEFINITIONS = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 
 every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=lambda value: str(value))
 
@@ -52,6 +50,7 @@ def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
     for option, schema in registry.options(kind, name).items():
         assert option.isidentifier()
         jsonschema.Draft202012Validator.check_schema(schema)
+        option_type(schema)  # every keyword of it is one that is checked
         assert schema.keys() & {"type", "enum"}, f"{option}: any type would pass"
         assert schema["description"].endswith("."), f"{option}: describe it in a sentence"
 
@@ -60,7 +59,7 @@ def test_each_option_is_a_described_schema(kind: str, name: str) -> None:
 def test_each_default_is_valid(kind: str, name: str) -> None:
     for option, schema in registry.options(kind, name).items():
         if "default" in schema:
-            jsonschema.validate(schema["default"], {"$defs": DEFINITIONS, **schema})
+            pydantic.TypeAdapter(option_type(schema)).validate_python(schema["default"], strict=True)
         assert schema.get("default") is not None or "null" in schema["type"] or "default" not in schema, option
 
 
@@ -84,9 +83,23 @@ def test_methods_and_drafters_do_not_know_each_other(kind: str, name: str) -> No
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
-def test_a_method_says_whether_it_drafts_and_branches(name: str) -> None:
+def test_a_method_says_whether_it_drafts_and_branches_and_how_wide(name: str) -> None:
+    assert registry.literal("methods", name, "WIDTHS") in (None, *registry.options("methods", name))
     assert isinstance(registry.literal("methods", name, "DRAFTS"), bool)
     assert isinstance(registry.literal("methods", name, "BRANCHES"), bool)
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_a_methods_widths_are_all_that_it_proposes(name: str) -> None:
+    """The literal, read as text, against what the method makes of its options."""
+    make = registry.load("methods", name).Method
+    default = {option: schema["default"] for option, schema in registry.options("methods", name).items()}
+    assert make(**default).max_nodes == 1 + sum(registry.widths({"method": name, **default}))
+    assert bool(registry.widths({"method": name, **default})) == registry.drafts(name)
+    for option in default:
+        tuned = make(**{**default, option: "auto"})
+        for candidate in tuned.candidates([[0.8, 0.4]] * 4):
+            assert registry.widths({"method": name, **default, **candidate.options}) == candidate.widths
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))

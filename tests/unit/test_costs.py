@@ -26,7 +26,13 @@ NAMES = {"model": "m", "dataset": "d", "method": "chain"}
 
 def facts(steps: int, shape: dict | None = None, **seconds: float) -> dict:
     profile = {"steps": steps, **{f"{part}_seconds": seconds.get(part, 0.0) for part in STEP_PARTS}}
-    return {**NAMES, "spec": {"method": shape or {}}, "profile": [profile], "memory": None, "peak_memory_bytes": 1}
+    return {
+        **NAMES,
+        "spec": {"method": {"method": "sequential", **(shape or {})}},
+        "profile": [profile],
+        "memory": None,
+        "peak_memory_bytes": 1,
+    }
 
 
 PLAIN = facts(10, forward=0.9, other=0.1)
@@ -50,7 +56,7 @@ def test_the_cost_model_by_hand():
 
 def test_the_best_depth_of_a_tree_by_hand():
     """v - 1 = 0.2 is for 1 + 4 nodes: 0.04 a node."""
-    wide = {**CHAINED, "spec": {"method": {"tree_shape": [1, 4]}}}
+    wide = {**CHAINED, "spec": {"method": {"method": "tree", "tree_shape": [1, 4]}}}
     row = costs.row(wide, PLAIN, ACCEPTED, [14, 7], 1.4)
     # depth 1: 1.7 / (0.1 + 1.04) = 1.491; depth 2: 2.05 / (0.2 + 1.2) = 1.464
     assert (row["best_depth"], row["best_depth_speedup"]) == (1, pytest.approx(1.7 / 1.14))
@@ -77,7 +83,9 @@ def test_what_is_not_known_stays_empty():
     peer = costs.row({**CHAINED, "profile": None}, PLAIN, ACCEPTED, [], 0.5)
     assert "draft_cost" not in peer
     assert peer["measured_speedup"] == 0.5
-    for shape in ({}, {"gamma": "auto"}, {"tree_shape": [4]}):
+    chain, beam = {"method": "sequential"}, {"method": "tree"}
+    gone, peer = {"method": "gone", "gamma": 2}, {"method": "hf_generate", "gamma": 2}
+    for shape in ({}, chain, {**chain, "gamma": "auto"}, {**beam, "tree_shape": [4]}, {**beam, "gamma": 2}, gone, peer):
         unknown = costs.row({**CHAINED, "spec": {"method": shape}}, PLAIN, ACCEPTED, [14, 7], 1.4)
         assert "draft_cost" in unknown
         assert not {"best_gamma", "best_depth"} & set(unknown)

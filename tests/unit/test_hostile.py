@@ -93,8 +93,8 @@ def test_configurations(examples, tmp_path, monkeypatch):
         except UserError as error:
             assert_told(error)
             return
-        for key in ("results", "reports"):
-            assert os.path.realpath(tmp_path / complete[key]).startswith(f"{os.path.realpath(tmp_path)}/")
+        for folder in (complete.results, complete.reports):
+            assert os.path.realpath(tmp_path / folder).startswith(f"{os.path.realpath(tmp_path)}/")
         try:
             targets = Plan(complete).every("{model}/{dataset}/{method}/run.json")
         except UserError as error:  # data or a model that is not where the configuration says

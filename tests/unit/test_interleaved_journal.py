@@ -156,7 +156,7 @@ def experiment(schedule):
 
 def test_blocked_jobs_begin_with_the_baseline_and_end_with_its_double():
     complete = experiment("blocked")
-    order = sorted(complete["methods"], key=lambda name: -schedule.priority(complete, "vanilla", name))
+    order = sorted(complete.methods, key=lambda name: -schedule.priority(complete, "vanilla", name))
     assert order == ["vanilla", "chain", "again"]
     assert schedule.together(complete, METHODS, "chain") == ["chain"]
     assert schedule.place(complete, "r", "m", "d", "chain") == "r/m/d/chain"

@@ -124,7 +124,7 @@ def test_whatever_the_hub_could_change_is_named():
     raw = json.loads(json.dumps(RAW))
     raw["datasets"]["lcc"] = {"source": "longbench", "task": "lcc", "template": "{context}", "max_new_tokens": 4}
     raw["methods"]["assisted"] = {"method": "hf_assisted", "assistant": {"hub": "owner/small"}}
-    assert revisions.unpinned(load(raw)) == [
+    assert revisions.unpinned(load(raw).model_dump()) == [
         "datasets.d (owner/name)",
         "datasets.lcc (THUDM/LongBench)",
         "methods.assisted.assistant (owner/small)",
@@ -143,7 +143,7 @@ def test_commits_and_what_is_on_the_disk_are_not_named(tmp_path):
         "lcc": {**ENTRY, "source": "longbench", "task": "lcc", "path": "data.zip"},
     }
     del raw["datasets"]["lcc"]["repository"]
-    assert revisions.unpinned(load(raw)) == []
+    assert revisions.unpinned(load(raw).model_dump()) == []
 
 
 @pytest.mark.parametrize("revision", [None, "", "main", "v1.0", "a" * 7, "A" * 40, "a" * 41, f"{OLD}\n"])

@@ -175,7 +175,7 @@ def test_auto_is_a_setting_and_other_words_are_not() -> None:
     raw = {"models": entries[0], "datasets": entries[1], "methods": {"vanilla": {"method": "vanilla"}}}
     for name, option in OPTION.items():
         raw["methods"][name] = {"method": name, "drafter": "ngram", option: "auto"}
-    assert load(raw)["methods"]["tree"]["tree_shape"] == "auto"
+    assert load(raw).methods["tree"].tree_shape == "auto"
     raw["methods"]["tree"]["tree_shape"] = "wide"
     with refused("methods.tree.tree_shape", "'wide'", "auto"):
         load(raw)

@@ -91,9 +91,9 @@ def test_trusted_code_of_the_hub_is_pinned():
     with refused("models.m.trust_remote_code", "'main'", ("revision", 40)):
         load(raw)
     raw["models"]["m"]["revision"] = "0123456789" * 4
-    assert load(raw)["models"]["m"]["resources"]["mem_mb"] == 64000
+    assert load(raw).models["m"].resources.mem_mb == 64000
     del raw["models"]["m"]["trust_remote_code"]
-    assert load(raw)["models"]["m"]["trust_remote_code"] is False
+    assert load(raw).models["m"].trust_remote_code is False
 
 
 def test_expressions_in_a_configuration_are_refused(tmp_path):

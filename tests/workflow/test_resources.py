@@ -6,6 +6,12 @@ import re
 
 from test_train import QUESTIONS, TRAINED
 
+from longspec.config.plan import resources
+from longspec.config.sections.dataset import Dataset
+from longspec.config.sections.experiment import Config
+from longspec.config.sections.method import Method
+from longspec.config.sections.model import Resources, Target
+
 ASKED = {"gpus": 1, "mem_mb": 12345, "runtime": 77, "partition": "big"}
 RUN_A_MODEL = ("answer", "train_drafter", "generate", "gate")
 
@@ -33,8 +39,12 @@ def test_jobs_that_run_a_model_ask_for_its_resources_and_others_do_not(clone):
 
 
 def test_a_second_attempt_asks_for_twice_the_memory_and_time():
-    from longspec.config.plan import resources
-
-    config = {"models": {"a": {"resources": {**ASKED, "gpu_model": ""}}, "b": {"resources": {**ASKED, "gpus": 4}}}}
-    assert resources.of_model(config, "a", attempt=2) == {**ASKED, "gpu_model": "", "mem_mb": 24690, "runtime": 154}
-    assert resources.of_every_model(config)["gpus"] == 4
+    asked = {"a": {**ASKED, "gpu_model": "h100"}, "b": {**ASKED, "gpus": 4}}
+    config = Config(
+        models={name: Target(path="model", resources=Resources(**one)) for name, one in asked.items()},
+        datasets={"d": Dataset(source="jsonl", max_new_tokens=1)},
+        methods={"vanilla": Method(method="vanilla")},
+    )
+    twice = {**asked["a"], "mem_mb": 24690, "runtime": 154}
+    assert resources.of_model(config, "a", attempt=2).model_dump() == {**Resources().model_dump(), **twice}
+    assert resources.of_every_model(config).gpus == 4

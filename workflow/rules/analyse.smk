@@ -56,7 +56,7 @@ rule speedup:
         grid=lambda wildcards: plan.grid_json(),
         version=plan.versions.analysis("speedup"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
-        lossless=plan.config["lossless"],
+        lossless=plan.config.lossless,
     shell:
         "python -m longspec speedup --grid {params.grid:q} --results {params.results:q}"
         " --lossless {params.lossless:q} 2>&1 | tee {log:q}"

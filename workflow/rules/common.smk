@@ -75,9 +75,9 @@ def begin(plan):
         raise WorkflowError(message) from None
     if plan.unpinned:
         print(f"warning: not pinned to a commit by `revision`: {', '.join(plan.unpinned)}", file=sys.stderr)
-    if plan.config["engine"] in ("auto", "native") and compiler.found() is None:
+    if plan.config.engine in ("auto", "native") and compiler.found() is None:
         print(f"note: no C++ compiler ({compiler.asked()}): on a CPU slower engines than native run", file=sys.stderr)
-    prompts = {name: entry["samples"] for name, entry in plan.config["datasets"].items()}
+    prompts = {name: entry.samples for name, entry in plan.config.datasets.items()}
     for hindrance in hindrances(prompts, plan.measures_noise):
         print(f"note: no claim will be made: {hindrance}", file=sys.stderr)
 

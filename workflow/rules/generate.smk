@@ -25,14 +25,14 @@ rule generate:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1  # `workflow.cores` refuses to be asked on a cluster
     resources:
-        gpu=lambda wildcards: plan.resources(wildcards.model)["gpus"],
-        gpu_model=lambda wildcards: plan.resources(wildcards.model)["gpu_model"],
-        mem_mb=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["runtime"],
-        slurm_partition=lambda wildcards: plan.resources(wildcards.model)["partition"],
+        gpu=lambda wildcards: plan.resources(wildcards.model).gpus,
+        gpu_model=lambda wildcards: plan.resources(wildcards.model).gpu_model,
+        mem_mb=lambda wildcards, attempt: plan.resources(wildcards.model, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt).runtime,
+        slurm_partition=lambda wildcards: plan.resources(wildcards.model).partition,
         # What is done about a failure stands here, since to change a resource reruns nothing.
-        sample_timeout=str(plan.config["timeout"]),
-        on_error=plan.config["on_error"],
+        sample_timeout=str(plan.config.timeout),
+        on_error=plan.config.on_error,
     params:
         spec=lambda wildcards: plan.generate_specs(**wildcards),
         version=lambda wildcards: plan.generate_version(**wildcards),

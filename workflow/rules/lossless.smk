@@ -22,11 +22,11 @@ rule gate:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1
     resources:
-        gpu=lambda wildcards: plan.resources(wildcards.model)["gpus"],
-        gpu_model=lambda wildcards: plan.resources(wildcards.model)["gpu_model"],
-        mem_mb=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt)["runtime"],
-        slurm_partition=lambda wildcards: plan.resources(wildcards.model)["partition"],
+        gpu=lambda wildcards: plan.resources(wildcards.model).gpus,
+        gpu_model=lambda wildcards: plan.resources(wildcards.model).gpu_model,
+        mem_mb=lambda wildcards, attempt: plan.resources(wildcards.model, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: plan.resources(wildcards.model, attempt).runtime,
+        slurm_partition=lambda wildcards: plan.resources(wildcards.model).partition,
     params:
         spec=lambda wildcards: plan.generate_spec(**wildcards),
         version=lambda wildcards: plan.versions.gate(**wildcards),
@@ -68,11 +68,11 @@ rule audit_tokens:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1
     resources:
-        gpu=lambda wildcards: plan.most_resources()["gpus"],
-        gpu_model=lambda wildcards: plan.most_resources()["gpu_model"],
-        mem_mb=lambda wildcards, attempt: plan.most_resources(attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: plan.most_resources(attempt)["runtime"],
-        slurm_partition=lambda wildcards: plan.most_resources()["partition"],
+        gpu=lambda wildcards: plan.most_resources().gpus,
+        gpu_model=lambda wildcards: plan.most_resources().gpu_model,
+        mem_mb=lambda wildcards, attempt: plan.most_resources(attempt).mem_mb,
+        runtime=lambda wildcards, attempt: plan.most_resources(attempt).runtime,
+        slurm_partition=lambda wildcards: plan.most_resources().partition,
     params:
         version=plan.versions.analysis("audit_tokens"),
         results=lambda wildcards, output: os.path.dirname(output[0]),

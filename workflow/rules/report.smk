@@ -12,7 +12,7 @@ rule report:
         vocabularies=every("<results>/{model}/tokens.json"),
         samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
         runs=every("<results>/{model}/{dataset}/{method}/run.json"),
-        trained=expand("<results>/drafters/{drafter}/training.csv", drafter=plan.config["drafters"]),
+        trained=expand("<results>/drafters/{drafter}/training.csv", drafter=plan.config.drafters),
         tables=[
             *MEASURED,
             "<results>/lossless.csv",

@@ -14,11 +14,11 @@ rule answer:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1
     resources:
-        gpu=lambda wildcards: plan.training_resources(wildcards.drafter)["gpus"],
-        gpu_model=lambda wildcards: plan.training_resources(wildcards.drafter)["gpu_model"],
-        mem_mb=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt)["runtime"],
-        slurm_partition=lambda wildcards: plan.training_resources(wildcards.drafter)["partition"],
+        gpu=lambda wildcards: plan.training_resources(wildcards.drafter).gpus,
+        gpu_model=lambda wildcards: plan.training_resources(wildcards.drafter).gpu_model,
+        mem_mb=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt).runtime,
+        slurm_partition=lambda wildcards: plan.training_resources(wildcards.drafter).partition,
     params:
         spec=lambda wildcards: plan.answers_spec(wildcards.drafter),
         version=lambda wildcards: plan.versions.answers(wildcards.drafter),
@@ -40,11 +40,11 @@ rule train_drafter:
         "../../environment.yml"
     threads: workflow.resource_settings.cores or 1
     resources:
-        gpu=lambda wildcards: plan.training_resources(wildcards.drafter)["gpus"],
-        gpu_model=lambda wildcards: plan.training_resources(wildcards.drafter)["gpu_model"],
-        mem_mb=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt)["runtime"],
-        slurm_partition=lambda wildcards: plan.training_resources(wildcards.drafter)["partition"],
+        gpu=lambda wildcards: plan.training_resources(wildcards.drafter).gpus,
+        gpu_model=lambda wildcards: plan.training_resources(wildcards.drafter).gpu_model,
+        mem_mb=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: plan.training_resources(wildcards.drafter, attempt).runtime,
+        slurm_partition=lambda wildcards: plan.training_resources(wildcards.drafter).partition,
     params:
         spec=lambda wildcards: plan.trained_spec(wildcards.drafter),
         version=lambda wildcards: plan.versions.train(wildcards.drafter),

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis.tables import NAMES
+from longspec.core import registry
 from longspec.core.records import STEP_PARTS
 
 HELD = ("target_weights_bytes", "kv_cache_bytes", "drafter_weights_bytes", "drafter_state_bytes")
@@ -83,9 +84,8 @@ def _per_step(profile: list[Row] | None) -> dict[str, float] | None:
 
 def shape(facts: Row) -> list[int]:
     """Nodes at each depth of a run's drafts, as its configuration or its tuning says; empty where neither does."""
-    entry = {**facts["spec"].get("method", {}), **((facts.get("tuning") or {}).get("options") or {})}
-    widths = entry.get("tree_shape", entry.get("gamma"))
-    return [1] * widths if isinstance(widths, int) else list(widths) if isinstance(widths, list) else []
+    tuned = (facts.get("tuning") or {}).get("options") or {}
+    return registry.widths({**facts["spec"].get("method", {}), **tuned})
 
 
 def best_depth(reached: Sequence[float], nodes: Sequence[int], c: float, v: float) -> tuple[int, float]:

@@ -7,11 +7,12 @@ loop adds. It does not know samples, files or warm-up.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from longspec.core.records import Turn
+from longspec.core.run_record import LoopFacts, Tuning
 from longspec.decoding.loop import Limits
 
 Texts = Callable[[], tuple[list[list[int]], str]]
@@ -39,11 +40,11 @@ class Backend(Protocol):
         """One turn of one sample, timed."""
         ...
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> LoopFacts:
         """Conditions of the run that come from the loop."""
         ...
 
-    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
         """Choose what is left to `auto`; None where nothing is.
 
         `known`: what an earlier process chose for the same job; one job has one shape."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from longspec.backends import job_target
 from longspec.backends.base import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
+from longspec.core.run_record import LoopFacts, Tuning
+from longspec.core.spec import GenerateSpec, MethodEntry, by_name
 from longspec.decoding import profiling
 from longspec.decoding.autotune import tuning
 from longspec.decoding.interfaces import Drafter, Method, Tunable
@@ -22,7 +23,7 @@ from longspec.models.target import CausalLM
 class LongSpec:
     """The decoding loop of this package."""
 
-    def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
+    def __init__(self, spec: GenerateSpec, shared: Shared | None) -> None:
         self.spec = spec
         self.target = job_target.load(spec, shared)
         self.method, self.drafter = build(spec["method"], self.target)
@@ -44,7 +45,7 @@ class LongSpec:
         rule = job_target.rule(self.spec, self.target, sample_id, turn)
         return generate(self.target, self.method, self.drafter, ids, limits, rule)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> LoopFacts:
         """Number format, attention, engine."""
         return {
             "loop": "longspec",
@@ -64,7 +65,7 @@ class LongSpec:
         """Cache of the target, weights and state of the drafter."""
         return memory.by_part(self.target, self.drafter)
 
-    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
         """What the method leaves to `auto`."""
         if not isinstance(self.method, Tunable) or not self.method.auto:
             return None
@@ -75,16 +76,19 @@ class LongSpec:
         # No sample has an empty name. Texts of the residual rule differ with what is drafted; the keyed one stands in.
         rules = functools.partial(job_target.rule, {**self.spec, "verification": "keyed"}, self.target, "")
         ids, source = texts()
+        found: Tuning
         self.method, found = tuning.tune(self.method, self.target, self.drafter, ids, limits, rules)
-        return {"texts_are": source, **found}
+        found["texts_are"] = source
+        return found
 
 
-def build(method: dict[str, Any], target: CausalLM) -> tuple[Method, Drafter | None]:
+def build(method: MethodEntry, target: CausalLM) -> tuple[Method, Drafter | None]:
     """The method and its drafter from a config entry; each gets its own options, by keyword."""
     module = registry.load("methods", method["method"])
-    chosen = {name: method[name] for name in registry.options("methods", method["method"])}
+    given = by_name(method)
+    chosen = {name: given[name] for name in registry.options("methods", method["method"])}
     drafter = None
     if name := method.get("drafter"):
-        options = {option: method[option] for option in registry.options("drafters", name)}
+        options = {option: given[option] for option in registry.options("drafters", name)}
         drafter = registry.load("drafters", name).make(target, **options)
     return module.Method(**chosen), drafter

@@ -8,6 +8,8 @@ from longspec.backends import job_target
 from longspec.backends.base import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
+from longspec.core.run_record import LoopFacts, Tuning
+from longspec.core.spec import GenerateSpec, by_name
 from longspec.decoding import gumbel
 from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import Settings
@@ -20,18 +22,18 @@ class Peer:
 
     engine_note: str | None = None
 
-    def __init__(self, spec: dict[str, Any], shared: Shared | None) -> None:
+    def __init__(self, spec: GenerateSpec, shared: Shared | None) -> None:
         self.spec = spec
-        entry = spec["method"]
+        name, given = spec["method"]["method"], by_name(spec["method"])
         # A format of its own: such a peer is a reference of speed alone (analysis/verdict.py).
-        device, dtype = job_target.prepare({**spec, "dtype": entry.get("dtype") or spec["dtype"]})
+        device, dtype = job_target.prepare(spec, given.get("dtype"))
 
         def plain() -> Any:
             return model_files.plain(spec["model"], dtype, device)
 
         self.model = shared.twin(f"plain {dtype}", plain) if shared else plain()
-        module, options = registry.load("peers", entry["method"]), registry.own_options("peers", entry["method"])
-        self.peer = module.make(self.model, **{name: entry[name] for name in options})
+        module, options = registry.load("peers", name), registry.own_options("peers", name)
+        self.peer = module.make(self.model, **{option: given[option] for option in options})
         self.engine = "eager"
         self.device = device
         self.stop_ids = model_files.stop_ids(self.model)
@@ -43,7 +45,7 @@ class Peer:
         answered: Turn = self.peer.answer(ids, limits, Settings(**self.spec["sampling"]), seed)
         return answered
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> LoopFacts:
         """Number format, attention, whose loop."""
         return {
             "loop": self.peer.loop,
@@ -54,7 +56,7 @@ class Peer:
             "numerics": "fast",
         }
 
-    def tune(self, texts: Texts, limits: Limits, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
         """It has no shape of ours."""
         return None
 

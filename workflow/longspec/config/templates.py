@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import math
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from longspec.core.errors import UserError, one_of
+from longspec.core.spec import DatasetSpec
 
 
 def fields(template: str) -> list[str]:
@@ -26,7 +28,7 @@ def fields(template: str) -> list[str]:
     return [name for _, name, _, _ in parts if name]
 
 
-def chosen_template(dataset: dict[str, Any], prompt_templates: str | None) -> str:
+def chosen_template(dataset: DatasetSpec, prompt_templates: str | None) -> str:
     """The data set's template, or LongBench's own where `prompt_templates` is given and has it."""
     name = dataset.get("template_name")
     if not prompt_templates or not name:
@@ -44,7 +46,7 @@ def chosen_template(dataset: dict[str, Any], prompt_templates: str | None) -> st
     return table[name]
 
 
-def messages(dataset: dict[str, Any], template: str, sample_id: str, row: dict[str, Any]) -> list[str]:
+def messages(dataset: DatasetSpec, template: str, sample_id: str, row: Mapping[str, Any]) -> list[str]:
     """The user's turns of one row. UserError naming data set, sample and field when one is missing."""
     where = f"dataset {dataset['name']}, sample {sample_id}"
     if turns_field := dataset.get("turns_field"):

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
+
+from longspec.core.spec import GenerateSpec, MethodEntry, ModelSpec, by_name
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MODEL = "#/$defs/model"
@@ -30,6 +33,22 @@ KINDS = ("methods", "peers", "drafters", "sources")
 """With options of their own; `verification` holds plug-ins without any."""
 SHARING = ("peers",)
 """Kinds whose plug-ins have options in common."""
+OptionSchema = TypedDict(
+    "OptionSchema",
+    {
+        "type": str | list[str],
+        "enum": list[str | None],
+        "anyOf": list["OptionSchema"],
+        "$ref": str,
+        "items": "OptionSchema",
+        "default": object,
+        "description": str,
+    },
+    total=False,
+)
+"""The JSON schema of one option; config/options.py knows the keywords that bound its values, and checks it."""
+Options = dict[str, OptionSchema]
+"""Option name to JSON schema."""
 
 
 @cache
@@ -63,17 +82,17 @@ def literal(kind: str, name: str, variable: str) -> Any:
     raise LookupError(f"{kind}/{name}.py has no literal {variable}")
 
 
-def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
+def options(kind: str, name: str) -> Options:
     """Option name to JSON schema, from the file's OPTIONS literal and from that which all of its kind share."""
     return {**own_options(kind, name), **shared_options(kind)}
 
 
-def own_options(kind: str, name: str) -> dict[str, dict[str, Any]]:
+def own_options(kind: str, name: str) -> Options:
     """Those of the file itself, which are given to what it makes."""
     return dict(literal(kind, name, "OPTIONS"))
 
 
-def shared_options(kind: str) -> dict[str, dict[str, Any]]:
+def shared_options(kind: str) -> Options:
     """Those of every plug-in of a kind, from the OPTIONS of the folder's `_interface.py`, if it has one."""
     return dict(literal(kind, "_interface", "OPTIONS")) if kind in SHARING else {}
 
@@ -81,7 +100,7 @@ def shared_options(kind: str) -> dict[str, dict[str, Any]]:
 def models(kind: str, name: str) -> list[str]:
     """Options whose value is a model, as under `models:`, or may be one."""
     described = options(kind, name).items()
-    return [option for option, schema in described if {"$ref": MODEL} in (*schema.get("anyOf", ()), _reference(schema))]
+    return [option for option, schema in described if MODEL in map(_reference, (schema, *schema.get("anyOf", ())))]
 
 
 def engine_runs(drafter: str) -> list[str]:
@@ -92,8 +111,20 @@ def engine_runs(drafter: str) -> list[str]:
         return []
 
 
-def _reference(schema: dict[str, Any]) -> dict[str, Any]:
-    return {key: schema[key] for key in ("$ref",) if key in schema}
+def _reference(schema: OptionSchema) -> str | None:
+    return schema.get("$ref")
+
+
+def plugged(method: str, drafter: str | None) -> list[tuple[str, str]]:
+    """List the plug-ins that a variant names, as (kind, name)."""
+    return [(decodes(method), method), *([("drafters", drafter)] if drafter else [])]
+
+
+def models_in(entry: MethodEntry) -> dict[str, ModelSpec]:
+    """Map each option of a variant that names a model to that model."""
+    named = plugged(entry["method"], entry.get("drafter"))
+    given = {option: by_name(entry)[option] for kind, name in named for option in models(kind, name)}
+    return {option: model for option, model in given.items() if model}
 
 
 def decodes(name: str) -> str:
@@ -111,12 +142,21 @@ def branches(name: str) -> bool:
     return decodes(name) == "methods" and bool(literal("methods", name, "BRANCHES"))
 
 
-def rule_name(spec: dict[str, Any]) -> str:
+def widths(variant: Mapping[str, Any]) -> list[int]:
+    """List the most nodes at each depth below the root of a variant's drafts: the option that its method's WIDTHS
+    literal names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, an old method."""
+    method = variant.get("method")
+    option = literal("methods", str(method), "WIDTHS") if method in names("methods") else None
+    held = variant.get(option) if option else None
+    return [1] * held if isinstance(held, int) else list(held) if isinstance(held, list) else []
+
+
+def rule_name(spec: GenerateSpec) -> str:
     """How a job's tokens come to be: greedily or with named noise ("keyed"), by another rule of ours, or ("own") by
     whatever a peer draws."""
     if spec["sampling"]["temperature"] == 0:
         return "keyed"
-    return "own" if decodes(spec["method"]["method"]) == "peers" else str(spec["verification"])
+    return "own" if decodes(spec["method"]["method"]) == "peers" else spec["verification"]
 
 
 def load(kind: str, name: str) -> ModuleType:

@@ -26,6 +26,32 @@ class Conditions(TypedDict):
     verification: str  # how tokens come to be: "keyed", "residual", or "own" where a peer samples
 
 
+class LoopFacts(TypedDict):
+    """Conditions that come from the loop that was timed."""
+
+    loop: str  # "longspec", or the peer's library and function
+    verification: str
+    dtype: str
+    attention: str
+    engine: str
+    numerics: str
+
+
+class Tuning(TypedDict):
+    """What `auto` chose for a job, and what the choice rests on (decoding/autotune/tuning.py)."""
+
+    options: dict[str, Any]  # of the method, as the configuration would give them
+    predicted: NotRequired[dict[str, float | None] | None]  # None where no step was measured
+    candidates: NotRequired[int]
+    texts: NotRequired[int]
+    texts_are: NotRequired[str]
+    context_tokens: NotRequired[int]
+    positions: NotRequired[int]
+    acceptance: NotRequired[list[list[float]]]  # [depth][rank], the share accepted
+    costs: NotRequired[dict[str, Any]]  # of drafting and of the target's steps, in seconds
+    seconds: NotRequired[float]
+
+
 class Piece(TypedDict):
     """One process that took part."""
 

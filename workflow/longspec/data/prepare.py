@@ -17,6 +17,7 @@ from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.records import Prompt, to_line
+from longspec.core.spec import DatasetSpec, ModelSpec
 from longspec.data import prompting
 from longspec.models import model_files, trust
 
@@ -28,11 +29,11 @@ TUNING = 8
 class Preparer:
     """Turns rows into prompts within the limits of one model."""
 
-    def __init__(self, model: dict[str, Any], dataset: dict[str, Any]) -> None:
+    def __init__(self, model: ModelSpec, dataset: DatasetSpec) -> None:
         self.dataset = dataset
         self.where = f"dataset {dataset['name']}"
         self.tokenizer = prompting.tokenizer(model)
-        self.template = templates.chosen_template(dataset, dataset.get("prompt_templates"))
+        self.template = templates.chosen_template(dataset, dataset["prompt_templates"])
         trusted = trust.allowed(model)
         folder = model_files.folder(model)
         self.longest = self._longest(model_files.context(folder, trusted, model.get("context")))
@@ -46,11 +47,12 @@ class Preparer:
         if context is None:
             return wanted
         key = "max_new_tokens" if self.dataset["prompt_reserve"] is None else "prompt_reserve"
-        room = context - self.dataset[key]
+        reserved = self.dataset["prompt_reserve"] or self.dataset["max_new_tokens"]
+        room = context - reserved
         if room < 1:
             raise UserError(
                 self.where,
-                f"{key} {self.dataset[key]} leaves no room for a prompt",
+                f"{key} {reserved} leaves no room for a prompt",
                 f"less than the model's context of {context} tokens",
             )
         return room if wanted is None else min(wanted, room)

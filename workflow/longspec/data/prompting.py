@@ -10,10 +10,11 @@ from typing import Any
 
 from longspec.core.errors import UserError, one_line
 from longspec.core.records import Prompt, Sample, ids_sha256
+from longspec.core.spec import ModelSpec
 from longspec.models import model_files, trust
 
 
-def tokenizer(model: dict[str, Any]) -> Any:
+def tokenizer(model: ModelSpec) -> Any:
     """The tokenizer of a model's config entry, with the chat template that the entry names, if it names one."""
     loaded = model_files.tokenizer(model_files.folder(model), trust.allowed(model))
     loaded.chat_template = model_files.chat_template(model) or loaded.chat_template

@@ -7,8 +7,10 @@ found by its name.
   Every rule emits tokens of the target's own distribution, whatever was drafted. At temperature 0 all rules are one:
   the keyed rule.
 - `drafters/NAME.py` has a literal `OPTIONS` (see core/registry.py) and `make(target: CausalLM, **options) -> Drafter`.
-- `decoding/methods/NAME.py` has the literals `OPTIONS`, `DRAFTS` (does it need a drafter?) and `BRANCHES` (does it
-  verify more than one path?), and a class `Method` whose constructor takes its options by keyword.
+- `decoding/methods/NAME.py` has the literals `OPTIONS`, `DRAFTS` (does it need a drafter?), `BRANCHES` (does it verify
+  more than one path?) and `WIDTHS` (the option that holds the most nodes of each depth below the root: a list, or the
+  number of depths with one node each; None where nothing is drafted), and a class `Method` whose constructor takes its
+  options by keyword.
 """
 
 from __future__ import annotations

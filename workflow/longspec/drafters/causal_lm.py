@@ -7,9 +7,9 @@ ends it proposes nothing more, and the text goes on without drafts.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from longspec.core.errors import UserError
+from longspec.core.spec import ModelSpec
 from longspec.decoding.interfaces import Candidates, Rule
 from longspec.decoding.tree import TokenTree
 from longspec.models import model_files, trust
@@ -76,7 +76,7 @@ class CausalLMDrafter:
         self._tail = {}
 
 
-def make(target: CausalLM, *, model: dict[str, Any], shared_noise: bool) -> CausalLMDrafter:
+def make(target: CausalLM, *, model: ModelSpec, shared_noise: bool) -> CausalLMDrafter:
     """Load the drafter on the target's device, in its dtype and engine. UserError when its vocabulary is another."""
     folder, trusted = model_files.folder(model), trust.allowed(model)
     if target.folder is not None:

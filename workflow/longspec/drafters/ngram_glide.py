@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 
+from longspec.core.spec import ModelSpec
 from longspec.decoding.interfaces import Candidates, Drafter, Rule
 from longspec.decoding.tree import TokenTree
 from longspec.drafters import glide, ngram
@@ -91,7 +92,7 @@ class Both:
         self.layer.commit(emitted, tree, path)
 
 
-def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int, max_ngram: int, min_ngram: int) -> Both:
+def make(target: CausalLM, *, weights: ModelSpec | None, window: int, max_ngram: int, min_ngram: int) -> Both:
     """Both drafters. UserError as each of them has it."""
     lookup = ngram.make(target, max_ngram=max_ngram, min_ngram=min_ngram, tokens_per_match=None)
     return Both(lookup, glide.loaded(target, weights, window, "ngram_glide"))

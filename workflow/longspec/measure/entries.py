@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ class Start:
 
     conditions: Facts
     piece: Facts
-    tuning: Facts | None = None
+    tuning: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from longspec.core.records import Prompt, prompts_sha256
+from longspec.core.spec import GenerateSpec
 from longspec.measure import order
 from longspec.measure.journal import NAME, Journal, Outputs
 
@@ -26,7 +26,7 @@ class Job:
     that fails ends the job.
     """
 
-    specs: list[dict[str, Any]]
+    specs: list[GenerateSpec]
     outputs: list[Outputs]
     prompts: list[Prompt]
     spare: list[Prompt]
@@ -71,6 +71,13 @@ class Job:
 
     def finish(self, written: Journal) -> None:
         """Make the outputs of a complete journal."""
-        names = ("model", "dataset", "method")
-        facts = [{**{kind: spec[kind]["name"] for kind in names}, "spec": spec} for spec in self.specs]
-        written.finish(dict(zip(self.methods, facts, strict=True)))
+        facts = {
+            spec["method"]["name"]: {
+                "model": spec["model"]["name"],
+                "dataset": spec["dataset"]["name"],
+                "method": spec["method"]["name"],
+                "spec": spec,
+            }
+            for spec in self.specs
+        }
+        written.finish(facts)

@@ -17,12 +17,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.records import SCHEMA_VERSION, Sample, to_line
-from longspec.core.run_record import OF_THE_FIRST_PIECE
+from longspec.core.run_record import OF_THE_FIRST_PIECE, Tuning
 from longspec.measure.entries import (
     AFRESH,
     Begun,
@@ -116,10 +116,10 @@ class Journal:
         named = f"{self.methods[method]}, " if len(self.methods) > 1 else ""
         return f"{named}sample {prompt.sample_id!r}, repeat {repeat}"
 
-    def known_tuning(self, method: str, conditions: Facts) -> Facts | None:
+    def known_tuning(self, method: str, conditions: Facts) -> Tuning | None:
         """What an earlier process chose for a method under the same conditions."""
         start = self.state.pieces[-1].starts[method] if self.state.pieces else None
-        return start.tuning if start and start.conditions == conditions else None
+        return cast(Tuning | None, start.tuning) if start and start.conditions == conditions else None
 
     def begin(self, starts: Mapping[str, Start]) -> None:
         """Note a process that is about to append. Where one method's conditions have changed, nothing is kept: samples

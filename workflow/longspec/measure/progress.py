@@ -82,5 +82,5 @@ def rows(plan: Plan) -> list[Progress]:
     cells = plan.grid["cells"]
     jobs = [(m, d, method) for m, datasets in cells.items() for d in datasets for method in plan.grid["methods"]]
     places = [Path(schedule.place(plan.config, plan.results, *names)) for names in jobs]
-    results, repeats = Path(plan.results), plan.config["repeats"]
+    results, repeats = Path(plan.results), plan.config.repeats
     return [progress(results, names, repeats, place) for names, place in zip(jobs, places, strict=True)]

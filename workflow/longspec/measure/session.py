@@ -16,6 +16,8 @@ from tqdm import tqdm
 from longspec.backends.load import load
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
+from longspec.core.run_record import Tuning
+from longspec.core.spec import GenerateSpec, SamplingSpec
 from longspec.data import prompting
 from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
@@ -35,7 +37,7 @@ PROGRESS_SECONDS = 10.0
 class Runner:
     """A loaded backend, ready to answer prompts."""
 
-    def __init__(self, spec: dict[str, Any], shared: Shared | None = None) -> None:
+    def __init__(self, spec: GenerateSpec, shared: Shared | None = None) -> None:
         """`shared`: where other backends of the same job find the same weights."""
         self.spec = spec
         self.tokenizer = prompting.tokenizer(spec["model"])
@@ -67,9 +69,7 @@ class Runner:
             raise UserError("engine", f"{engine} at first, then {self.backend.engine_note}", "engine: eager here")
         return sample
 
-    def tune(
-        self, prompts: list[Prompt], spare: list[Prompt], known: dict[str, Any] | None = None
-    ) -> dict[str, Any] | None:
+    def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Tuning | None = None) -> Tuning | None:
         """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
 
         def ids_of(message: str, chat: bool) -> list[int]:
@@ -108,7 +108,7 @@ class Runner:
         }
 
 
-def sampled(settings: dict[str, Any]) -> str:
+def sampled(settings: SamplingSpec) -> str:
     """What differs from plain greedy decoding, as a reader wants it."""
     chosen = {key: value for key, value in settings.items() if value != getattr(GREEDY, key)}
     return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "greedy"

@@ -21,9 +21,10 @@ from datetime import UTC, datetime
 
 import torch
 
-from longspec.config import specs
+from longspec.core import registry
 from longspec.core.errors import UserError, first_line, redacted
 from longspec.core.records import Sample, decoded
+from longspec.core.spec import GenerateSpec
 from longspec.measure.entries import Facts, Start
 from longspec.measure.job import Job
 from longspec.measure.journal import Journal
@@ -47,7 +48,7 @@ def cause(error: BaseException) -> str | None:
     return None
 
 
-def work(job: Job, checked: Sequence[Facts], tell: Tell) -> None:
+def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
     """Measure what the job's journal lacks. `checked`: the job's specs, with the engines that were checked
     (verify/engine/jobs.py); `tell`: reaches the supervisor."""
     journal = job.journal()
@@ -71,13 +72,12 @@ def work(job: Job, checked: Sequence[Facts], tell: Tell) -> None:
         os._exit(1)  # at once: tearing down a broken device can hang
 
 
-def _loaded(spec: Facts, shared: Shared | None) -> tuple[Runner, Facts]:
+def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, Facts]:
     """Load a method; returns it, and what its run notes of this process."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runner = Runner(spec, shared)
     seconds = time.perf_counter() - started
-    named = [option for option in specs.own_models(spec["method"]) if spec["method"].get(option)]
-    models = {option: model_files.resolved(spec["method"][option]) for option in named}
+    models = {option: model_files.resolved(model) for option, model in registry.models_in(spec["method"]).items()}
     return runner, {
         "started": began,
         "host": platform.node(),

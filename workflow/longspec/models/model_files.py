@@ -13,6 +13,7 @@ from typing import Any
 
 from longspec.core.errors import UserError, first_line
 from longspec.core.program import uncollected
+from longspec.core.spec import ModelSpec
 from longspec.models import convert_gguf, trust, weights_files
 
 PLANNED_FILES = (
@@ -29,7 +30,7 @@ SMALL = 64 * 2**20
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
-def folder(model: dict[str, Any]) -> Path:
+def folder(model: ModelSpec) -> Path:
     """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
     trusted = trust.allowed(model)
     if model.get("package"):
@@ -61,7 +62,7 @@ def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) ->
     return model.eval()
 
 
-def plain(model: dict[str, Any], dtype: Any, device: Any) -> Any:
+def plain(model: ModelSpec, dtype: Any, device: Any) -> Any:
     """The model of a config entry as transformers ships it, on a device: nothing of our engine in it."""
     return causal_lm(folder(model), dtype, trust.allowed(model)).to(device)
 
@@ -87,7 +88,7 @@ def stop_ids(model: Any) -> frozenset[int]:
     return frozenset([] if ids is None else [ids] if isinstance(ids, int) else ids)
 
 
-def resolved(model: dict[str, Any]) -> str:
+def resolved(model: ModelSpec) -> str:
     """What a model turned out to be: the commit of a hub repository, or a hash of what its files are."""
     if model.get("hub"):
         return f"{model['hub']}@{folder(model).name}"  # the hub's cache names a snapshot by its commit
@@ -96,7 +97,7 @@ def resolved(model: dict[str, Any]) -> str:
     return _files_fingerprint(model)
 
 
-def chat_template(model: dict[str, Any]) -> str | None:
+def chat_template(model: ModelSpec) -> str | None:
     """The text of the Jinja file that a model's config entry names, if it names one."""
     named = model.get("chat_template")
     try:
@@ -105,13 +106,13 @@ def chat_template(model: dict[str, Any]) -> str | None:
         raise UserError("chat_template", f"{named!r} cannot be read ({error})", "a Jinja file") from None
 
 
-def fingerprint(model: dict[str, Any]) -> str:
+def fingerprint(model: ModelSpec) -> str:
     """Changes when the model does. Reads no weights and imports nothing heavy."""
     files, template = _files_fingerprint(model), chat_template(model)
     return files if template is None else f"{files} {hashlib.sha256(template.encode()).hexdigest()[:16]}"
 
 
-def _files_fingerprint(model: dict[str, Any]) -> str:
+def _files_fingerprint(model: ModelSpec) -> str:
     if model.get("package"):
         return f"{model['package']} {convert_gguf.version(model['package'])}"
     if model.get("hub"):

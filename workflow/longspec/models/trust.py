@@ -13,17 +13,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from longspec.core import revisions
 from longspec.core.errors import UserError
+from longspec.core.spec import ModelSpec
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 """Implementations that transformers brings itself; another name may be fetched from the hub and run."""
 INTERNAL = ("_attn_implementation_internal", "_experts_implementation_internal", "_from_auto")
 
 
-def allowed(model: dict[str, Any], where: str = "model") -> bool:
+def allowed(model: ModelSpec, where: str = "model") -> bool:
     """Whether a model's config entry lets its code run; UserError at `where` if that code could change meanwhile."""
     trusted = bool(model.get("trust_remote_code"))
     if trusted and not model.get("path") and not revisions.is_commit(model.get("revision")):
@@ -38,7 +39,7 @@ def allowed(model: dict[str, Any], where: str = "model") -> bool:
 def refuse_unpinned(value: Any, where: str) -> None:
     """Refuse, at any depth of a configuration, an entry whose code may run and which no commit pins."""
     if isinstance(value, dict):
-        allowed(value, where)
+        allowed(cast(ModelSpec, value), where)
         for key, inner in value.items():
             refuse_unpinned(inner, f"{where}.{key}")
     elif isinstance(value, list):

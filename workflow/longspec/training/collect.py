@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from longspec.backends import job_target
 from longspec.core.errors import UserError
+from longspec.core.spec import AnswersSpec
 from longspec.data import prompting
 from longspec.models import lending
 from longspec.training import questions, shards, texts
@@ -32,7 +32,7 @@ def feature_layers(layers: int) -> list[int]:
     return sorted({layers // 3, 2 * layers // 3, layers - 1})
 
 
-def announce(folder: Path, spec: dict[str, Any], per_token: float, have: int) -> None:
+def announce(folder: Path, spec: AnswersSpec, per_token: float, have: int) -> None:
     """Say what the shards will take; UserError when the disk cannot hold it."""
     need, free = per_token * max(0, spec["train_tokens"] - have), shutil.disk_usage(folder).free
     log.info("%d answer tokens, of which %d are there: %.2f GB more on disk", spec["train_tokens"], have, need / 1e9)
@@ -44,7 +44,7 @@ def announce(folder: Path, spec: dict[str, Any], per_token: float, have: int) ->
         )
 
 
-def produced(spec: dict[str, Any], seed: int) -> Iterator[Answer]:
+def produced(spec: AnswersSpec, seed: int) -> Iterator[Answer]:
     """Answers to questions, or texts as they are, within the target's context."""
     target = job_target.load(spec)
     lending.require_last_layer(target, "glide")
@@ -67,7 +67,7 @@ def produced(spec: dict[str, Any], seed: int) -> Iterator[Answer]:
         yield from answering.run(questions.draw(Path(spec["questions"]), seed))
 
 
-def fill(folder: Path, spec: dict[str, Any], have: int) -> None:
+def fill(folder: Path, spec: AnswersSpec, have: int) -> None:
     """Write shards until there are enough tokens, or nothing more to answer."""
     number = len(list(folder.glob("*.safetensors")))
     waiting: list[Answer] = []

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from longspec.core.spec import TrainedSpec
 from longspec.training.batches import ANCHORS, Batch, collate, grouped, random_lags
 from longspec.training.objective import Objective
 from longspec.training.shards import Sequence
@@ -41,7 +42,7 @@ def optimiser(objective: Objective, learning_rate: float) -> torch.optim.Optimiz
 class Fit:
     """One training, from `step` to `steps`."""
 
-    def __init__(self, spec: dict[str, Any], objective: Objective, sequences: list[Sequence], far: int) -> None:
+    def __init__(self, spec: TrainedSpec, objective: Objective, sequences: list[Sequence], far: int) -> None:
         """`far`: the furthest position that shifted sequences may reach."""
         self.spec, self.sequences, self.far = spec, sequences, far
         self.accelerator = Accelerator(cpu=objective.head.device.type == "cpu")

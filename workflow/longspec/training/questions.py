@@ -10,7 +10,6 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -25,7 +24,7 @@ TRIES = 1000
 def read(file: Path) -> tuple[list[str], dict[str, list[str]]]:
     """Tasks, and what their slots may hold. UserError when a task names what the file does not list."""
     try:
-        content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
         tasks = list(content["tasks"])
         fillings = {k: [str(v) for v in vs] for part in ("topics", "values") for k, vs in content.get(part, {}).items()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:

@@ -13,11 +13,11 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from longspec.core.errors import UserError
+from longspec.core.spec import TrainedSpec
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.models import machine, model_files, trust
@@ -63,7 +63,7 @@ def draft_ids(sequences: list[Sequence], vocab_size: int, wanted: int | None) ->
     return counts.argsort(descending=True)[:wanted].sort().values
 
 
-def prepared(spec: dict[str, Any], target: CausalLM, sequences: list[Sequence]) -> tuple[Objective, list[int], int]:
+def prepared(spec: TrainedSpec, target: CausalLM, sequences: list[Sequence]) -> tuple[Objective, list[int], int]:
     """The objective, the feature layers of a hybrid, and how far positions may go."""
     layers = feature_layers(target.config.num_hidden_layers) if spec["kind"] == "hybrid" else []
     ids = draft_ids(sequences, target.vocab_size, spec["draft_vocabulary"])
@@ -104,7 +104,7 @@ class Table:
             writer.writerows(self.rows)
 
 
-def train(spec: dict[str, Any], version: str, listed: Path, weights: Path) -> None:
+def train(spec: TrainedSpec, version: str, listed: Path, weights: Path) -> None:
     """The whole job."""
     device = machine.resolve_device(spec["device"])
     folder, trusted = model_files.folder(spec["model"]), trust.allowed(spec["model"])

@@ -11,13 +11,13 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 
 from longspec.backends import job_target
 from longspec.core import registry
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
+from longspec.core.spec import GenerateSpec
 from longspec.data import prompting
 from longspec.decoding import gumbel
 from longspec.decoding.gumbel import Draws, GumbelNoise
@@ -30,7 +30,7 @@ from longspec.verify import replays
 class Meter:
     """The target alone, run over a known text; a peer's modelling code as well."""
 
-    def __init__(self, spec: dict[str, Any], prompts: list[Prompt], nodes: int) -> None:
+    def __init__(self, spec: GenerateSpec, prompts: list[Prompt], nodes: int) -> None:
         """`nodes`: most that the method verifies in one step."""
         self.spec = spec
         self.settings = Settings(**spec["sampling"])
@@ -153,7 +153,7 @@ class Meter:
 
 @torch.inference_mode()
 def measure(
-    spec: dict[str, Any], prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int, drawn: bool
+    spec: GenerateSpec, prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int, drawn: bool
 ) -> list[Comparison]:
     """One Comparison for each pair of ours and vanilla's; `drawn`: outputs differ by design."""
     meter = Meter(spec, prompts, nodes)

@@ -6,26 +6,29 @@ divergence.py's.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
+from longspec.core.spec import GenerateSpec
 
 RECORDED = ("engine", "numerics", "dtype")
 """What `auto` came to in a job, so that the gate runs the engine that answered and not the one of this machine."""
 
 
-def as_recorded(spec: dict[str, Any], facts: dict[str, Any], vanilla: dict[str, Any]) -> dict[str, Any]:
+def as_recorded(spec: GenerateSpec, facts: Mapping[str, Any], vanilla: Mapping[str, Any]) -> GenerateSpec:
     """A job's spec with the engine of ours that its comparison is about, from the run.json of the job and of vanilla:
     its own, or where a peer answered, vanilla's."""
     peer = registry.decodes(spec["method"]["method"]) == "peers"
     conditions = (vanilla if peer else facts)["conditions"]
-    return {**spec, **{key: conditions[key] for key in RECORDED if key in conditions}}
+    recorded = {key: value for key, value in conditions.items() if key in RECORDED}
+    return cast(GenerateSpec, {**spec, **recorded})
 
 
 def compare(
-    spec: dict[str, Any],
+    spec: GenerateSpec,
     prompts: list[Prompt],
     ours: list[Sample],
     vanilla: list[Sample],
@@ -51,7 +54,7 @@ def compare(
 
 
 def _compared(
-    spec: dict[str, Any], prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int
+    spec: GenerateSpec, prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int
 ) -> list[Comparison]:
     drawn = registry.rule_name(spec) != "keyed"
     if not pairs or (not drawn and all(first_divergence(*pair) is None for pair in pairs)):

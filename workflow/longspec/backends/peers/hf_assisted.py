@@ -6,6 +6,7 @@ from typing import Any
 
 from longspec.backends.peers._huggingface import Generate
 from longspec.core.errors import UserError
+from longspec.core.spec import ModelSpec
 from longspec.models import model_files
 
 DRAFTS = True
@@ -32,7 +33,7 @@ OPTIONS = {
 
 
 def make(
-    model: Any, assistant: dict[str, Any], num_assistant_tokens: int, assistant_confidence_threshold: float
+    model: Any, assistant: ModelSpec, num_assistant_tokens: int, assistant_confidence_threshold: float
 ) -> Generate:
     """`generate` with this assistant; UserError when its vocabulary is another."""
     helper = model_files.plain(assistant, model.dtype, model.device)

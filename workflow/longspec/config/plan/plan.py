@@ -6,31 +6,33 @@ The rules themselves say which files they read and write; `every` fills their pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from longspec.config import specs
 from longspec.config.plan import resources, schedule
 from longspec.config.plan.versions import Versions, canonical
-from longspec.core import revisions
+from longspec.config.sections.experiment import Config
+from longspec.config.sections.model import Resources
+from longspec.core import registry, revisions
+from longspec.core.spec import Grid
 
 
 class Plan:
     """The workflow's questions about one configuration."""
 
-    def __init__(self, complete: specs.Config) -> None:
+    def __init__(self, complete: Config) -> None:
         self.config = complete
-        self.unpinned = revisions.unpinned(complete)
-        self.results: str = complete["results"].rstrip("/")
-        self.reports: str = complete["reports"].rstrip("/")
+        self.unpinned = revisions.unpinned(complete.model_dump())
+        self.results = complete.results.rstrip("/")
+        self.reports = complete.reports.rstrip("/")
         grid = specs.grid(complete)
         cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
-        self.baseline: str = grid["baseline"]
-        self.compared: list[str] = sorted(set(grid["methods"]) - {self.baseline})
+        self.baseline = grid["baseline"]
+        self.compared = sorted(set(grid["methods"]) - {self.baseline})
         """The methods beside the baseline."""
         self.methods = [self.baseline, *self.compared]
-        self.grid = {**grid, "cells": cells, "methods": self.methods}
-        baseline = complete["methods"][self.baseline]
-        self.measures_noise = any(complete["methods"][name] == baseline for name in self.compared)
+        self.grid: Grid = {**grid, "cells": cells, "methods": self.methods}
+        baseline = complete.methods[self.baseline]
+        self.measures_noise = any(complete.methods[name] == baseline for name in self.compared)
         """Whether a second variant has the baseline's entry."""
         self.interleaved = schedule.interleaved(complete)
         self.versions = Versions(complete, self.baseline, list(self._jobs(self.methods)))
@@ -48,7 +50,7 @@ class Plan:
 
     def tunes(self) -> bool:
         """Whether a variant leaves an option to `auto`."""
-        return any("auto" in entry.values() for entry in self.config["methods"].values())
+        return any("auto" in entry.model_dump().values() for entry in self.config.methods.values())
 
     def model_spec(self, model: str) -> str:
         """For prepare and vocabulary: --model-spec."""
@@ -84,33 +86,35 @@ class Plan:
 
     def answered_for(self, drafter: str) -> str:
         """The drafter whose answers this one is trained on: itself, unless it names another."""
-        return str(self.config["drafters"][drafter]["answers"] or drafter)
+        return self.config.drafters[drafter].answers or drafter
 
     def answering(self) -> list[str]:
         """The drafters for which answers are made."""
-        return sorted({self.answered_for(drafter) for drafter in self.config["drafters"]})
+        return sorted({self.answered_for(drafter) for drafter in self.config.drafters})
 
     def trained_for(self, model: str, method: str | None = None) -> list[str]:
         """The drafters of this workflow whose weights a generate job needs."""
         entries = [specs.method_entry(self.config, model, name) for name in self.together(method)]
-        named = [specs.trained_by(self.config, e[option]) for e in entries for option in specs.own_models(e)]
+        named = [
+            specs.trained_by(self.config, files) for entry in entries for files in registry.models_in(entry).values()
+        ]
         return [name for name in named if name]
 
     def priority(self, method: str | None) -> int:
         """Which generate job of a model and data set runs first, where several could."""
         return schedule.priority(self.config, self.baseline, method)
 
-    def resources(self, model: str, attempt: int = 1) -> dict[str, Any]:
+    def resources(self, model: str, attempt: int = 1) -> Resources:
         """What a job that runs a model asks of a cluster."""
         return resources.of_model(self.config, model, attempt)
 
-    def most_resources(self, attempt: int = 1) -> dict[str, Any]:
+    def most_resources(self, attempt: int = 1) -> Resources:
         """What a job that runs every model asks."""
         return resources.of_every_model(self.config, attempt)
 
-    def training_resources(self, drafter: str, attempt: int = 1) -> dict[str, Any]:
+    def training_resources(self, drafter: str, attempt: int = 1) -> Resources:
         """What a job that runs a drafter's target asks: to answer, or to train."""
-        return self.resources(self.config["drafters"][drafter]["model"], attempt)
+        return self.resources(self.config.drafters[drafter].model, attempt)
 
     def grid_json(self) -> str:
         """For the analysis commands: --grid."""
@@ -118,4 +122,4 @@ class Plan:
 
     def config_json(self) -> str:
         """The complete configuration, for the report."""
-        return canonical(self.config)
+        return canonical(self.config.model_dump())

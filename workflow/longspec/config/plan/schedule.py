@@ -8,34 +8,34 @@ model and data set one job together, in which each sample is answered by all of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from longspec.config.sections.experiment import Config
 from longspec.core.draw import draw
 
 
-def interleaved(config: dict[str, Any]) -> bool:
+def interleaved(config: Config) -> bool:
     """Whether one job measures all methods of a model and data set."""
-    return bool(config["schedule"] == "interleaved")
+    return config.schedule == "interleaved"
 
 
-def together(config: dict[str, Any], methods: Sequence[str], method: str | None) -> list[str]:
+def together(config: Config, methods: Sequence[str], method: str | None) -> list[str]:
     """The methods that one generate job measures: the one that its wildcard names, or where it has none, all."""
     assert (method is None) == interleaved(config)
     return list(methods) if method is None else [method]
 
 
-def place(config: dict[str, Any], *names: str) -> str:
+def place(config: Config, *names: str) -> str:
     """The folder of a generate job's log and lock; `names`: results folder, model, data set, one of its methods."""
     return "/".join(names[:-1] if interleaved(config) else names)
 
 
-def priority(config: dict[str, Any], baseline: str, method: str | None) -> int:
+def priority(config: Config, baseline: str, method: str | None) -> int:
     """Which job of a model and data set runs first, where several could: the baseline's, then the others in an order
     that the seed decides, then the variants that are the baseline over again, so that both ends of a run are held
     together."""
-    entries = config["methods"]
+    entries = config.methods
     if method is None or method == baseline:
         return 100
     if entries[method] == entries[baseline]:
         return 1
-    return 2 + draw(config["seed"], method)[0] % 97
+    return 2 + draw(config.seed, method)[0] % 97

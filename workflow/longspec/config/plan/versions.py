@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from longspec.config import specs
+from longspec.config.sections.experiment import Config
 from longspec.core import fingerprint, registry
+from longspec.core.spec import ModelSpec
 from longspec.models import model_files
 
 READ_AS_DATA = {"report": "report/templates/*", "summary": "analysis/summary.schema.json"}
@@ -28,7 +30,7 @@ def canonical(value: Any) -> str:
 class Versions:
     """The versions of all jobs of one configuration."""
 
-    def __init__(self, config: specs.Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
+    def __init__(self, config: Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
         """`jobs`: (model, data set, method) of all generations. Their versions are made at once, so that data or
         a model that is missing stops the planning."""
         self._config, self._baseline = config, baseline
@@ -36,12 +38,12 @@ class Versions:
 
     def prepare(self, model: str, dataset: str) -> str:
         """Code of the command and its source, content of the data and of the model's tokenizer."""
-        entry = self._config["datasets"][dataset]
+        entry = self._config.datasets[dataset]
         return canonical(
             {
-                "code": _code("cli.prepare", registry.module("sources", entry["source"])),
-                "data": _data(canonical(entry)),
-                "templates": _content(self._config["prompt_templates"]),
+                "code": _code("cli.prepare", registry.module("sources", entry.source)),
+                "data": _data(canonical(entry.model_dump())),
+                "templates": _content(self._config.prompt_templates),
                 "model": self._model(model),
             }
         )
@@ -62,15 +64,17 @@ class Versions:
 
     def answers(self, drafter: str) -> str:
         """Code of the command, content of the questions and texts, the target."""
-        entry = self._config["drafters"][drafter]
-        files = [_content(entry[key]) for key in ("questions", "texts") if entry[key]]
-        return canonical({"code": _code("cli.answer"), "files": files, "model": self._model(entry["model"])})
+        entry = self._config.drafters[drafter]
+        files = [_content(file) for file in (entry.questions, entry.texts) if file]
+        return canonical({"code": _code("cli.answer"), "files": files, "model": self._model(entry.model)})
 
     def train(self, drafter: str) -> str:
         """Code of training, the answers' version, what training starts from."""
-        entry = self._config["drafters"][drafter]
-        source = entry["answers"] or drafter
-        started = {"start": self._drafter_model(entry["start"])} if entry.get("start") else {}
+        entry = self._config.drafters[drafter]
+        source = entry.answers or drafter
+        started = (
+            {"start": self._drafter_model(specs.trained_spec(self._config, drafter)["start"])} if entry.start else {}
+        )
         answers = [self.answers(source), canonical(specs.answers_spec(self._config, source))]
         spec = canonical(specs.trained_spec(self._config, drafter))
         return canonical({"code": _code("cli.train"), "answers": answers, "spec": spec, **started})
@@ -84,12 +88,8 @@ class Versions:
     def _generation(self, model: str, dataset: str, method: str) -> str:
         """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
         entry = specs.method_entry(self._config, model, method)
-        own_models = {
-            option: self._drafter_model(entry[option])
-            for option in specs.own_models(entry)
-            if entry[option] is not None
-        }
-        plugged = (registry.module(kind, name) for kind, name in specs.plugged(entry))
+        own_models = {option: self._drafter_model(used) for option, used in registry.models_in(entry).items()}
+        plugged = (registry.module(*plugin) for plugin in registry.plugged(entry["method"], entry.get("drafter")))
         return canonical(
             {
                 "code": _code("cli.generate", self._verifier(), *plugged),
@@ -99,16 +99,16 @@ class Versions:
             }
         )
 
-    def _drafter_model(self, entry: dict[str, Any]) -> str:
+    def _drafter_model(self, entry: ModelSpec) -> str:
         """What identifies the drafter model of a variant: how it is trained, if this workflow does that."""
         trained = specs.trained_by(self._config, entry)
         return _model(canonical(entry)) if trained is None else self.train(trained)
 
     def _verifier(self) -> str:
-        return registry.module("verification", self._config["verification"])
+        return registry.module("verification", self._config.verification)
 
     def _model(self, model: str) -> str:
-        return _model(canonical(self._config["models"][model]))
+        return _model(canonical(self._config.models[model].model_dump()))
 
 
 # Each is asked for once a job and answered once a run of Snakemake.

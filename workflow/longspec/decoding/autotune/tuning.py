@@ -14,11 +14,11 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from typing import Any
 
 import torch
 
 from longspec.core.records import Prompt
+from longspec.core.run_record import Tuning
 from longspec.decoding.autotune.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
 from longspec.decoding.interfaces import Candidate, Candidates, Drafter, Method, Rule, Tunable
 from longspec.decoding.loop import Limits, generate, now
@@ -163,7 +163,7 @@ def tune(
     prompts: list[list[int]],
     limits: Limits,
     rule_of: Callable[[int], Rule],
-) -> tuple[Method, dict[str, Any]]:
+) -> tuple[Method, Tuning]:
     """The method with the chosen shape, and what the choice rests on. `rule_of` makes the rule of a text by number."""
     started = time.perf_counter()
     short = Limits(limits.stop_ids, min(limits.max_new_tokens, NEW_TOKENS), limits.context_tokens)
@@ -185,7 +185,7 @@ def tune(
     acceptance = acceptance_by_rank([step for steps in tried for step in steps])
     candidates = method.candidates(acceptance)
     chosen, prediction = choose(candidates, tried, costs)
-    facts = {
+    facts: Tuning = {
         "options": chosen.options,
         "predicted": None if prediction is None else vars(prediction),
         "candidates": len(candidates),

@@ -9,6 +9,7 @@ from longspec.decoding.tree import TokenTree
 
 DRAFTS = True
 BRANCHES = False
+WIDTHS = "gamma"
 OPTIONS = {
     "gamma": {
         "type": ["integer", "string"],

@@ -18,6 +18,7 @@ from longspec.decoding.tree import TokenTree
 
 DRAFTS = True
 BRANCHES = True
+WIDTHS = "tree_shape"
 OPTIONS = {
     "tree_shape": {
         "type": ["array", "string"],

@@ -9,6 +9,7 @@ from longspec.decoding.tree import TokenTree
 
 DRAFTS = False
 BRANCHES = False
+WIDTHS = None
 OPTIONS: dict[str, dict[str, object]] = {}
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from longspec.core.errors import UserError
+from longspec.core.spec import ModelSpec
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.drafter import GlideDrafter
 from longspec.models import lending
@@ -26,12 +25,12 @@ OPTIONS = {
 }
 
 
-def make(target: CausalLM, *, weights: dict[str, Any] | None, window: int) -> GlideDrafter:
+def make(target: CausalLM, *, weights: ModelSpec | None, window: int) -> GlideDrafter:
     """Load the checkpoint for this target. UserError when it is none, another target's, or the target lends nothing."""
     return loaded(target, weights, window, "glide")
 
 
-def loaded(target: CausalLM, weights: dict[str, Any] | None, window: int, drafter: str) -> GlideDrafter:
+def loaded(target: CausalLM, weights: ModelSpec | None, window: int, drafter: str) -> GlideDrafter:
     """The same for a drafter of that name."""
     if weights is None:
         raise UserError("weights", "none for this model", "weights on the method, or `drafter:` on the model")

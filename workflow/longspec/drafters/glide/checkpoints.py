@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from longspec.core.errors import UserError, first_line
+from longspec.core.spec import ModelSpec
 from longspec.drafters.glide.model import Glide, Sizes
 from longspec.models import model_files
 from longspec.models.target import CausalLM
@@ -46,7 +46,7 @@ class Checkpoint:
     draft_ids: torch.Tensor | None
 
 
-def load(weights: dict[str, Any], target: CausalLM) -> Checkpoint:
+def load(weights: ModelSpec, target: CausalLM) -> Checkpoint:
     """The checkpoint of a config entry (hub or path), checked against the target."""
     return read(model_files.folder(weights), target)
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.utils import logging as transformers_logging
 
 from longspec.backends import job_target
 from longspec.core.errors import UserError, first_line
+from longspec.core.spec import EngineCheck, ModelSpec, TargetSpec
 from longspec.models import model_files, native, packed_linear, trust
 from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
@@ -32,7 +33,7 @@ Candidate = tuple[str, str]
 """Engine and numerics."""
 
 
-def check(spec: dict[str, Any]) -> dict[str, Any]:
+def check(spec: TargetSpec) -> EngineCheck:
     """Check the model of a generate spec on its device; returns the record of the engine that passed.
 
     UserError that names the architecture and what differed where none does, or none may be asked for.
@@ -51,17 +52,17 @@ def _short_prefill() -> Iterator[None]:
         hybrid.PREFILL_ROWS = before
 
 
-def _check(spec: dict[str, Any]) -> dict[str, Any]:
+def _check(spec: TargetSpec) -> EngineCheck:
     device, dtype = job_target.prepare(spec)
     model = _load(spec["model"], dtype).to(device)
     stated = model_files.stated_context(model.config.get_text_config()) or 0
     positions = steady_positions(model, max(stated, spec["model"].get("context") or 0))  # before anything moves a table
     text, theirs = _reference(spec["model"], model)
     kind, passed_over, step_seconds = _kind(model), dict[str, str](), dict[str, Seconds]()
-    chosen: dict[str, Any] | None = None
+    chosen: tuple[str, str, Finding] | None = None
     timed = spec["engine"] == "auto" and device.type == "cpu"  # the fastest is taken; on a GPU, what replays graphs
     for engine, numerics in candidates(spec, device, dtype):
-        if chosen is not None and (engine == chosen["engine"] or not timed):
+        if chosen is not None and (engine == chosen[0] or not timed):
             continue  # it runs already, with better numerics, or in an order of preference
         model = model or _load(spec["model"], dtype).to(device)
         name, target = f"{engine}, {numerics}", _made(model, engine, numerics)
@@ -71,29 +72,37 @@ def _check(spec: dict[str, Any]) -> dict[str, Any]:
             continue
         if timed:
             step_seconds[engine] = seconds(target, text)
-        if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen["engine"]]):
+        if chosen is not None and not quicker(step_seconds[engine], step_seconds[chosen[0]]):
             passed_over[name] = "slower"
             continue
         finding = _compared(target, engine, text, theirs, dtype)
         if finding.fault is None:
-            chosen = {"engine": engine, "numerics": target.numerics, **finding.figures()}
+            chosen = engine, target.numerics, finding
         else:
             passed_over[name] = finding.fault
         del target
     if chosen is None:
         raise _refusal(spec, kind, passed_over)
-    if spec["numerics"] == "invariant" != chosen["numerics"]:
-        raise packed_linear.not_invariant(chosen["engine"], device, dtype)
-    known = {"transformers": version("transformers"), "tokens": len(text.prompt) + len(text.ids)}
-    limits = {"steady_positions": positions, "passed_over": passed_over, "step_seconds": _known(step_seconds)}
-    return {**chosen, **known, **limits}
+    engine, numerics, finding = chosen
+    if spec["numerics"] == "invariant" != numerics:
+        raise packed_linear.not_invariant(engine, device, dtype)
+    record: EngineCheck = {
+        "engine": engine,
+        "numerics": numerics,
+        "transformers": version("transformers"),
+        "tokens": len(text.prompt) + len(text.ids),
+        "steady_positions": positions,
+        "passed_over": passed_over,
+        "step_seconds": _known(step_seconds),
+    }
+    return cast(EngineCheck, {**record, **finding.figures()})
 
 
 def _known(step_seconds: dict[str, Seconds]) -> dict[str, Seconds]:
     return {engine: found for engine, found in step_seconds.items() if all(map(math.isfinite, found.values()))}
 
 
-def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -> list[Candidate]:
+def candidates(spec: TargetSpec, device: torch.device, dtype: torch.dtype) -> list[Candidate]:
     """List what a spec's `engine` and `numerics` allow here, in the order in which they are tried. UserError where
     that is nothing."""
     asked, numerics = spec["engine"], spec["numerics"]
@@ -110,7 +119,7 @@ def candidates(spec: dict[str, Any], device: torch.device, dtype: torch.dtype) -
     return [*first, *packed, *((name, "fast") for name in engines)]
 
 
-def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
+def _load(entry: ModelSpec, dtype: torch.dtype) -> Any:
     """The model as transformers ships it, with its windows shortened."""
     folder, trusted = model_files.folder(entry), trust.allowed(entry)
     config = model_files.configuration(folder, trusted)
@@ -122,7 +131,7 @@ def _load(entry: dict[str, Any], dtype: torch.dtype) -> Any:
     return model_files.causal_lm(folder, dtype, trusted, config=config)
 
 
-def _reference(entry: dict[str, Any], model: Any) -> tuple[Text, Tables]:
+def _reference(entry: ModelSpec, model: Any) -> tuple[Text, Tables]:
     inner = model.config.get_text_config()
     try:
         text = Text.made(inner.vocab_size, model_files.stated_context(inner))
@@ -181,11 +190,11 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 
 
-def _where(entry: dict[str, Any]) -> str:
+def _where(entry: ModelSpec) -> str:
     return f"models.{entry['name']}" if "name" in entry else f"drafter model {model_files.folder(entry)}"
 
 
-def _refusal(spec: dict[str, Any], kind: str, passed_over: dict[str, str]) -> UserError:
+def _refusal(spec: TargetSpec, kind: str, passed_over: dict[str, str]) -> UserError:
     tried = "; ".join(f"{engine}: {fault}" for engine, fault in passed_over.items())
     return UserError(
         _where(spec["model"]),

@@ -13,7 +13,6 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
@@ -21,6 +20,7 @@ from filelock import FileLock
 from longspec.core import fingerprint, watchdog
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
+from longspec.core.spec import EngineCheck, TargetSpec
 from longspec.models import convert_gguf, machine, model_files
 from longspec.verify.engine.check import check
 
@@ -29,7 +29,7 @@ ASKED = ("device", "dtype", "engine", "numerics", "threads")
 """What of a spec decides an engine, beside the model."""
 
 
-def checked(spec: dict[str, Any]) -> dict[str, Any]:
+def checked(spec: TargetSpec) -> EngineCheck:
     """Look up the record of the engine that the model of a generate spec runs by, or make it.
 
     Raises the UserError of the check where no engine passes. Call it before the device is used.
@@ -40,28 +40,28 @@ def checked(spec: dict[str, Any]) -> dict[str, Any]:
         with FileLock(f"{place}.lock"):  # jobs that begin together check once
             if not place.is_file():
                 write_whole({place: json.dumps(_in_its_own_process(spec), indent=1) + "\n"})
-    record: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    record: EngineCheck = json.loads(place.read_text(encoding="utf-8"))
     return record
 
 
-def _place(spec: dict[str, Any]) -> Path:
+def _place(spec: TargetSpec) -> Path:
     device = machine.resolve_device(spec["device"])
     key = {
         "model": model_files.resolved(spec["model"]),
-        "as": {name: spec["model"].get(name) for name in ("context", "trust_remote_code")},
+        "as": {"context": spec["model"].get("context"), "trust_remote_code": spec["model"].get("trust_remote_code")},
         "code": fingerprint.digest("verify.engine.check"),
         "libraries": machine.versions(LIBRARIES),
         "processor": [machine.processor(), torch.cpu.get_capabilities()],
         "device": machine.device_name(device),
         "dtype": str(machine.resolve_dtype(spec["dtype"], device)),
         "threads": machine.resolve_threads(spec["threads"]),
-        "asked": {name: spec[name] for name in ASKED},
+        "asked": {key: value for key, value in spec.items() if key in ASKED},
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:32]
     return convert_gguf.cache_folder() / "engine-checks" / f"{name}.json"
 
 
-def _in_its_own_process(spec: dict[str, Any]) -> dict[str, Any]:
+def _in_its_own_process(spec: TargetSpec) -> EngineCheck:
     """Forked where that is safe, for importing takes longer than checking; CUDA is not to be forked."""
     forks = sys.platform == "linux" and machine.resolve_device(spec["device"]).type == "cpu"
     context = multiprocessing.get_context("fork" if forks else "spawn")

@@ -7,51 +7,58 @@ beyond the positions up to which a model's rotary table stays the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar, cast
 
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt
+from longspec.core.spec import GenerateSpec, MethodSpec, TargetSpec, by_name
 from longspec.verify.engine.checked import checked
 
-
-def with_engine(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec whose `engine` and `numerics` are those that were checked; `engine_checks` holds the record by model:
-    "target", and each option of the drafter that names a model which our engine runs. That gets an `engine` too."""
-    record = checked(spec)
-    found = {"target": record}
-    with_it = {**spec, "engine": record["engine"], "numerics": record["numerics"], "engine_checks": found}
-    method = dict(spec.get("method", {}))
-    for option in registry.engine_runs(method["drafter"]) if method.get("drafter") else ():
-        asked = "auto" if record["engine"] == "native" else record["engine"]  # which may not express both
-        found[option] = checked({**spec, "model": method[option], "engine": asked, "numerics": "auto"})
-        method[option] = {**method[option], "engine": found[option]["engine"]}
-        with_it["method"] = method
-    return with_it
+Spec = TypeVar("Spec", bound=TargetSpec)
 
 
-def with_engines(specs: Sequence[dict[str, Any]], prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
-    """The same of every method of a job that our loop runs. UserError where an engine is not the model, or where a
-    text of these prompts may grow too long for it."""
+def with_engine(job: Spec) -> Spec:
+    """Put the `engine` and `numerics` that were checked into a spec; `engine_checks` gets the record of the check."""
+    record = checked(job)
+    found = {"engine": record["engine"], "numerics": record["numerics"], "engine_checks": {"target": record}}
+    return cast(Spec, {**job, **found})
+
+
+def with_engines(jobs: Sequence[GenerateSpec], prompts: Sequence[Prompt]) -> list[GenerateSpec]:
+    """Put the engines that were checked into the spec of every method of a job that our loop runs. UserError where an
+    engine is not the model, or where a text of these prompts may grow too long for it."""
     found = []
-    for spec in specs:
-        if registry.decodes(spec["method"]["method"]) == "methods":
-            spec = with_engine(spec)
-            _refuse_too_long(spec, prompts)
-        found.append(spec)
+    for job in jobs:
+        if registry.decodes(job["method"]["method"]) == "methods":
+            job = _with_drafters_engine(with_engine(job))
+            _refuse_too_long(job, prompts)
+        found.append(job)
     return found
 
 
-def _refuse_too_long(spec: dict[str, Any], prompts: Sequence[Prompt]) -> None:
-    steady, name = spec["engine_checks"]["target"]["steady_positions"], spec["model"]["name"]
-    if steady is None or (spec["model"].get("context") or steady + 1) <= steady:
+def _with_drafters_engine(job: GenerateSpec) -> GenerateSpec:
+    """Put an `engine` into each model of the drafter that our engine runs, and its record beside the target's."""
+    found, method = dict(job["engine_checks"]), dict(by_name(job["method"]))
+    drafter, engine = job["method"].get("drafter"), job["engine"]
+    for option in registry.engine_runs(drafter) if drafter else ():
+        asked = "auto" if engine == "native" else engine  # which may not express both
+        with_its_model = {**job, "model": method[option], "engine": asked, "numerics": "auto"}
+        found[option] = checked(cast(GenerateSpec, with_its_model))
+        method[option] = {**method[option], "engine": found[option]["engine"]}
+    return {**job, "engine_checks": found, "method": cast(MethodSpec, method)}
+
+
+def _refuse_too_long(job: GenerateSpec, prompts: Sequence[Prompt]) -> None:
+    steady, name = job["engine_checks"]["target"]["steady_positions"], job["model"]["name"]
+    if steady is None or (job["model"].get("context") or steady + 1) <= steady:
         return
     several = any(len(prompt.turns) > 1 for prompt in prompts)  # later turns hold answers that nobody knows yet
-    longest = max(len(prompt.prompt_ids) for prompt in prompts) + spec["dataset"]["max_new_tokens"]
+    longest = max(len(prompt.prompt_ids) for prompt in prompts) + job["dataset"]["max_new_tokens"]
     if several or longest > steady:
         raise UserError(
             f"models.{name}.context",
-            f"{spec['model'].get('context')}, and texts may grow "
+            f"{job['model'].get('context')}, and texts may grow "
             f"{'turn by turn' if several else f'to {longest} tokens'}, but beyond {steady} the model's rotary table "
             "changes for all tokens of a text, which no cache follows",
             f"at most {steady}",
