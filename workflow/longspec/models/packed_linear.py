@@ -113,11 +113,12 @@ class SharedPart(nn.Module):
 
 
 def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
-    """`eager`, `packed`, `graphs` or `static`; `auto` takes graphs on a GPU and packs where that is possible.
+    """`eager`, `packed`, `graphs`, `stock` or `static`; `auto` takes graphs on a GPU and packs where that is possible.
 
-    UserError when something is asked for where it isn't possible. `static` (tests only) is possible anywhere.
+    UserError when something is asked for where it isn't possible. `stock` (attention/stock.py) and `static` (tests
+    only) are possible anywhere.
     """
-    if wanted == "static":
+    if wanted in ("static", "stock"):
         return wanted
     graphs = device.type == "cuda" and HAS_TRITON
     if wanted == "graphs" and not graphs:

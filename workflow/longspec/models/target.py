@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from longspec.core.errors import first_line
 from longspec.models import cuda_graphs, model_files, native, tails
 from longspec.models import packed_linear as engines
-from longspec.models.attention import hybrid
+from longspec.models.attention import hybrid, stock
 from longspec.models.cache.preallocated import KVCache
 
 transformers_logging.disable_progress_bar()
@@ -47,7 +47,8 @@ class CausalLM:
         self.dtype: torch.dtype = dtype or model.dtype
         self.parameters = sum(weights.numel() for weights in model.parameters())
         """Weights, tied ones counted once."""
-        self.model.set_attn_implementation(hybrid.NAME)
+        self._attention = stock if engine == "stock" else hybrid
+        self.model.set_attn_implementation(self._attention.NAME)
         self.config = model.config.get_text_config()
         self.device: torch.device = model.device
         self.vocab_size: int = self.config.vocab_size
@@ -170,7 +171,7 @@ class CausalLM:
         elif self._steps is not None:
             self._cache = self._steps.cache
         elif not isinstance(self._cache, KVCache) or self._cache.stack[0].capacity < capacity:
-            self._cache = KVCache(self.config.num_hidden_layers, capacity)
+            self._cache = KVCache(self.config.num_hidden_layers, capacity, self._attention.GRAIN)
         self._cache.reset()
 
     def append(self, ids: list[int]) -> torch.Tensor:
@@ -201,7 +202,7 @@ class CausalLM:
             return self._native.run(ids, self._parents, first, keep)
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
-        with hybrid.laid_out(tails.layout(self._parents, first, self.length, self.device)) as layout:
+        with self._attention.laid_out(tails.layout(self._parents, first, self.length, self.device)) as layout:
             output = self.model(
                 input_ids=torch.tensor([ids], device=self.device),
                 position_ids=layout.positions[None],

@@ -64,6 +64,7 @@ def refuse_unsafe(place: Path, trusted: bool) -> None:
 
 
 def read_json(file: Path) -> Any:
+    """Read a JSON file of a model's folder. UserError naming it where that cannot be done."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

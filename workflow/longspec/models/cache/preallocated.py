@@ -25,18 +25,19 @@ class PreallocatedLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, grain: int = GRAIN) -> None:
+        """`grain`: views go on to the next multiple of it on a CPU."""
         super().__init__()
         self.capacity = capacity
         self.committed = 0
         self.written = 0
-        self._grain = 1
+        self._grain, self._wanted_grain = 1, grain
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate on the first update, when heads, dtype and device are known."""
         kv_heads, head_dim = key_states.shape[1], key_states.shape[3]
         if key_states.device.type == "cpu":
-            self._grain = GRAIN
+            self._grain = self._wanted_grain
             self.keys = key_states.new_zeros(1, kv_heads, head_dim, self._up(self.capacity)).transpose(2, 3)
         else:
             self.keys = key_states.new_zeros(1, kv_heads, self.capacity, head_dim)
@@ -101,8 +102,8 @@ class PreallocatedLayer(CacheLayerMixin):
 class KVCache(Cache):
     """One PreallocatedLayer per model layer."""
 
-    def __init__(self, layers: int, capacity: int) -> None:
-        self.stack = [PreallocatedLayer(capacity) for _ in range(layers)]
+    def __init__(self, layers: int, capacity: int, grain: int = GRAIN) -> None:
+        self.stack = [PreallocatedLayer(capacity, grain) for _ in range(layers)]
         super().__init__(layers=list(self.stack))
 
     @property

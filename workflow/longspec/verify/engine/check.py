@@ -62,8 +62,8 @@ def _check(spec: TargetSpec) -> EngineCheck:
     chosen: tuple[str, str, Finding] | None = None
     timed = spec["engine"] == "auto" and device.type == "cpu"  # the fastest is taken; on a GPU, what replays graphs
     for engine, numerics in candidates(spec, device, dtype):
-        if chosen is not None and (engine == chosen[0] or not timed):
-            continue  # it runs already, with better numerics, or in an order of preference
+        if chosen is not None and (engine in (chosen[0], "stock") or not timed):
+            continue  # it runs already, with better numerics, or what is left is a last resort
         model = model or _load(spec["model"], dtype).to(device)
         name, target = f"{engine}, {numerics}", _made(model, engine, numerics)
         model = None
@@ -116,7 +116,8 @@ def candidates(spec: TargetSpec, device: torch.device, dtype: torch.dtype) -> li
         if not [*first, *packed]:
             raise packed_linear.not_invariant(engine, device, dtype)
         return [*first, *packed]
-    return [*first, *packed, *((name, "fast") for name in engines)]
+    last = ["stock"] if asked == "auto" else []
+    return [*first, *packed, *((name, "fast") for name in [*engines, *last])]
 
 
 def _load(entry: ModelSpec, dtype: torch.dtype) -> Any:

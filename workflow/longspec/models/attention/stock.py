@@ -1,0 +1,47 @@
+"""transformers' own attention over our cache, for models whose attention cannot be replaced by ours.
+
+Their masks are made of transformers' own mask functions, of positions instead of slots, and of the tail's shape. It is
+slow: the whole mask is written down for every forward. It does not know which model runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AttentionMaskInterface
+
+from longspec.models.attention.hybrid import Layout
+
+NAME = "eager"
+"""transformers' name for what each model's own code does."""
+GRAIN = 1
+"""Keys are shown as many as there are."""
+
+
+@contextmanager
+def laid_out(layout: Layout) -> Iterator[Layout]:
+    """Run a forward whose queries see the cache in this way."""
+    masks = AttentionMaskInterface._global_mapping
+    before = masks[NAME]
+    masks[NAME] = functools.partial(_mask, layout)
+    try:
+        yield layout
+    finally:
+        masks[NAME] = before
+
+
+def _mask(
+    layout: Layout, *, kv_length: int, mask_function: Callable[..., torch.Tensor], dtype: torch.dtype, **_: Any
+) -> torch.Tensor:
+    """transformers' mask interface: what is added to scores [1, 1, queries, keys], 0 where a key is seen."""
+    prefix = kv_length - len(layout.tail_positions)
+    positions = layout.positions
+    keys = torch.cat([torch.arange(prefix, device=positions.device), layout.tail_positions])
+    seen = mask_function(0, 0, positions[:, None], keys[None]).expand(len(positions), kv_length).clone()
+    if layout.hidden is not None:
+        seen[:, prefix:] &= ~layout.hidden
+    return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)[None, None]
