@@ -3,7 +3,8 @@
     python benchmarks/overheads.py [--output FILE] [--jobs 2000]
 
 1. `append`: Journal.append (line, flush, fsync) on samples of the default experiment's size, in the results' own file
-   system; and what a sample's two messages to the supervisor cost. Beside it the seconds of a default sample.
+   system; and what a sample's two messages to the supervisor cost, sent and read. Beside it the seconds of a default
+   sample.
 2. `planning`: `snakemake -n` over a grid of JOBS generate jobs with nothing made yet.
 3. `nothing to do`: the same grid with every output there, and the default experiment, if it has been run.
 All are wall seconds; nothing else may run meanwhile. Raw figures go to --output as JSON.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -29,8 +31,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
 
 from longspec.core.records import Prompt, Sample, Turn  # noqa: E402
-from longspec.measure import journal as journals  # noqa: E402
 from longspec.measure import order  # noqa: E402
+from longspec.measure.entries import Start  # noqa: E402
+from longspec.measure.journal import NAME, Journal, Outputs  # noqa: E402
+from longspec.measure.messages import Begins, Ends  # noqa: E402
 
 APPENDS = 300
 TOKENS = 96
@@ -41,27 +45,25 @@ SAMPLE_SECONDS = 2.0
 
 def appends(place: Path) -> dict[str, float]:
     """Median and largest seconds of one append, and of the two messages with which a sample is announced."""
-    jobs = order.jobs([Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1)
-    journal = journals.Journal(place / "samples.jsonl", place / "run.json", "k", jobs)
-    piece = {"started": "", "host": "", "load_seconds": 0, "warmup_samples": [], "environment": {}, "engine_note": None}
-    journal.begin({}, piece)
+    lines = order.lines(["m"], [Prompt(f"s{n}", ["x"], [1] * 1000, True) for n in range(APPENDS)], 1, 0)
+    outputs = {"m": Outputs(place / "samples.jsonl", place / "run.json")}
+    journal = Journal(place / NAME, "k", outputs, lines)
+    journal.begin({"m": Start({}, {})})
     seconds = []
-    for repeat, prompt in jobs:
+    for _, repeat, prompt in lines:
         turn = Turn(1000, "h" * 64, list(range(TOKENS)), [(16, 3, 2)] * (TOKENS // 2), 0.1, 0.0, 1.0, "limit")
         sample = Sample(prompt.sample_id, repeat, [turn], ["some text " * 40])
         started = time.perf_counter()
         journal.append(sample)
         seconds.append(time.perf_counter() - started)
-    reader, writer = os.pipe()
-    sink = subprocess.Popen(["cat"], stdin=reader, stdout=subprocess.DEVNULL)
+    reader, writer = multiprocessing.Pipe(duplex=False)
     started = time.perf_counter()
-    for number in range(APPENDS):
-        os.write(writer, (json.dumps({"begins": number}) + "\n").encode())
-        os.write(writer, (json.dumps({"peak_memory_bytes": 10**9}) + "\n").encode())
+    with reader, writer:
+        for number in range(APPENDS):
+            for message in (Begins(number), Ends(10**9)):
+                writer.send(message)
+                reader.recv()
     messages = (time.perf_counter() - started) / APPENDS
-    os.close(writer)
-    os.close(reader)
-    sink.wait()
     return {"append_median": statistics.median(seconds), "append_max": max(seconds), "messages": messages}
 
 

@@ -14,8 +14,11 @@ import pandas as pd
 
 from longspec.analysis import tables
 from longspec.analysis import verdict as verdicts
-from longspec.core.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, to_line
+from longspec.core.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, read_records, to_line
 from longspec.core.records import prompts_sha256 as hashed
+from longspec.measure.entries import Start
+from longspec.measure.journal import NAME, Journal, Outputs
+from longspec.measure.order import Line
 
 GRID: dict[str, Any] = {"cells": {"m": ["d"]}, "methods": ["vanilla", "chain"], "baseline": "vanilla"}
 CONDITIONS: dict[str, Any] = {
@@ -49,6 +52,20 @@ CHAIN = [
     Sample("a", 0, [turn([1, 2, 3, 4, 5], [(3, 3, 2), (3, 1, 0)], 1.0, 0.1, 1.0)], TEXTS),
     Sample("b", 0, [turn([1, 2, 9], [(3, 2, 1)], 1.0, 0.1, 0.3), turn([1, 2, 3], [(3, 2, 1)], 0.0, 0.0, 0.3)]),
 ]
+
+
+def unfinished(folder: Path) -> Path:
+    """Turn one job's outputs into the journal that they were split from; returns its path."""
+    outputs = Outputs(folder / "samples.jsonl", folder / "run.json")
+    samples, method = read_records(outputs.samples, Sample), folder.name
+    lines = [Line(0, sample.repeat, Prompt(sample.sample_id, [], [], False)) for sample in samples]
+    journal = Journal(folder / NAME, "k", {method: outputs}, lines)
+    journal.begin({method: Start({}, {})})
+    for sample in samples:
+        journal.append(sample)
+    for output in outputs:
+        output.unlink()
+    return journal.path
 
 
 def write_run(results: Path, method: str, samples: list[Sample], dataset: str = "d", **conditions: Any) -> None:

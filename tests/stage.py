@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -15,16 +16,17 @@ import tiny_folder
 
 from longspec.cli import generate
 from longspec.core.records import Prompt, Sample, read_records, to_line
-from longspec.measure import supervisor
+from longspec.measure import journal, supervisor
+from longspec.measure.job import Job
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def work_here(command: list[str], timeout: float) -> supervisor.Outcome:
+def work_here(work: supervisor.Work, job: Job) -> supervisor.Outcome:
     """In the place of `supervisor.watch`: a job's worker in this process, which has imported what it needs."""
-    ours, theirs = os.pipe()
-    generate.main([*command[4:], f"--worker={theirs}"])
-    os.close(ours)
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    with reader, writer:
+        generate.answer(job, writer)
     return supervisor.Outcome()
 
 
@@ -96,6 +98,11 @@ class Stage:
         return facts
 
     @property
-    def partial(self) -> Path:
+    def journal(self) -> Path:
         """What is there of an unfinished job."""
-        return self.job / "samples.jsonl.partial"
+        return self.job / "generate.journal"
+
+    @property
+    def kept(self) -> str:
+        """The lines that samples.jsonl would begin with, if the job went on now."""
+        return journal.split(self.journal).get(self.spec["method"]["name"], "")

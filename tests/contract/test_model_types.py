@@ -20,11 +20,12 @@ from longspec.verify.engine import check
 
 RUN = {
     *("llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gemma4_text", "phi3", "mistral", "mixtral", "gpt2", "opt"),
-    *("deepseek_v3", "olmo2", "gpt_neox", "llama-yarn", "llama-llama3", "phi3-window", "cohere2"),
+    *("deepseek_v3", "olmo2", "gpt_neox", "llama-yarn", "llama-llama3", "phi3-window", "cohere2", "gpt_oss", "afmoe"),
+    *("phimoe-window", "stablelm", "nemotron", "jetmoe", "granite_swa", "mimo_v2_flash"),
 }
 REFUSED = {
-    *("gpt_oss", "llama4_text", "phimoe-window", "codegen", "xglm", "openai-gpt", "mamba", "rwkv", "bart"),
-    *("stablelm", "nemotron", "doge", "jetmoe", "gptj", "gpt_neo", "falcon", "bloom", "mpt", "gemma3n_text"),
+    *("llama4_text", "codegen", "xglm", "openai-gpt", "mamba", "rwkv", "bart"),
+    *("doge", "gptj", "gpt_neo", "falcon", "bloom", "mpt", "gemma3n_text"),
     *("gemma4_text-shared", "lfm2", "qwen3_next", "jamba"),
 }
 UNSTEADY = {"phi3-longrope": 32, "llama-dynamic": 32}

@@ -12,10 +12,10 @@ from steps import LIMITS, NARROW, assert_vanillas_ids, prompt, recorded, static
 from tiny import CONTEXT, WHOLE_OR_CORNERS, ours
 
 from longspec.core.errors import UserError
-from longspec.core.records import Sample
+from longspec.core.records import Prompt, Turn
 from longspec.decoding.loop import generate
 from longspec.decoding.methods import vanilla
-from longspec.measure.session import measured
+from longspec.measure.session import Runner
 from longspec.models import cuda_graphs, packed_linear
 from longspec.models.attention import on_device
 from longspec.models.cache.static import StaticCache
@@ -98,18 +98,20 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why():
 
 
 def test_a_run_whose_engine_changes_between_samples_is_refused():
-    target = SimpleNamespace(engine="graphs", engine_note=None)
+    backend = SimpleNamespace(engine="graphs", engine_note=None)
 
-    def answer(prompt, repeat):
-        if prompt == "longer":
-            target.engine, target.engine_note = "eager", "graphs not captured: OutOfMemoryError: 2 GiB"
-        return Sample("a", repeat, [])
+    def answer(ids, *rest):
+        if len(ids) > 1:
+            backend.engine, backend.engine_note = "eager", "graphs not captured: OutOfMemoryError: 2 GiB"
+        return Turn(len(ids), "", [], [], 0.0, 0.0, 0.0, "nonfinite")
 
-    runner = SimpleNamespace(spec={"repeats": 1}, backend=target, answer=answer)
-    samples = measured([runner], [(0, 0, "short"), (0, 0, "longer")], "")
-    next(samples)
+    backend.answer = answer
+    around = SimpleNamespace(begin=lambda: None, end=dict)
+    runner = SimpleNamespace(backend=backend, tokenizer=None, limits=LIMITS, surroundings=around)
+    short, longer = (Prompt("a", ["x"], ids, False) for ids in ([1], [1, 2]))
+    Runner.answer(runner, short, 0)
     with pytest.raises(UserError, match=r"engine.*graphs.*OutOfMemoryError"):
-        next(samples)
+        Runner.answer(runner, longer, 0)
 
 
 def test_graphs_are_refused_without_a_gpu():

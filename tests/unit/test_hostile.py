@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -187,16 +186,15 @@ def test_a_half_written_job(examples, tmp_path):
     """Status looks while others write, so any prefix of the truth must do."""
     good = results_folder.write_all(tmp_path)
     folder = good / "m/d/chain"
-    whole = (folder / "samples.jsonl").read_bytes()
-    shutil.copy(folder / "samples.jsonl", folder / "samples.jsonl.partial")
-    (folder / "samples.jsonl").unlink()
+    whole = results_folder.unfinished(folder).read_bytes()
+    first = whole.index(b"\n") + 1
 
     @tried(examples)
     @given(length=st.integers(0, len(whole)))
     def check(length):
-        (folder / "samples.jsonl.partial").write_bytes(whole[:length])
+        (folder / "generate.journal").write_bytes(whole[:length])
         row = progress.progress(good, ("m", "d", "chain"), 1)
-        assert row.done == whole[:length].count(b"\n")
+        assert row.done == whole[first:length].count(b"\n")
         assert row.total == 2
 
     check()

@@ -17,7 +17,7 @@ FREE = ("core", "config", "data", "analysis", "report")
 OTHERS = ("backends", "cli", "decoding", "drafters", "measure", "models", "training", "verify")
 """The folders in which a module may load them. A new folder must be put here or there."""
 ALSO = {
-    "measure": ("lock", "journal", "ledger", "order", "progress", "supervisor"),
+    "measure": ("lock", "journal", "entries", "order", "job", "messages", "progress", "supervisor"),
     "verify": ("gate", "audit", "audit_rules", "audit_published"),
     "models": ("model_files", "trust"),
     "cli": ("prepare", "vocabulary", "metrics", "speedup", "costs", "tuning", "lossless", "gate", "audit", "summary",

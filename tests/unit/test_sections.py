@@ -1,4 +1,4 @@
-"""Sections of the configuration: what is wrong is said in words, specs hold what was given, the README is made of them."""
+"""Sections of the configuration: faults are told in words, specs hold what was given, the README is made of them."""
 
 from __future__ import annotations
 

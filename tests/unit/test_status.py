@@ -23,10 +23,9 @@ def results(tmp_path):
 def half(results):
     """Chain, with its first sample on the disk and the second one being written."""
     folder = results / "m/d/chain"
-    whole = (folder / "samples.jsonl").read_text()
-    (folder / "samples.jsonl").unlink()
-    (folder / "run.json").unlink()
-    (folder / "samples.jsonl.partial").write_text(whole[: whole.index("\n") + 20])
+    journal = results_folder.unfinished(folder)
+    begun, first, second = journal.read_text().splitlines(keepends=True)
+    journal.write_text(begun + first + second[:20])
     return folder
 
 

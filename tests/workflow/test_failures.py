@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-
+import lost_at_once
 import pytest
 from stage import Stage
 
 from longspec.core.errors import UserError
-from longspec.core.records import Prompt, prompts_sha256
-from longspec.measure.journal import key as key_of
-from longspec.measure.ledger import Ledger
+from longspec.core.records import Prompt
+from longspec.measure.entries import Start
+from longspec.measure.job import Job
+from longspec.measure.journal import Outputs
 from longspec.measure.supervisor import DEATHS_IN_A_ROW, Supervisor
 
 
@@ -64,7 +63,7 @@ def test_told_to_stop_it_stops_without_a_secret_of_a_library_and_the_next_run_tr
     assert "[HF_TOKEN]" in refused
     assert "Traceback" not in text
     assert not (stage.job / "samples.jsonl").exists()
-    assert len(stage.partial.read_text().splitlines()) == 1
+    assert stage.kept.count("\n") == 1
     assert "out_of_memory" in (stage.job / "generate.log").read_text().splitlines()[-1]
     code, more = stage.run("--on-error", "continue", HF_TOKEN=PLANTED)
     assert code == 0, more
@@ -81,37 +80,28 @@ def test_a_bug_keeps_its_traceback_and_what_is_finished(tmp_path):
     code, text = stage.run()
     assert code == 1
     assert "ZeroDivisionError: a bug" in text
-    assert len(stage.partial.read_text().splitlines()) == 1
-
-
-LOST_AT_ONCE = """
-import json, os, sys
-with open("started", "a") as file:
-    file.write("x")
-pipe = int(sys.argv[-1].split("=")[1])
-for message in ({"begins": 0}, {"cause": "device_error", "message": "no more"}):
-    os.write(pipe, (json.dumps(message) + "\\n").encode())
-"""
+    assert stage.kept.count("\n") == 1
 
 
 @pytest.fixture
 def waiting(tmp_path, monkeypatch):
-    """A supervisor of a job of nine samples, the first of which is to come."""
+    """A supervisor of a job of nine samples, the first of which is to come, with a worker that always fails at once."""
     monkeypatch.chdir(tmp_path)
     prompts = [Prompt(f"s{n}", ["x"], [3], False) for n in range(9)]
-    outputs = [(tmp_path / "samples.jsonl", tmp_path / "run.json")]
-    ledger = functools.partial(Ledger, outputs, key_of([{}], "", prompts_sha256(prompts)), ["m"], prompts, 1, 0)
-    ledger().begin([{}], [{}], [None])
-    return Supervisor(ledger, 0, "continue")
+    specs = [{"method": {"name": "m"}, "repeats": 1, "seed": 0}]
+    outputs = [Outputs(tmp_path / "samples.jsonl", tmp_path / "run.json")]
+    job = Job(specs, outputs, prompts, [], tmp_path / "generate.log")
+    job.journal().begin({"m": Start({}, {})})
+    return Supervisor(job, lost_at_once.work)
 
 
 def test_processes_that_all_lose_the_device_are_given_up(waiting, tmp_path):
     """By a worker that says so at once and imports nothing."""
     with pytest.raises(UserError) as refused:
-        waiting.run([sys.executable, "-c", LOST_AT_ONCE])
+        waiting.run()
     assert "device_error" in str(refused.value)
     assert (tmp_path / "started").read_text() == "x" * DEATHS_IN_A_ROW
-    assert waiting.ledger().done == DEATHS_IN_A_ROW - 1, "the last is left to the next run"
+    assert waiting.job.journal().done == DEATHS_IN_A_ROW - 1, "the last is left to the next run"
 
 
 @pytest.mark.slow

@@ -65,35 +65,35 @@ def test_a_disk_that_fills_up_between_samples(tmp_path, small_disk):
     small_disk(stage.job)
     code, text = stage.run()
     assert refused(code, text), text
-    kept = stage.partial.read_bytes()
-    assert kept.endswith(b"\n")
-    assert 2 <= kept.count(b"\n") < len(stage.lengths)
+    kept = stage.kept
+    assert stage.journal.read_bytes().endswith(b"\n")
+    assert 2 <= kept.count("\n") < len(stage.lengths)
     (stage.job / "ballast").unlink()
     code, text = stage.run()
     assert code == 0, text
-    assert (stage.job / "samples.jsonl").read_bytes().startswith(kept)
+    assert (stage.job / "samples.jsonl").read_text().startswith(kept)
     assert [s.sample_id for s in stage.samples] == [f"s{n}" for n in range(len(stage.lengths))]
 
 
 def test_a_disk_that_is_full_for_a_jobs_facts_or_its_log(tmp_path):
     stage = Stage(tmp_path, [5, 6, 7], VANILLA)
     stage.job.mkdir()
-    (stage.job / "run.json.partial.unfinished").symlink_to("/dev/full")
+    (stage.job / "generate.journal.unfinished").symlink_to("/dev/full")
     code, text = stage.run()
     assert refused(code, text), text
-    assert not stage.partial.exists()
+    assert not stage.journal.exists()
     (stage.job / "run.json.unfinished").symlink_to("/dev/full")
     code, text = stage.run()
     assert refused(code, text), text
-    kept = stage.partial.read_bytes()
-    assert kept.count(b"\n") == 3
+    kept = stage.kept
+    assert kept.count("\n") == 3
     assert not (stage.job / "run.json").exists()
     (stage.job / "generate.log").unlink()
     (stage.job / "generate.log").symlink_to("/dev/full")
     code, text = stage.run()
     assert code == 0, text  # the log is for people; the samples stand
     assert text == ""
-    assert (stage.job / "samples.jsonl").read_bytes() == kept
+    assert (stage.job / "samples.jsonl").read_text() == kept
     assert stage.facts["failures"] == []
 
 

@@ -16,6 +16,7 @@ from stage import Stage
 from test_reruns import AFTER, ALL_METHODS, gate
 
 from longspec.core.records import Sample, read_records
+from longspec.measure.journal import split
 
 METHODS = {
     "vanilla": {"method": "vanilla"},
@@ -85,7 +86,7 @@ def test_killed_anywhere_it_goes_on_where_it_was(tmp_path):
         while standing < lines:
             time.sleep(0.01)
             assert process.poll() is None
-            standing = sum(len(f.read_bytes().splitlines()) for f in job.job.glob("*/samples.jsonl.partial"))
+            standing = sum(text.count("\n") for text in split(job.journal).values())
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
         process.communicate()

@@ -64,9 +64,10 @@ def kill_one(run: psutil.Popen, chance: random.Random) -> str:
 
 
 def written(clone: Clone) -> int:
-    """Bytes of samples of unfinished jobs."""
-    partials = clone.place.glob("results/**/samples.jsonl.partial")
-    return sum(file.stat().st_size for file in partials if not file.with_name("samples.jsonl").exists())
+    """Samples of unfinished jobs."""
+    journals = clone.place.glob("results/**/generate.journal")
+    unfinished = [file for file in journals if not file.with_name("samples.jsonl").exists()]
+    return sum(file.read_bytes().count(b'"kind": "measured"}\n') for file in unfinished)
 
 
 def wait(clone: Clone, run: psutil.Popen, chance: random.Random) -> None:
@@ -95,11 +96,11 @@ def disturb(clone: Clone, kills: int, seed: int) -> int:
             kept += written(clone) > 0
         if run.poll() is None:
             continue
-        for partial in clone.place.glob("results/**/samples.jsonl.partial"):
-            unfinished = not partial.with_name("samples.jsonl").exists()
+        for journal in clone.place.glob("results/**/generate.journal"):
+            unfinished = not journal.with_name("samples.jsonl").exists()
             if unfinished and chance.random() < 0.5:  # as if killed in the middle of a write
-                with partial.open("ab") as file:
-                    file.write(b'{"sample_id": "s')
+                with journal.open("ab") as file:
+                    file.write(b'{"method": "vanilla", "sample": {"sample_id": "s')
         finished = [m for m in METHODS if (clone.place / f"results/tiny/a/{m}/samples.jsonl").exists()]
         if len(finished) == len(METHODS):  # too soon: once more
             shutil.rmtree(clone.place / "results/tiny/a" / chance.choice(METHODS))
@@ -122,7 +123,7 @@ def survives(clone: Clone, kills: int, seed: int) -> None:
     assert kept > (kills // 5 if kills >= 25 else 0), "too few kills found anything to keep; the test tests little"
     facts = [json.loads(file.read_text()) for file in clone.place.glob("results/tiny/a/*/run.json")]
     assert all(fact["failures"] == [] for fact in facts)
-    assert not list(clone.place.glob("results/**/*.partial"))
+    assert not list(clone.place.glob("results/**/*.journal"))
     assert clone.planned(*wanted) == set()
 
 

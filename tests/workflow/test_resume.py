@@ -23,7 +23,7 @@ VANILLA = {"method": "vanilla"}
 
 def wait_for_lines(stage: Stage, lines: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 60
-    while not stage.partial.exists() or stage.partial.read_bytes().count(b"\n") < lines:
+    while stage.kept.count("\n") < lines:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -39,13 +39,13 @@ def test_a_terminated_job_says_so_keeps_what_is_finished_and_goes_on(tmp_path):
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert not psutil.wait_procs(worker, timeout=5)[1]
-    kept = stage.partial.read_bytes()
+    kept = stage.kept
     assert "SIGTERM" in (stage.job / "generate.log").read_text().splitlines()[-1]
     code, text = stage.run()
     assert code == 0, text
-    assert (stage.job / "samples.jsonl").read_bytes().startswith(kept)
+    assert (stage.job / "samples.jsonl").read_text().startswith(kept)
     first, second = stage.facts["pieces"]
-    assert (first["first_sample"], second["first_sample"]) == (0, kept.count(b"\n"))
+    assert (first["first_sample"], second["first_sample"]) == (0, kept.count("\n"))
     assert first["environment"]["device_name"] == second["environment"]["device_name"]
     assert len(second["warmup_samples"]) == 1
     assert [s.sample_id for s in stage.samples] == [f"s{n}" for n in range(len(LONG))]
@@ -65,6 +65,19 @@ def test_a_process_ends_when_the_one_that_wanted_it_is_killed(tmp_path):
     process.communicate(timeout=10)
     assert process.returncode == -signal.SIGKILL
     assert not psutil.wait_procs(family, timeout=5)[1]
+
+
+def test_a_process_whose_parent_ended_before_it_looked_ends_too():
+    """As a worker does whose supervisor was killed while it started: its parent is then another process."""
+    looks = (
+        "import os, sys; from longspec.core import watchdog; watchdog.end_with_parent(int(sys.argv[1])); print('on')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for parent, code, said in ((os.getpid(), 0, "on\n"), (os.getppid(), -signal.SIGKILL, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", looks, str(parent)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (code, said), done.stderr
 
 
 def listing(*folders):

@@ -230,8 +230,8 @@ def test_slurm_killed_on_the_node_and_started_again_loses_nothing(small, monkeyp
     monkeypatch.setenv("NAP", "2")
     before = latest()
     first = subprocess.Popen([*SNAKEMAKE, *ARGUMENTS, SLOW], cwd=small.place)
-    partial = folder / "samples.jsonl.partial"
-    while not partial.exists() or partial.read_bytes().count(b"\n") < 2:
+    partial = folder / "generate.journal"
+    while not partial.exists() or partial.read_bytes().count(b"\n") < 3:
         assert first.poll() is None
         time.sleep(0.1)
     victims = [psutil.Process(int(SLURMD.read_text()))]

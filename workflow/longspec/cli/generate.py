@@ -8,21 +8,20 @@ supervises the worker that holds the device (measure/supervisor.py). It computes
 from __future__ import annotations
 
 import argparse
-import functools
+import gc
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from longspec.core.errors import UserError, redacted
 from longspec.core.program import REFUSED, explained, uncollected
-from longspec.core.records import Prompt, prompts_sha256, read_records
-from longspec.measure.journal import key as key_of
-from longspec.measure.ledger import Ledger
+from longspec.core.records import Prompt, read_records
+from longspec.measure.job import Job
+from longspec.measure.journal import Outputs
 from longspec.measure.lock import claim
 from longspec.measure.supervisor import Supervisor
 
@@ -41,7 +40,8 @@ def _log_to(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _job(argv: list[str] | None) -> Job:
+    """Read the command line, and the prompts that it names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--spec", type=json.loads, required=True, nargs="+", help="a method's slice of the config, as JSON"
@@ -54,60 +54,56 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", default="", help="of the code and the data: what was begun by another is dropped")
     parser.add_argument("--timeout", type=float, default=0, help="seconds that one sample may take; 0 for no limit")
     parser.add_argument("--on-error", choices=("continue", "stop"), default="continue")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
-
-
-def _ledger(args: argparse.Namespace) -> Callable[[], Ledger]:
-    """Opens it, as often as asked, over prompts that are read once."""
+    args = parser.parse_args(argv)
     prompts = read_records(args.prompts, Prompt)
     if not prompts:
         raise UserError(str(args.prompts), "no prompts", "at least one")
-    key = key_of(args.spec, args.version, prompts_sha256(prompts))
-    methods, outputs = [spec["method"]["name"] for spec in args.spec], list(zip(args.samples, args.run, strict=True))
-    repeats, seed = args.spec[0]["repeats"], args.spec[0]["seed"]
-    return functools.partial(Ledger, outputs, key, methods, prompts, repeats, seed)
+    return Job(
+        specs=args.spec,
+        outputs=[Outputs(*files) for files in zip(args.samples, args.run, strict=True)],
+        prompts=prompts,
+        spare=read_records(args.tuning, Prompt) if args.tuning else [],
+        log=args.log,
+        version=args.version,
+        timeout=args.timeout,
+        stop=args.on_error == "stop",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse arguments; supervise, or be the worker."""
-    args = _arguments(argv)
-    ledger = _ledger(args)
-    if args.worker is not None:
-        _be_the_worker(args, ledger())
-        return
-
+    """Parse arguments, supervise a worker, make the outputs."""
+    job = _job(argv)
     signal.signal(signal.SIGTERM, _terminated)
-    with claim(args.log.with_name("generate.lock"), _lost_claim):
-        supervisor = Supervisor(ledger, args.timeout, args.on_error)
-        if not ledger().done:
-            args.log.unlink(missing_ok=True)
-        _log_to(args.log)
+    with claim(job.lock, _lost_claim):
+        if not job.journal().done:
+            job.log.unlink(missing_ok=True)
+        _log_to(job.log)
         try:
-            command = [sys.executable, "-m", "longspec", "generate", *(sys.argv[1:] if argv is None else argv)]
-            supervisor.run(command).finish([{**_names(spec), "spec": spec} for spec in args.spec])
+            job.finish(Supervisor(job, work).run())
         except (UserError, OSError) as error:
             log.error("error: %s", explained(error) or error)
             raise
     log.info("done")
 
 
-def _names(spec: dict[str, Any]) -> dict[str, str]:
-    return {kind: spec[kind]["name"] for kind in ("model", "dataset", "method")}
-
-
-def _be_the_worker(args: argparse.Namespace, ledger: Ledger) -> None:
+def work(job: Job, connection: Connection) -> None:
+    """Be the worker, in a process of its own."""
     with uncollected():
-        from longspec.measure import worker
-        from longspec.verify.engine.jobs import with_engines
+        from longspec.measure import worker  # noqa: F401  # torch and transformers, most of a start's seconds
+        from longspec.verify.engine import jobs  # noqa: F401
 
-    _log_to(args.log)
-    names = list(_names(args.spec[0]).values())
-    title = " / ".join(names if len(args.spec) == 1 else [*names[:2], f"{len(args.spec)} methods"])
+    gc.freeze()  # each search for garbage would go through all of torch and transformers again
+    answer(job, connection)
+
+
+def answer(job: Job, connection: Connection) -> None:
+    """Find out by which engines the job's models run; measure what its journal lacks."""
+    from longspec.measure import worker
+    from longspec.verify.engine.jobs import with_engines
+
+    _log_to(job.log)
     try:
-        spare = read_records(args.tuning, Prompt) if args.tuning else []
-        specs = with_engines(args.spec, ledger.prompts)
-        worker.work(specs, ledger, spare, title, args.worker, args.on_error == "stop")
+        worker.work(job, with_engines(job.specs, job.prompts), connection.send)
     except Exception as error:
         log.error("error: %s", explained(error) or repr(error))
         raise

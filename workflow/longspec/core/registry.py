@@ -144,7 +144,7 @@ def branches(name: str) -> bool:
 
 def widths(variant: Mapping[str, Any]) -> list[int]:
     """List the most nodes at each depth below the root of a variant's drafts: the option that its method's WIDTHS
-    literal names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, a method that is gone."""
+    literal names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, a method now gone."""
     method = variant.get("method")
     option = literal("methods", str(method), "WIDTHS") if method in names("methods") else None
     held = variant.get(option) if option else None

@@ -12,8 +12,6 @@ from typing import (
 
 from typing_extensions import TypedDict
 
-OF_THE_JOB = ("conditions", "tuning", "profile", "memory")
-"""Fields that a job's processes share; the last two are None where the last process ended before it could tell."""
 OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "engine_checks", "load_seconds", "started")
 """Fields of a run that are those of its first process."""
 

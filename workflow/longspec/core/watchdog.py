@@ -20,9 +20,11 @@ PARENT = "LONGSPEC_PARENT"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def end_with_parent() -> None:
-    """For a child of ours: have the kernel end this process when its parent ends. For its main thread, at its start."""
-    parent = os.getppid()
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the kernel end this process when its parent ends. For its main thread, at its start.
+
+    `parent`: the id of the process that started it, if that may have ended before this call."""
+    parent = parent or os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before it was watched

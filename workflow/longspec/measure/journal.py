@@ -1,180 +1,233 @@
 """A job's samples as they come: one line each, on the disk before the next sample begins, by one writer.
 
-Contract: beside the job's outputs lie `samples.jsonl.partial` and `run.json.partial`, which Snakemake does not know
-and so does not delete. Each line of the first is complete or absent. `finish` makes the outputs of them; they stay
-until `tidy`, since Snakemake deletes the outputs of a job whose end it did not see. What an earlier process left is
-kept only if it was made from the same key (spec, code, prompts) under the same conditions; its torn last line is
-dropped, any other damage is an error that names the line. Nothing here runs under a clock, and nothing here knows
-models. Who may write is decided by lock.py; several journals of one job are held together by ledger.py.
+Contract: beside the job's log lies `generate.journal`, which Snakemake does not know and so does not delete. It is JSON
+Lines: one a sample with its method, one for each process that began, for the memory it took, and for each profile
+(entries.py). A line is complete or absent. The samples are those of `lines` (order.py) from the first on, so what
+stands in one journal was measured in its order. `finish` splits it into each method's outputs; it stays until `tidy`,
+since Snakemake deletes the outputs of a job whose end it did not see. What an earlier process left is kept only if it
+was made from the same key (spec, code, prompts) under the same conditions; its torn last line is dropped, any other
+damage is an error that names the line. Nothing here runs under a clock. Who may write is decided by lock.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
-from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, parse_record, to_line
-from longspec.core.run_record import OF_THE_FIRST_PIECE, OF_THE_JOB, Tuning
-from longspec.measure.order import Job
+from longspec.core.records import SCHEMA_VERSION, Sample, to_line
+from longspec.core.run_record import OF_THE_FIRST_PIECE
+from longspec.measure.entries import (
+    AFRESH,
+    Begun,
+    Entry,
+    Facts,
+    Inside,
+    Measured,
+    Peak,
+    Start,
+    State,
+    lost,
+    parsed,
+    whole_lines,
+)
+from longspec.measure.order import Line
 
-AFRESH = "delete it to begin this job afresh"
+NAME = "generate.journal"
 
 
-def key(*parts: Any) -> str:
-    """Hash of all that must be the same for two processes to write one journal."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+class Outputs(NamedTuple):
+    """The files of one method."""
 
-
-def lost(prompt: Prompt, repeat: int, cause: str) -> Sample:
-    """What is recorded of a sample that has no outcome: no tokens, no seconds, and why."""
-    turn = Turn(len(prompt.prompt_ids), ids_sha256(prompt.prompt_ids), [], [], 0.0, 0.0, 0.0, cause)
-    return Sample(prompt.sample_id, repeat, [turn])
+    samples: Path
+    run: Path
 
 
 class Journal:
     """The unfinished outputs of one job. Open it anew in each process; close it before another writes."""
 
-    def __init__(self, samples: Path, run: Path, key: str, jobs: Sequence[Job]) -> None:
-        self.samples, self.run, self.key, self.jobs = samples, run, key, jobs
-        self.partial = samples.with_name(samples.name + ".partial")
-        self.partial_run = run.with_name(run.name + ".partial")
-        self.facts = self._facts()
-        self.done = self._verified() if self.facts["pieces"] else 0
-        """How many lines stand, the first so many of `jobs`."""
-        stand = {(repeat, prompt.sample_id) for repeat, prompt in jobs[: self.done]}
-        self.facts["failures"] = [f for f in self.facts["failures"] if (f["repeat"], f["sample_id"]) in stand]
+    def __init__(self, path: Path, key: str, outputs: Mapping[str, Outputs], lines: Sequence[Line]) -> None:
+        """`outputs`: by method, in the order that numbers them; `lines`: the samples of the complete job."""
+        self.path, self.key, self.outputs, self.lines = path, key, dict(outputs), lines
+        self.methods = list(outputs)
+        self.state = State()
+        entries = whole_lines(path)
+        if entries and self._is_ours(entries[0]):
+            self._take_in(entries)
 
-    def _nothing(self) -> dict[str, Any]:
-        """What is written down before a first piece."""
-        return {"key": self.key, "pieces": [], "failures": [], **dict.fromkeys(OF_THE_JOB)}
-
-    def _facts(self) -> dict[str, Any]:
-        """What the pieces so far wrote down; nothing where they were made from something else."""
-        empty = self._nothing()
+    def _is_ours(self, first: bytes) -> bool:
+        """Tell whether a journal that begins with this line was made from the same key. UserError if it is damaged."""
         try:
-            facts = json.loads(self.partial_run.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return empty
+            begun = json.loads(first)
         except ValueError as error:
-            raise UserError(str(self.partial_run), f"not JSON ({error})", f"what a run wrote: {AFRESH}") from None
-        same = isinstance(facts, dict) and facts.get("key") == self.key and facts.keys() == empty.keys()
-        return facts if same else empty
+            raise UserError(f"{self.path}, line 1", f"not JSON ({error})", f"what a run wrote: {AFRESH}") from None
+        return isinstance(begun, dict) and begun.get("key") == self.key
 
-    def _verified(self) -> int:
-        """Count the lines, each of which must be the next of `jobs`; cut off a torn last one."""
-        try:
-            content = self.partial.read_bytes()
-        except FileNotFoundError:
-            return 0
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.split(b"\n")[:-1]
-        for number, line in enumerate(lines, start=1):
-            where = f"{self.partial}, line {number}"
-            try:
-                sample = parse_record(where, line.decode(), Sample)
-            except UnicodeDecodeError as error:
-                raise UserError(where, f"is not UTF-8 text ({error.reason})", f"what a run wrote: {AFRESH}") from None
-            expected = "the end"
-            if number <= len(self.jobs):
-                repeat, prompt = self.jobs[number - 1]
-                if (sample.repeat, sample.sample_id) == (repeat, prompt.sample_id):
-                    continue
-                expected = f"repeat {repeat} of {prompt.sample_id!r}"
-            raise UserError(
-                where, f"repeat {sample.repeat} of {sample.sample_id!r} stands there", f"{expected}: {AFRESH}"
-            )
-        if len(whole) < len(content):
-            with self.partial.open("r+b") as file:
-                file.truncate(len(whole))
+    def _take_in(self, entries: list[bytes]) -> None:
+        """Read the lines, whose samples must be the first of `lines`; cut off a torn last one."""
+        for where, entry in parsed(self.path, entries):
+            if isinstance(entry, Measured):
+                self._expect(where, entry)
+            self.state.note(entry)
+        whole = sum(len(entry) + 1 for entry in entries)
+        if whole < self.path.stat().st_size:
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
                 os.fsync(file.fileno())
-        return len(lines)
+
+    def _expect(self, where: str, entry: Measured) -> None:
+        """Raise UserError unless a sample is the next of `lines`."""
+        found = f"repeat {entry.sample.repeat} of {entry.sample.sample_id!r} by {entry.method!r}"
+        expected = "the end"
+        if not self.complete:
+            method, repeat, prompt = self.next()
+            expected = f"repeat {repeat} of {prompt.sample_id!r} by {self.methods[method]!r}"
+        if found != expected:
+            raise UserError(where, f"{found} stands there", f"{expected}: {AFRESH}")
+
+    @property
+    def done(self) -> int:
+        """How many samples stand, the first so many of `lines`."""
+        return self.state.done
 
     @property
     def complete(self) -> bool:
-        """Whether every sample stands there."""
-        return self.done == len(self.jobs)
+        """Tell whether every sample stands."""
+        return self.done == len(self.lines)
 
-    def forget(self) -> None:
-        """Begin afresh; the disk learns of it by `begin`."""
-        self.facts, self.done = self._nothing(), 0
+    def next(self) -> Line:
+        """The sample that comes next, where one is lacking."""
+        return self.lines[self.done]
 
-    def begin(self, conditions: dict[str, Any], piece: dict[str, Any], tuning: Tuning | None = None) -> None:
-        """Note a process that is about to append. Samples made under other conditions are not kept, nor are pieces
-        that made none."""
-        if self.facts["conditions"] != conditions:
-            self.forget()
-        if self.done == 0:
-            self.partial.unlink(missing_ok=True)
-        pieces = [earlier for earlier in self.facts["pieces"] if earlier["first_sample"] < self.done]
-        self.facts |= {
-            "conditions": conditions,
-            "tuning": tuning,
-            "pieces": [*pieces, {**piece, "first_sample": self.done}],
+    def remaining(self) -> Iterator[Line]:
+        """Go through the samples that are lacking; each must be appended before the next is asked for."""
+        while not self.complete:
+            yield self.next()
+
+    def where(self) -> str:
+        """Name the next sample in words."""
+        method, repeat, prompt = self.next()
+        named = f"{self.methods[method]}, " if len(self.methods) > 1 else ""
+        return f"{named}sample {prompt.sample_id!r}, repeat {repeat}"
+
+    def known_tuning(self, method: str, conditions: Facts) -> Facts | None:
+        """What an earlier process chose for a method under the same conditions."""
+        start = self.state.pieces[-1].starts[method] if self.state.pieces else None
+        return start.tuning if start and start.conditions == conditions else None
+
+    def begin(self, starts: Mapping[str, Start]) -> None:
+        """Note a process that is about to append. Where one method's conditions have changed, nothing is kept: samples
+        that were measured in turn with it would have no partner."""
+        folder = self.path.parent
+        outputs = {
+            method: (os.path.relpath(files.samples, folder), os.path.relpath(files.run, folder))
+            for method, files in self.outputs.items()
         }
-        self.save()
+        begun, pieces = Begun(self.key, outputs, dict(starts)), self.state.pieces
+        if pieces and all(pieces[-1].starts[name].conditions == starts[name].conditions for name in starts):
+            self._append(begun)
+            return
+        self.state = State()
+        write_whole({self.path: to_line(begun)})
+        self.state.note(begun)
 
-    def save(self) -> None:
-        """Put `facts` on the disk."""
-        write_whole({self.partial_run: json.dumps(self.facts, indent=2) + "\n"})
+    def append(self, sample: Sample, message: str | None = None) -> None:
+        """Add the next sample; it is on the disk on return, or not there at all. `message`: why it has no outcome."""
+        method, repeat, prompt = self.next()
+        assert (sample.repeat, sample.sample_id) == (repeat, prompt.sample_id)
+        self._append(Measured(self.methods[method], sample, message))
 
     def lose(self, cause: str, message: str) -> None:
         """Record the next sample as one without an outcome."""
-        repeat, prompt = self.jobs[self.done]
-        failure = {"sample_id": prompt.sample_id, "repeat": repeat, "cause": cause, "message": message}
-        self.facts["failures"] = [*self.facts["failures"], failure]
-        self.save()  # the reason first: ended in between, it is dropped and the sample tried again
-        self.append(lost(prompt, repeat, cause))
+        _, repeat, prompt = self.next()
+        self.append(lost(prompt, repeat, cause), message)
 
-    def append(self, sample: Sample) -> None:
-        """Add the next line; it is on the disk on return, or not there at all."""
-        assert (sample.repeat, sample.sample_id) == (self.jobs[self.done][0], self.jobs[self.done][1].sample_id)
-        line = to_line(sample).encode()
+    def note_peak(self, peak_memory_bytes: int) -> None:
+        """Record the most memory that the latest process held."""
+        if self.state.pieces:
+            self._append(Peak(peak_memory_bytes))
+
+    def note_inside(self, method: str, profile: list[dict[str, float]] | None, memory: dict[str, int] | None) -> None:
+        """Record where a method's time and memory go."""
+        self._append(Inside(method, profile, memory))
+
+    def _append(self, entry: Entry) -> None:
+        line = to_line(entry).encode()
         # Unbuffered: what a failed write leaves in a buffer is written when the file closes, behind the truncation.
-        with self.partial.open("ab", buffering=0) as file:
+        with self.path.open("ab", buffering=0) as file:
             size = file.tell()
             try:
                 while line:
                     line = line[file.write(line) :]
                 os.fsync(file.fileno())
             except OSError as error:
-                error.filename = error.filename or str(self.partial)
+                error.filename = error.filename or str(self.path)
                 with contextlib.suppress(OSError):  # a torn line is dropped by the next process too
-                    os.truncate(self.partial, size)
+                    os.truncate(self.path, size)
                 raise
-        self.done += 1
+        self.state.note(entry)
 
-    def finish(self, facts: dict[str, Any]) -> None:
-        """Make the outputs."""
+    def finish(self, facts: Mapping[str, Facts]) -> None:
+        """Make the outputs of every method; `facts`: what its run.json says beside."""
         assert self.complete
-        pieces, failures = self.facts["pieces"], self.facts["failures"]
-        peaks = [piece["peak_memory_bytes"] for piece in pieces if piece.get("peak_memory_bytes")]
+        texts = split(self.path)
+        for method, files in self.outputs.items():
+            run = {"schema_version": SCHEMA_VERSION, **facts[method], **self._run(method, texts[method])}
+            write_whole({files.run: json.dumps(run, indent=2) + "\n", files.samples: texts[method]})
+
+    def _run(self, method: str, samples: str) -> Facts:
+        """What run.json says of a method's samples and of the processes that made them (core/run_record.py)."""
+        last, inside = self.state.pieces[-1].starts[method], self.state.inside.get(method)
+        pieces = self._pieces(method)
         first = pieces[0]
-        whole = {
-            "schema_version": SCHEMA_VERSION,
-            **facts,
-            **{name: self.facts[name] for name in OF_THE_JOB},
-            "samples_sha256": hashlib.sha256(self.partial.read_bytes()).hexdigest(),
+        return {
+            "conditions": last.conditions,
+            "tuning": last.tuning,
+            "profile": inside and inside.profile,
+            "memory": inside and inside.memory,
+            "samples_sha256": hashlib.sha256(samples.encode()).hexdigest(),
             **{name: first[name] for name in OF_THE_FIRST_PIECE},
-            "peak_memory_bytes": max(peaks, default=0),
+            "peak_memory_bytes": max((piece.get("peak_memory_bytes", 0) for piece in pieces), default=0),
             "pieces": pieces,
-            "failures": failures,
+            "failures": self.state.failures.get(method, []),
         }
-        samples = self.partial.read_text(encoding="utf-8")
-        write_whole({self.run: json.dumps(whole, indent=2) + "\n", self.samples: samples})
+
+    def _pieces(self, method: str) -> list[Facts]:
+        """The processes that made a sample of a method, and the last one."""
+        pieces = self.state.pieces
+        ends = [*(piece.first_sample[method] for piece in pieces[1:]), None]
+        found = []
+        for piece, end in zip(pieces, ends, strict=True):
+            if piece.first_sample[method] != end:
+                peak = {"peak_memory_bytes": piece.peak_memory_bytes} if piece.peak_memory_bytes else {}
+                found.append({**piece.starts[method].piece, "first_sample": piece.first_sample[method], **peak})
+        return found
+
+
+def split(path: Path) -> dict[str, str]:
+    """Make the text of each method's samples.jsonl of a journal."""
+    texts: dict[str, list[str]] = {}
+    for row in map(json.loads, whole_lines(path)):
+        if row["kind"] == "measured":
+            texts.setdefault(row["method"], []).append(json.dumps(row["sample"], ensure_ascii=False) + "\n")
+    return {method: "".join(found) for method, found in texts.items()}
 
 
 def tidy(results: Path) -> None:
     """Remove the journals of jobs whose outputs stand. For when Snakemake has noted that these jobs are done."""
-    for partial in results.rglob("samples.jsonl.partial"):
-        samples, run = partial.with_name("samples.jsonl"), partial.with_name("run.json")
-        if samples.exists() and run.exists() and filecmp.cmp(samples, partial, shallow=False):
-            partial.unlink()
-            run.with_name("run.json.partial").unlink(missing_ok=True)
+    for path in results.rglob(NAME):
+        with contextlib.suppress(ValueError, LookupError, OSError):  # a damaged one is told of when its job runs
+            first, *_ = whole_lines(path)
+            texts = split(path)
+            places = json.loads(first)["outputs"].items()
+            if all(
+                (path.parent / run).exists() and (path.parent / samples).read_text(encoding="utf-8") == texts[method]
+                for method, (samples, run) in places
+            ):
+                path.unlink()

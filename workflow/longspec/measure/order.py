@@ -7,25 +7,26 @@ from the seed, so that the same configuration runs in the same order. It does no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from longspec.core.draw import draw
 from longspec.core.records import Prompt
 
-Job = tuple[int, Prompt]
-"""(repeat, prompt): one line of one samples.jsonl."""
-Line = tuple[int, int, Prompt]
-"""(number of the method in its job, repeat, prompt)."""
 
+class Line(NamedTuple):
+    """One sample that a job measures; `method` is its number in the job."""
 
-def jobs(prompts: Sequence[Prompt], repeats: int) -> list[Job]:
-    """Every line of a complete samples.jsonl, in order."""
-    return [(repeat, prompt) for repeat in range(repeats) for prompt in prompts]
+    method: int
+    repeat: int
+    prompt: Prompt
 
 
 def lines(methods: Sequence[str], prompts: Sequence[Prompt], repeats: int, seed: int) -> list[Line]:
-    """Every line that a job writes: sample by sample, the methods in an order that is drawn anew for each."""
+    """List every sample of a job in order: each is answered by all methods before the next begins, in an order that is
+    drawn anew for each sample from the seed and the methods' names."""
     found = []
-    for repeat, prompt in jobs(prompts, repeats):
-        drawn = sorted(range(len(methods)), key=lambda n: draw(seed, repeat, prompt.sample_id, methods[n]))
-        found += [(number, repeat, prompt) for number in drawn]
+    for repeat in range(repeats):
+        for prompt in prompts:
+            drawn = sorted(range(len(methods)), key=lambda n: draw(seed, repeat, prompt.sample_id, methods[n]))
+            found += [Line(number, repeat, prompt) for number in drawn]
     return found

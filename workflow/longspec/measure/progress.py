@@ -13,7 +13,8 @@ from pathlib import Path
 
 from longspec.config.plan import schedule
 from longspec.config.plan.plan import Plan
-from longspec.core.records import Prompt, Sample, decoded, parse_record, read_records
+from longspec.core.records import Prompt, Sample, decoded, read_records
+from longspec.measure import entries, journal
 from longspec.measure.lock import LEASE_SECONDS
 
 
@@ -31,16 +32,6 @@ class Progress:
     note: str = ""
 
 
-def standing(path: Path) -> list[Sample]:
-    """The whole lines of a file that is perhaps being written."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()
-    return [parse_record(f"{path}, line {number}", line, Sample) for number, line in enumerate(lines, start=1)]
-
-
 def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path | None = None) -> Progress:
     """Where one method stands; `job`: the folder of the lock and log of the job that measures it, if not its own."""
     folder = results.joinpath(*names)
@@ -49,7 +40,8 @@ def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path
     if prompts.exists():
         total = repeats * len(read_records(prompts, Prompt))
     finished = (folder / "samples.jsonl").exists() and (folder / "run.json").exists()
-    samples = standing(folder / ("samples.jsonl" if finished else "samples.jsonl.partial"))
+    made = folder / "samples.jsonl"
+    samples = read_records(made, Sample) if finished else entries.samples(job / journal.NAME, names[-1])
     good = [sample for sample in samples if not sample.failed]
     counts = [decoded(sample) for sample in good]
     seconds = [sum(t.prefill_seconds + t.drafter_prefill_seconds + t.decode_seconds for t in s.turns) for s in good]

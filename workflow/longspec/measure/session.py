@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tqdm import tqdm
@@ -24,8 +23,8 @@ from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import GREEDY
 from longspec.measure import warmup
+from longspec.measure.entries import Facts
 from longspec.measure.host_load import Surroundings
-from longspec.measure.order import Line
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
 
@@ -52,9 +51,11 @@ class Runner:
         self.surroundings = Surroundings(self.backend.device)
 
     def answer(self, prompt: Prompt, repeat: int) -> Sample:
-        """All turns of one sample; each answer goes into the next turn's prompt."""
+        """Answer all turns of one sample; each answer goes into the next turn's prompt. UserError where the engine
+        falls back meanwhile: the samples before were measured by another."""
         turns: list[Turn] = []
         texts: list[str] = []
+        engine = self.backend.engine
         self.surroundings.begin()
         for number in range(len(prompt.turns)):
             ids = prompting.asked_ids(self.tokenizer, prompt, texts)
@@ -64,15 +65,20 @@ class Runner:
             if turns[-1].failed:
                 break
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
-        return Sample(prompt.sample_id, repeat, turns, texts, self.surroundings.end())
+        sample = Sample(prompt.sample_id, repeat, turns, texts, self.surroundings.end())
+        if self.backend.engine != engine:
+            raise UserError("engine", f"{engine} at first, then {self.backend.engine_note}", "engine: eager here")
+        return sample
 
-    def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Tuning | None = None) -> Tuning | None:
+    def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Facts | None = None) -> Facts | None:
         """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
 
         def ids_of(message: str, chat: bool) -> list[int]:
             return prompting.turn_ids(self.tokenizer, [message], [], chat)
 
-        return self.backend.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, known)
+        chosen = cast(Tuning | None, known)
+        found = self.backend.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, chosen)
+        return None if found is None else dict(found)
 
     def profile(self, prompts: list[Prompt]) -> list[dict[str, float]] | None:
         """Where the time goes, on the first of the measured prompts, after they were measured."""
@@ -111,40 +117,34 @@ def sampled(settings: SamplingSpec) -> str:
     return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "greedy"
 
 
-def measured(
-    runners: Sequence[Runner],
-    lines: Sequence[Line],
-    title: str,
-    done: int = 0,
-    before: Callable[[], None] = lambda: None,
-) -> Iterator[Sample]:
-    """The samples of `lines` from number `done` on, each by the runner that it numbers, with progress between them;
-    `before` is called ahead of each."""
-    terminal = os.isatty(2)
-    bar = tqdm(
-        total=len(lines),
-        initial=done,
-        desc=title,
-        unit="sample",
-        mininterval=0.5 if terminal else PROGRESS_SECONDS,
-        ascii=not terminal,
-        dynamic_ncols=terminal,
-        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
-    )
-    tokens, seconds = 0, 0.0
-    engines = [runner.backend.engine for runner in runners]
-    with bar:
-        for number, repeat, prompt in lines[done:]:
-            before()
-            backend = runners[number].backend
-            sample = runners[number].answer(prompt, repeat)
-            if backend.engine != engines[number]:
-                raise UserError(
-                    "engine", f"{engines[number]} at first, then {backend.engine_note}", "engine: eager here"
-                )
-            sample_tokens, sample_seconds = decoded(sample)
-            tokens += sample_tokens
-            seconds += sample_seconds
-            bar.set_postfix_str(f"{tokens / seconds if seconds else 0:.1f} tokens/s", refresh=False)
-            bar.update()
-            yield sample
+class Bar:
+    """Progress between samples: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, title: str, total: int, done: int) -> None:
+        terminal = os.isatty(2)
+        self._tokens, self._seconds = 0, 0.0
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=title,
+            unit="sample",
+            mininterval=0.5 if terminal else PROGRESS_SECONDS,
+            ascii=not terminal,
+            dynamic_ncols=terminal,
+            bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} samples{postfix}, {remaining} left\n",
+        )
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def add(self, sample: Sample) -> None:
+        """Show one sample more, and the tokens per second of all so far."""
+        tokens, seconds = decoded(sample)
+        self._tokens += tokens
+        self._seconds += seconds
+        rate = self._tokens / self._seconds if self._seconds else 0.0
+        self._bar.set_postfix_str(f"{rate:.1f} tokens/s", refresh=False)
+        self._bar.update()

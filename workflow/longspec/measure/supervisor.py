@@ -6,22 +6,26 @@ again; it is asleep while the worker measures.
 
 from __future__ import annotations
 
-import json
+import functools
 import logging
+import multiprocessing
 import os
-import selectors
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
+from longspec.core import program, watchdog
 from longspec.core.errors import UserError
 from longspec.core.records import LOST
-from longspec.measure.ledger import Ledger
+from longspec.measure.job import Job
+from longspec.measure.journal import Journal
+from longspec.measure.messages import Begins, Ends, Fails, Message
 
-WORKFLOW = Path(__file__).resolve().parents[2]
-"""The folder of this package."""
+Work = Callable[[Job, Connection], None]
+"""What a worker does: measures what the job's journal lacks, and says over the connection how far it is. A function of
+a module, which the worker's process finds by its name."""
 DEATHS_IN_A_ROW = 4
 """So many workers ended by failures without a sample in between, and the fault is not one sample's."""
 SECONDS_TO_END = 60.0
@@ -31,7 +35,7 @@ log = logging.getLogger("longspec.generate")
 
 @dataclass
 class Outcome:
-    """How a worker ended: `code` as subprocess gives it; the sample that it was at and why it failed, if it did."""
+    """How a worker ended: `code` is negative for a signal; the line that it was at and why it failed, if it did."""
 
     code: int = 0
     at: int | None = None
@@ -40,73 +44,73 @@ class Outcome:
     peak_memory_bytes: int = 0
 
 
-def watch(command: list[str], timeout: float) -> Outcome:
-    """Run a worker to its end, and end it when one sample takes longer than `timeout` seconds, if that is not 0."""
-    ours, theirs = os.pipe()
-    paths = [str(WORKFLOW), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}  # whoever found this package, the worker will
-    process = subprocess.Popen([*command, f"--worker={theirs}"], pass_fds=[theirs], env=environment)
-    os.close(theirs)
+def watch(work: Work, job: Job) -> Outcome:
+    """Run a worker to its end, and kill it when one sample takes longer than the job's timeout, if that is not 0."""
+    context = multiprocessing.get_context("spawn")  # a fork of this process could not use CUDA
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_be_the_worker, args=(work, job, theirs, os.getpid()))
+    process.start()
+    theirs.close()
     outcome = Outcome()
     try:
-        _listen(ours, outcome, timeout)
+        _listen(ours, process, job.timeout, outcome)
         if outcome.cause is None:
-            process.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        pass
+            process.join(SECONDS_TO_END)
     finally:
-        os.close(ours)
+        ours.close()
         process.kill()
-        outcome.code = process.wait()
+        process.join()
+    outcome.code = process.exitcode or 0
     return outcome
 
 
-def _listen(pipe: int, outcome: Outcome, timeout: float) -> None:
-    """Until the worker has closed its end, or has failed."""
+def _be_the_worker(work: Work, job: Job, connection: Connection, supervisor: int) -> None:
+    """In the worker's process: end with the supervisor, and end as every command of this package does."""
+    watchdog.end_with_parent(supervisor)
+    program.run(functools.partial(work, job, connection))
+
+
+def _listen(connection: Connection, process: BaseProcess, timeout: float, outcome: Outcome) -> None:
+    """Take in what a worker says until it has ended, has failed, or is silent for too long about a sample."""
     left: float | None = None
-    busy, buffer = False, b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while outcome.cause is None:
-            if not selector.select(left):
-                outcome.cause, outcome.message = "timeout", f"no answer within {timeout:g} seconds"
+    while ready := wait([connection, process.sentinel], left):
+        if connection not in ready:
+            return
+        try:
+            message: Message = connection.recv()
+        except (EOFError, OSError):  # it ended, perhaps in the middle of a message
+            return
+        match message:
+            case Begins(line):
+                outcome.at, left = line, timeout or None
+            case Ends(peak_memory_bytes):
+                outcome.at, outcome.peak_memory_bytes, left = None, peak_memory_bytes, None
+            case Fails(cause, text):
+                outcome.cause, outcome.message = cause, text
                 return
-            if not (read := os.read(pipe, 65536)):
-                return
-            *lines, buffer = (buffer + read).split(b"\n")
-            for message in map(json.loads, lines):
-                busy = "begins" in message
-                if busy:
-                    outcome.at = message["begins"]  # None for the warm-up
-                elif "cause" in message:
-                    outcome.cause, outcome.message = message["cause"], message["message"]
-                else:
-                    outcome.at, outcome.peak_memory_bytes = None, message["peak_memory_bytes"]
-            left = timeout if timeout and busy else None
+    outcome.cause, outcome.message = "timeout", f"no answer within {timeout:g} seconds"
 
 
 class Supervisor:
-    """One job, from whatever an earlier process left to its outputs."""
+    """One job, from whatever an earlier process left to its complete journal."""
 
-    def __init__(self, ledger: Callable[[], Ledger], timeout: float, on_error: str) -> None:
-        """`ledger` opens the job's own, as it stands on the disk; `timeout`: seconds that one sample may take, 0 for no
-        limit; `on_error`: what a failed sample does to the job, `continue` or `stop`."""
-        self.ledger, self.timeout, self.on_error = ledger, timeout, on_error
+    def __init__(self, job: Job, work: Work) -> None:
+        self.job, self.work = job, work
         self.killed_at: int | None = None
         self.deaths = 0
 
-    def run(self, command: list[str]) -> Ledger:
-        """Start workers until every sample stands there. SystemExit with a worker's code if it refused."""
-        while not (before := self.ledger()).complete:
-            outcome = watch(command, self.timeout)
+    def run(self) -> Journal:
+        """Start workers until every sample stands. SystemExit with a worker's code if it refused."""
+        while not (before := self.job.journal()).complete:
+            outcome = watch(self.work, self.job)
             if outcome.cause is None and outcome.code > 0:
                 raise SystemExit(outcome.code)  # it has said why
-            after = self.ledger()
+            after = self.job.journal()
             if outcome.peak_memory_bytes:
                 after.note_peak(outcome.peak_memory_bytes)
             if outcome.cause is None and outcome.code == 0:
                 assert after.complete, "a worker ended in order without an end"
-                continue
+                return after
             if after.complete:  # ended in the profiled pass: the samples stand, where their time goes stays unknown
                 log.error("no profile: %s", outcome.cause or "killed")
                 return after
@@ -114,11 +118,11 @@ class Supervisor:
             self.judge(outcome, after)
         return before
 
-    def judge(self, outcome: Outcome, ledger: Ledger) -> None:
+    def judge(self, outcome: Outcome, journal: Journal) -> None:
         """Record the sample that ended a worker as lost, or stop; one that was killed gets a second chance."""
         cause = outcome.cause or "killed"
         message = outcome.message or f"its process was ended by {signal.Signals(-outcome.code).name}"
-        where = ledger.where() if outcome.at is not None else "before a sample began"
+        where = journal.where() if outcome.at is not None else "before a sample began"
         log.error("%s: %s (%s)", where, cause, message)
         if self.deaths >= DEATHS_IN_A_ROW:
             raise UserError(
@@ -126,13 +130,13 @@ class Supervisor:
                 f"{self.deaths} processes in a row ended without a result, the last: {cause} ({message})",
                 "one to answer a sample; the log says how each ended",
             )
-        if outcome.at is None or (cause == "killed" and self.killed_at != ledger.done):
-            self.killed_at = ledger.done
+        if outcome.at is None or (cause == "killed" and self.killed_at != journal.done):
+            self.killed_at = journal.done
             return
-        if self.on_error == "stop":
+        if self.job.stop:
             raise UserError(
                 where,
                 f"{cause}, {LOST[cause]} ({message})",
                 "an answer: the next run tries again, and `on_error: continue` would go on without it",
             )
-        ledger.lose(cause, message)
+        journal.lose(cause, message)

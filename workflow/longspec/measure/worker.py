@@ -1,10 +1,10 @@
 """The process of a generate job that holds the device: load, warm up, answer, append; it measures until it fails.
 
 Where a job has several methods all of them are loaded, over one copy of the target's weights, and warmed up before the
-first sample; whose turn it is the ledger says.
+first sample; whose turn it is the journal says.
 
 Contract: a process in which a sample failed with its memory or its device measures nothing more: it says which cause,
-and ends. Its supervisor is told when a sample begins and ends, between clocks, over a pipe. It does not know time
+and ends. Its supervisor is told when a sample begins and ends, between clocks (messages.py). It does not know time
 limits, and it does not decide what a failure means.
 """
 
@@ -16,26 +16,25 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 
-from longspec.core import registry, watchdog
+from longspec.core import registry
 from longspec.core.errors import UserError, first_line, redacted
-from longspec.core.records import Prompt, Sample, decoded
+from longspec.core.records import Sample, decoded
 from longspec.core.spec import GenerateSpec
-from longspec.measure.ledger import Ledger
-from longspec.measure.session import Runner, measured
+from longspec.measure.entries import Facts, Start
+from longspec.measure.job import Job
+from longspec.measure.journal import Journal
+from longspec.measure.messages import Begins, Ends, Fails, Message
+from longspec.measure.session import Bar, Runner
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
 
+Tell = Callable[[Message], None]
 log = logging.getLogger("longspec.generate")
-
-
-def tell(pipe: int, **message: Any) -> None:
-    """One line to the supervisor."""
-    os.write(pipe, (json.dumps(message) + "\n").encode())
 
 
 def cause(error: BaseException) -> str | None:
@@ -49,45 +48,32 @@ def cause(error: BaseException) -> str | None:
     return None
 
 
-def work(specs: list[GenerateSpec], ledger: Ledger, spare: list[Prompt], title: str, pipe: int, stop: bool) -> None:
-    """Answer what the ledger lacks. `spare`: prompts to tune on; `stop`: a sample whose numbers are none ends the
-    job."""
-    watchdog.end_with_parent()
-    shared = Shared() if len(specs) > 1 else None
+def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
+    """Measure what the job's journal lacks. `checked`: the job's specs, with the engines that were checked
+    (verify/engine/jobs.py); `tell`: reaches the supervisor."""
+    journal = job.journal()
     runners, pieces = [], []
-    for spec in specs:
+    shared = Shared() if len(checked) > 1 else None
+    for spec in checked:
         runner, piece = _loaded(spec, shared)
         runners.append(runner)
         pieces.append(piece)
-    _get_ready(runners, pieces, ledger, spare, pipe)
-    device, answered = runners[0].backend.device, [set[str]() for _ in runners]
-    samples = measured(runners, ledger.lines, title, ledger.done, before=lambda: tell(pipe, begins=ledger.done))
+    _get_ready(job, journal, runners, pieces, tell)
     try:
-        for sample in samples:
-            method = ledger.next()[0]
-            tell(pipe, peak_memory_bytes=machine.peak_memory_bytes(device))
-            log.info(log_line(sample, f"{ledger.methods[method]} " if shared else ""))
-            if sample.failed and stop:
-                reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
-                raise UserError(
-                    f"sample {sample.sample_id!r}", reasons, "an answer, or `on_error: continue` to go on without it"
-                )
-            ledger.append(sample)
-            if not sample.failed:
-                answered[method].add(sample.sample_id)
-        tell(pipe, begins=None)  # time limits hold for what follows too
-        look_inside(runners, ledger, answered)
+        answered = _measure(job, journal, runners, tell)
+        tell(Begins())  # time limits hold for what follows too
+        _look_inside(job, journal, runners, answered)
     except (MemoryError, RuntimeError) as error:
         reason = cause(error)
         if reason is None:
             raise
-        tell(pipe, cause=reason, message=redacted(first_line(error)))
+        tell(Fails(reason, redacted(first_line(error))))
         sys.stderr.flush()
         os._exit(1)  # at once: tearing down a broken device can hang
 
 
-def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, dict[str, Any]]:
-    """A method ready to be warmed up, and what its run notes of this process."""
+def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, Facts]:
+    """Load a method; returns it, and what its run notes of this process."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runner = Runner(spec, shared)
     seconds = time.perf_counter() - started
@@ -102,34 +88,52 @@ def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, dict[str
     }
 
 
-def _get_ready(
-    runners: list[Runner], pieces: list[dict[str, Any]], ledger: Ledger, spare: list[Prompt], pipe: int
-) -> None:
-    """Tune and warm up every method; note that this process begins."""
-    prompts, device = ledger.prompts, runners[0].backend.device
-    conditions = [runner.conditions(prompts) for runner in runners]
-    tuned = []
-    for runner, now, journal in zip(runners, conditions, ledger.journals, strict=True):
-        known = journal.facts["tuning"] if journal.facts["conditions"] == now else None
-        tuned.append(runner.tune(prompts, spare, known))
+def _get_ready(job: Job, journal: Journal, runners: list[Runner], pieces: list[Facts], tell: Tell) -> None:
+    """Tune all methods, then warm up all; note that this process begins."""
+    conditions = [runner.conditions(job.prompts) for runner in runners]
+    tuned = [
+        runner.tune(job.prompts, job.spare, journal.known_tuning(method, now))
+        for method, runner, now in zip(job.methods, runners, conditions, strict=True)
+    ]
+    device = runners[0].backend.device
     for runner, piece in zip(runners, pieces, strict=True):
-        tell(pipe, begins=None)
-        piece["warmup_samples"] = runner.warm_up(prompts)
-        tell(pipe, peak_memory_bytes=machine.peak_memory_bytes(device))
+        tell(Begins())
+        piece["warmup_samples"] = runner.warm_up(job.prompts)
+        tell(Ends(machine.peak_memory_bytes(device)))
         piece |= {"environment": machine.describe(device), "engine_note": runner.backend.engine_note}
-    ledger.begin(conditions, pieces, tuned)
-    log.info("start at line %d of %d", ledger.done, len(ledger.lines))
-    for method, now in zip(ledger.methods, conditions, strict=True):
+    journal.begin(dict(zip(job.methods, map(Start, conditions, pieces, tuned), strict=True)))
+    log.info("start at line %d of %d", journal.done, len(journal.lines))
+    for method, now in zip(job.methods, conditions, strict=True):
         log.info("%s conditions=%s", method, json.dumps(now))
 
 
-def look_inside(runners: list[Runner], ledger: Ledger, answered: list[set[str]]) -> None:
-    """Where time and memory go, once the samples stand; none of them depends on it. Asked about prompts that this
-    process `answered`, by method: others may be what ended an earlier one."""
-    for runner, journal, known in zip(runners, ledger.journals, answered, strict=True):
-        prompts = [prompt for prompt in ledger.prompts if prompt.sample_id in known]
-        journal.facts |= {"profile": runner.profile(prompts), "memory": runner.backend.memory()}
-        journal.save()
+def _measure(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> list[set[str]]:
+    """Answer and append the samples that are lacking; returns the ids of those answered here, by method."""
+    device, answered = runners[0].backend.device, [set[str]() for _ in runners]
+    with Bar(job.title, len(journal.lines), journal.done) as bar:
+        for method, repeat, prompt in journal.remaining():
+            tell(Begins(journal.done))
+            sample = runners[method].answer(prompt, repeat)
+            tell(Ends(machine.peak_memory_bytes(device)))
+            log.info(log_line(sample, f"{job.methods[method]} " if len(runners) > 1 else ""))
+            if sample.failed and job.stop:
+                reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
+                raise UserError(
+                    f"sample {sample.sample_id!r}", reasons, "an answer, or `on_error: continue` to go on without it"
+                )
+            journal.append(sample)
+            bar.add(sample)
+            if not sample.failed:
+                answered[method].add(sample.sample_id)
+    return answered
+
+
+def _look_inside(job: Job, journal: Journal, runners: list[Runner], answered: list[set[str]]) -> None:
+    """Find where time and memory go, once the samples stand; none of them depends on it. Asked about prompts that this
+    process `answered`: others may be what ended an earlier one."""
+    for method, runner, known in zip(job.methods, runners, answered, strict=True):
+        prompts = [prompt for prompt in job.prompts if prompt.sample_id in known]
+        journal.note_inside(method, runner.profile(prompts), runner.backend.memory())
 
 
 def log_line(sample: Sample, method: str = "") -> str:

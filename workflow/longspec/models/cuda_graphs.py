@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from longspec.models.attention import hybrid
 from longspec.models.attention.on_device import StaticLayout
 from longspec.models.cache.static import StaticCache
 from longspec.models.model_files import tabled_context
@@ -170,13 +171,13 @@ class Steps:
         layout = StaticLayout(inputs.lengths, inputs.hidden, inputs.positions, inputs.tail_positions)
         self.cache.slots = inputs.slots
         try:
-            output = self._model(
-                input_ids=inputs.ids[None],
-                position_ids=inputs.positions[None],
-                past_key_values=self.cache,
-                use_cache=True,
-                layout=layout,
-            )
+            with hybrid.laid_out(layout):
+                output = self._model(
+                    input_ids=inputs.ids[None],
+                    position_ids=inputs.positions[None],
+                    past_key_values=self.cache,
+                    use_cache=True,
+                )
         finally:
             self.cache.slots = None
         logits: torch.Tensor = output.logits[0]

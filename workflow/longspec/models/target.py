@@ -201,15 +201,14 @@ class CausalLM:
             return self._native.run(ids, self._parents, first, keep)
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
-        layout = tails.layout(self._parents, first, self.length, self.device)
-        output = self.model(
-            input_ids=torch.tensor([ids], device=self.device),
-            position_ids=layout.positions[None],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=keep,
-            layout=layout,
-        )
+        with hybrid.laid_out(tails.layout(self._parents, first, self.length, self.device)) as layout:
+            output = self.model(
+                input_ids=torch.tensor([ids], device=self.device),
+                position_ids=layout.positions[None],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            )
         logits: torch.Tensor = output.logits[0]
         return logits if order is None or order == sorted(order) else logits[slots]
 

@@ -12,13 +12,14 @@ Scores are rounded to the model's number format before the softmax, as in Huggin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from longspec.models.attention import on_device
 
@@ -47,6 +48,24 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Local:
+    """What a layer sees of the text before a query: the last `size` positions, or its own chunk of so many."""
+
+    size: int
+    chunked: bool = False
+
+    def first(self, position: int) -> int:
+        """The first position that a query at `position` sees."""
+        return position // self.size * self.size if self.chunked else max(0, position - self.size + 1)
+
+    def hides(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Tell which positions of `keys` [m] each of `queries` [n] does not see, [n, m]; those behind it aside."""
+        if self.chunked:
+            return (queries // self.size)[:, None] != (keys // self.size)[None]
+        return queries[:, None] - keys[None] >= self.size
+
+
+@dataclass(frozen=True)
 class Block:
     """Queries `rows` see the keys `seen`, but for what `added` [groups * queries, last keys] hides with -inf."""
 
@@ -60,20 +79,20 @@ def causal_mask(n: int, device: torch.device) -> torch.Tensor:
     return torch.ones(n, n, dtype=torch.bool, device=device).triu(1)
 
 
-def _blocks(layout: Layout, keys: int, window: int | None, on_cpu: bool) -> Iterator[Block]:
+def _blocks(layout: Layout, keys: int, local: Local | None, on_cpu: bool) -> Iterator[Block]:
     """Blocks whose `added` are bool, [queries, last keys] or None. On a CPU a prefill is cut into several."""
     positions, tail = layout.positions, layout.tail_positions
     if not on_cpu:
         plain = layout.hidden is None and len(positions) > 1
         hidden = causal_mask(len(positions), positions.device) if plain else layout.hidden
-        yield _block(slice(0, len(positions)), positions, tail, hidden, keys - len(tail), window, 1)
+        yield _block(slice(0, len(positions)), positions, tail, hidden, keys - len(tail), local, 1)
     elif layout.hidden is not None or len(positions) == 1:
-        yield _block(slice(0, len(positions)), positions, tail, layout.hidden, int(tail[0]), window, GRAIN)
+        yield _block(slice(0, len(positions)), positions, tail, layout.hidden, int(tail[0]), local, GRAIN)
     else:
         for start in range(0, len(positions), PREFILL_ROWS):
             rows = slice(start, min(start + PREFILL_ROWS, len(positions)))
             part = positions[rows]
-            yield _block(rows, part, part, causal_mask(len(part), part.device), start, window, GRAIN)
+            yield _block(rows, part, part, causal_mask(len(part), part.device), start, local, GRAIN)
 
 
 def _block(
@@ -82,22 +101,22 @@ def _block(
     tail: torch.Tensor,
     hidden: torch.Tensor | None,
     prefix: int,
-    window: int | None,
+    local: Local | None,
     grain: int,
 ) -> Block:
     """Queries at `positions` behind `prefix` committed keys and a tail at the positions `tail`. The keys that are
     seen begin and end at multiples of `grain`."""
     keys = prefix + len(tail)
     first, end = 0, -(-keys // grain) * grain
-    if window is not None and keys <= window:
-        window = None
-    if hidden is None and (window or end > keys):
+    if local is not None and keys <= local.size:
+        local = None
+    if hidden is None and (local or end > keys):
         hidden = torch.zeros(len(positions), len(tail), dtype=torch.bool, device=tail.device)
-    if window is not None and hidden is not None:
-        first = max(0, prefix - window + 1) // grain * grain
+    if local is not None and hidden is not None:
+        first = local.first(prefix) // grain * grain
         key_positions = torch.cat([torch.arange(first, prefix, device=tail.device), tail])
         hidden = torch.nn.functional.pad(hidden, (prefix - first, 0))
-        hidden = hidden | (positions[:, None] - key_positions[None] >= window)
+        hidden = hidden | local.hides(positions, key_positions)
     if end > keys and hidden is not None:
         hidden = torch.nn.functional.pad(hidden, (0, end - keys), value=True)
     return Block(rows, slice(first, end), hidden)
@@ -115,10 +134,12 @@ def products(
     scaling: float,
     added: torch.Tensor | None,
     softcap: float | None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """softmax(scaling * query keyᵀ + added) value; with `softcap` the scores pass through softcap * tanh(x / softcap).
 
-    query [kv_heads, rows, d], key and value [kv_heads, l, d], `added` [rows, last keys]; returns [kv_heads, rows, d].
+    query [kv_heads, rows, d], key and value [kv_heads, l, d], `added` [rows, last keys]; `sinks` [kv_heads, rows]: the
+    scores of a further key without a value. Returns [kv_heads, rows, d].
     """
     start = query.new_empty(1, 1, 1)  # never read: beta is 0
     scores = torch.baddbmm(start, query, key.transpose(1, 2), beta=0, alpha=scaling / (softcap or 1))
@@ -126,6 +147,9 @@ def products(
         scores = scores.tanh_().mul_(softcap)
     if added is not None:
         scores[..., scores.shape[-1] - added.shape[-1] :] += added
+    if sinks is not None:
+        scores = torch.cat([scores, sinks[..., None].to(scores.dtype)], dim=-1).softmax(-1)[..., :-1]
+        return torch.bmm(scores, value)
     return torch.bmm(scores.softmax(-1), value)
 
 
@@ -140,52 +164,101 @@ def _flash(
     return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=added, scale=scaling)[0]
 
 
+_running: Layout | on_device.StaticLayout | None = None
+Laid = TypeVar("Laid", Layout, on_device.StaticLayout)
+
+
+@contextmanager
+def laid_out(layout: Laid) -> Iterator[Laid]:
+    """Run a forward whose queries see the cache in this way. Not every model hands an argument of its own on."""
+    global _running
+    before, _running = _running, layout
+    try:
+        yield layout
+    finally:
+        _running = before
+
+
 def hybrid_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None = None,
+    attention_mask: Local | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    layout: Layout | on_device.StaticLayout | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface; `layout` arrives as a keyword argument of `model(...)`.
+    """transformers' attention interface, within `laid_out`; `attention_mask` is what `local` made of the model's masks.
 
-    query [1, heads, n, d], key and value [1, kv_heads, l, d]; returns [1, n, heads, d].
+    query [1, heads, n, d], key and value [1, kv_heads, l, d]; `s_aux` [heads]: scores of a key without a value. Returns
+    [1, n, heads, d].
     """
-    assert layout is not None
-    assert attention_mask is None
+    assert _running is not None
+    layout, near = _running, Local(sliding_window) if sliding_window else attention_mask
+    scaling = query.shape[3] ** -0.5 if scaling is None else scaling
+    if isinstance(layout, on_device.StaticLayout):
+        if s_aux is not None or (near is not None and near.chunked):
+            raise NotImplementedError("no graph runs attention with sinks or chunks")
+        window = None if near is None else near.size
+        return on_device.attend(query, key, value, layout, scaling, window, softcap), None
+    return _attended(layout, query, key, value, near, scaling, softcap, s_aux), None
+
+
+def _attended(
+    layout: Layout,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    near: Local | None,
+    scaling: float,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
     _, heads, n, d = query.shape
     kv_heads, length = key.shape[1:3]
     groups = heads // kv_heads
-    scaling = d**-0.5 if scaling is None else scaling
-    if isinstance(layout, on_device.StaticLayout):
-        return on_device.attend(query, key, value, layout, scaling, sliding_window, softcap), None
     on_cpu = query.device.type == "cpu"
-    sees_all = sliding_window is None or length <= sliding_window
-    if not on_cpu and n == length > 1 and layout.hidden is None and softcap is None and sees_all:
+    plain = softcap is None and sinks is None
+    sees_all = near is None or length <= near.size
+    if not on_cpu and n == length > 1 and layout.hidden is None and plain and sees_all:
         mixed = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=groups > 1)
-        return mixed.transpose(1, 2), None
-    memo = (length, sliding_window, groups)
+        return mixed.transpose(1, 2).contiguous()
+    memo = (length, near, groups)
     if memo not in layout.memo:
         layout.memo[memo] = [
             Block(b.rows, b.seen, None if b.added is None else _added(b.added, groups, query.dtype))
-            for b in _blocks(layout, length, sliding_window, on_cpu)
+            for b in _blocks(layout, length, near, on_cpu)
         ]
     parts = []
     for block in layout.memo[memo]:
         # The heads of a group become further query rows of their shared key head: nothing is repeated.
         rows = query[0, :, block.rows].reshape(kv_heads, -1, d)
         seen = key[0, :, block.seen], value[0, :, block.seen]
-        if on_cpu or softcap is not None:
-            part = products(rows, *seen, scaling, block.added, softcap)
+        if on_cpu or not plain:
+            # A group's rows stand head by head, and so do their sinks.
+            mine = None if sinks is None else sinks.view(kv_heads, groups).repeat_interleave(rows.shape[1] // groups, 1)
+            part = products(rows, *seen, scaling, block.added, softcap, mine)
         else:
             part = _flash(rows, *seen, scaling, block.added)
         parts.append(part.view(1, heads, -1, value.shape[3]).transpose(1, 2))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), None
+    return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def local(
+    mask_function: Callable[..., torch.Tensor], local_size: int | None = None, config: Any = None, **_: Any
+) -> Local | None:
+    """transformers' mask interface: what a layer's mask leaves of the text, in place of a mask; None: all of it."""
+    if local_size is None:
+        return None
+    window, chunk = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    if window != chunk:
+        return Local(local_size, chunked=local_size == chunk)
+    far, one = torch.tensor([local_size]), torch.tensor([1])
+    return Local(local_size, chunked=not bool(mask_function(0, 0, far, one)))
 
 
 AttentionInterface.register(NAME, hybrid_attention)
+AttentionMaskInterface.register(NAME, local)

@@ -1,4 +1,4 @@
-"""The journals of one job: measured in a drawn order, and kept or begun afresh together."""
+"""A journal of several methods: measured in a drawn order, and kept or begun afresh together."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from collections import Counter
 
 import pytest
+from refusals import refused
 
 from longspec.config.load import load
 from longspec.config.plan import schedule
 from longspec.core.records import Prompt, Sample, Turn, read_records
 from longspec.measure import order
-from longspec.measure.journal import tidy
-from longspec.measure.ledger import Ledger
+from longspec.measure.entries import Start, samples
+from longspec.measure.journal import NAME, Journal, Outputs, tidy
 
 METHODS = ["vanilla", "chain", "wide"]
 PROMPTS = [Prompt(f"s{n}", ["x"], [1, 2], False) for n in range(40)]
@@ -31,7 +32,7 @@ def test_every_sample_is_answered_by_all_methods_before_the_next_begins():
         group = found[number : number + len(METHODS)]
         assert len({(repeat, prompt.sample_id) for _, repeat, prompt in group}) == 1
         assert {method for method, _, _ in group} == {0, 1, 2}
-    assert [(r, p) for m, r, p in found if m == 1] == order.jobs(PROMPTS, 2)
+    assert [(r, p) for m, r, p in found if m == 1] == [(r, p) for r in range(2) for p in PROMPTS]
 
 
 def test_each_method_comes_first_about_as_often_as_any_other_and_repeats_differ():
@@ -50,27 +51,31 @@ def test_the_order_follows_from_the_seed_and_the_names_alone():
 
 
 def opened(place, key="k", repeats=1):
-    outputs = [(place / name / "samples.jsonl", place / name / "run.json") for name in METHODS]
-    for samples, _ in outputs:
-        samples.parent.mkdir(exist_ok=True)
-    return Ledger(outputs, key, METHODS, PROMPTS[:4], repeats, 0)
+    outputs = {name: Outputs(place / name / "samples.jsonl", place / name / "run.json") for name in METHODS}
+    for files in outputs.values():
+        files.samples.parent.mkdir(exist_ok=True)
+    return Journal(place / NAME, key, outputs, order.lines(METHODS, PROMPTS[:4], repeats, 0))
+
+
+def starts(**changed):
+    return {name: Start(changed.get(name, CONDITIONS), PIECE) for name in METHODS}
 
 
 def written(place, until, conditions=CONDITIONS):
-    ledger = opened(place)
-    ledger.begin([conditions] * 3, [PIECE] * 3, [None] * 3)
-    while ledger.done < until:
-        _, repeat, prompt = ledger.next()
+    journal = opened(place)
+    journal.begin(starts(**dict.fromkeys(METHODS, conditions)))
+    while journal.done < until:
+        _, repeat, prompt = journal.next()
         turn = Turn(2, "h", [5, 6], [(0, 0, 0)], 0.1, 0.0, 0.2, "limit")
-        ledger.append(Sample(prompt.sample_id, repeat, [turn], ["x"]))
-    return ledger
+        journal.append(Sample(prompt.sample_id, repeat, [turn], ["x"]))
+    return journal
 
 
 @pytest.mark.parametrize("standing", range(13))
 def test_it_goes_on_at_whatever_line_it_was(tmp_path, standing):
     written(tmp_path, standing)
     assert opened(tmp_path).done == standing
-    written(tmp_path, 12).finish([{"method": name} for name in METHODS])
+    written(tmp_path, 12).finish({name: {"method": name} for name in METHODS})
     for name in METHODS:
         made = read_records(tmp_path / name / "samples.jsonl", Sample)
         assert [sample.sample_id for sample in made] == ["s0", "s1", "s2", "s3"]
@@ -78,46 +83,64 @@ def test_it_goes_on_at_whatever_line_it_was(tmp_path, standing):
         assert facts["method"] == name
         assert facts["pieces"][0]["first_sample"] == 0
     tidy(tmp_path)
-    assert not list(tmp_path.glob("*/*.partial"))
+    assert not list(tmp_path.rglob("*.journal"))
 
 
 def test_killed_between_two_methods_outputs_nothing_is_measured_again(tmp_path):
-    ledger = written(tmp_path, 12)
-    ledger.journals[0].finish({})
+    journal = written(tmp_path, 12)
+    (tmp_path / METHODS[1] / "run.json").mkdir()
+    with pytest.raises(OSError, match=METHODS[1]):
+        journal.finish({name: {} for name in METHODS})
+    (tmp_path / METHODS[1] / "run.json").rmdir()
     (tmp_path / METHODS[0] / "samples.jsonl").unlink()  # as Snakemake does with incomplete outputs
     (tmp_path / METHODS[0] / "run.json").unlink()
+    tidy(tmp_path)
     assert opened(tmp_path).complete
 
 
-@pytest.mark.parametrize("lost", METHODS)
-def test_a_journal_that_is_not_where_the_others_are_begins_all_afresh(tmp_path, lost):
-    written(tmp_path, 7)
-    (tmp_path / lost / "samples.jsonl.partial").unlink()
-    assert opened(tmp_path).done == 0
-    ledger = written(tmp_path, 2)
-    assert (ledger.done, sum(journal.done for journal in ledger.journals)) == (2, 2)
+@pytest.mark.parametrize("gone", METHODS)
+def test_it_stays_while_any_of_its_outputs_is_missing(tmp_path, gone):
+    written(tmp_path, 12).finish({name: {} for name in METHODS})
+    (tmp_path / gone / "run.json").unlink()
+    tidy(tmp_path)
+    assert opened(tmp_path).complete
+
+
+def test_of_an_unfinished_job_each_methods_own_samples_are_read(tmp_path):
+    journal = written(tmp_path, 7)
+    for number, name in enumerate(METHODS):
+        asked = [line.prompt.sample_id for line in journal.lines[:7] if line.method == number]
+        assert [sample.sample_id for sample in samples(journal.path, name)] == asked
+
+
+def test_a_sample_by_another_method_than_the_order_says_is_refused(tmp_path):
+    journal = written(tmp_path, 7)
+    begun, *samples = journal.path.read_text().splitlines(keepends=True)
+    first, second = METHODS[journal.lines[0].method], METHODS[journal.lines[1].method]
+    journal.path.write_text(begun + samples[0].replace(f'"method": "{first}"', f'"method": "{second}"'))
+    with refused(f"{NAME}, line 2", second, first):
+        opened(tmp_path)
 
 
 def test_other_conditions_of_one_begin_all_afresh(tmp_path):
     written(tmp_path, 7)
-    ledger = opened(tmp_path)
-    ledger.begin([CONDITIONS, {"dtype": "bfloat16"}, CONDITIONS], [PIECE] * 3, [None] * 3)
-    assert ledger.done == 0
-    assert not list(tmp_path.glob("*/samples.jsonl.partial"))
-    assert [len(journal.facts["pieces"]) for journal in ledger.journals] == [1, 1, 1]
+    journal = opened(tmp_path)
+    journal.begin(starts(chain={"dtype": "bfloat16"}))
+    assert journal.done == opened(tmp_path).done == 0
+    assert len(opened(tmp_path).state.pieces) == 1
 
 
 def test_a_sample_without_an_outcome_is_its_own_methods_alone(tmp_path):
-    ledger = written(tmp_path, 4)
-    method = ledger.next()[0]
-    ledger.lose("timeout", "no answer within 3 seconds")
-    assert ledger.done == 5
-    failures = [[failure["cause"] for failure in journal.facts["failures"]] for journal in opened(tmp_path).journals]
-    assert failures == [["timeout"] if number == method else [] for number in range(3)]
+    journal = written(tmp_path, 4)
+    method = METHODS[journal.next().method]
+    journal.lose("timeout", "no answer within 3 seconds")
+    assert journal.done == 5
+    failures = opened(tmp_path).state.failures
+    assert {name: [failure["cause"] for failure in found] for name, found in failures.items()} == {method: ["timeout"]}
 
 
 def test_a_job_of_one_method_runs_in_the_order_of_its_prompts():
-    assert lines(methods=["chain"]) == [(0, repeat, prompt) for repeat, prompt in order.jobs(PROMPTS, 2)]
+    assert lines(methods=["chain"]) == [(0, repeat, prompt) for repeat in range(2) for prompt in PROMPTS]
 
 
 def experiment(schedule):
