@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -23,7 +23,6 @@ from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import GREEDY
 from longspec.measure import warmup
-from longspec.measure.entries import Facts
 from longspec.measure.host_load import Surroundings
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
@@ -70,15 +69,13 @@ class Runner:
             raise UserError("engine", f"{engine} at first, then {self.backend.engine_note}", "engine: eager here")
         return sample
 
-    def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Facts | None = None) -> Facts | None:
+    def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Tuning | None = None) -> Tuning | None:
         """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
 
         def ids_of(message: str, chat: bool) -> list[int]:
             return prompting.turn_ids(self.tokenizer, [message], [], chat)
 
-        chosen = cast(Tuning | None, known)
-        found = self.backend.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, chosen)
-        return None if found is None else dict(found)
+        return self.backend.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, known)
 
     def profile(self, prompts: list[Prompt]) -> list[dict[str, float]] | None:
         """Where the time goes, on the first of the measured prompts, after they were measured."""
