@@ -79,7 +79,7 @@ def test_another_targets_drafter_is_refused_even_if_it_has_the_same_sizes(target
 def test_weights_that_are_no_safetensors_are_refused(target, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"no")
     (tmp_path / "config.json").write_text("{}")
-    with refused(str(tmp_path), "header", "safetensors"):
+    with refused("model.safetensors", "safetensors", "whole"):
         glide.make(target, weights={"path": str(tmp_path)}, window=8)
 
 
