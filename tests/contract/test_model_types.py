@@ -82,11 +82,22 @@ def answers(name, engine="eager"):
 
 
 @pytest.mark.parametrize("name", sorted(STOCK))
-def test_a_models_own_attention_is_the_last_resort(name, monkeypatch):
+def test_a_models_own_attention_is_the_last_resort(name, monkeypatch, tmp_path):
     found = record(name, monkeypatch, engine="auto")
     assert found["engine"] == "stock"
     assert found["distance"] <= found["bound"] < 1e-3
     answers(name, "stock")
+    # A job loads it from its folder, and runs what was checked.
+    targets = (
+        CausalLM.from_folder(zoo.save(name, tmp_path), torch.device("cpu"), torch.float32, "stock"),
+        CausalLM(zoo.model(name), engine="stock"),
+    )
+    logits = []
+    for target in targets:
+        target.reset(40)
+        target.append(list(range(3, 23)))
+        logits.append(target.extend([5, 6, 7, 8], [-1, 0, 0, 1]))
+    assert torch.equal(*logits)
 
 
 @pytest.mark.parametrize("name", sorted({*KNOWN} - STOCK))

@@ -15,7 +15,6 @@ from longspec.decoding.autotune import tuning
 from longspec.decoding.interfaces import Drafter, Method, Tunable
 from longspec.decoding.loop import Limits, generate
 from longspec.models import memory
-from longspec.models.attention import hybrid
 from longspec.models.shared import Shared
 from longspec.models.target import CausalLM
 
@@ -51,7 +50,7 @@ class LongSpec:
             "loop": "longspec",
             "verification": registry.rule_name(self.spec),
             "dtype": str(self.target.dtype).removeprefix("torch."),
-            "attention": hybrid.NAME,
+            "attention": self.target.attention,
             "engine": self.target.engine,
             "numerics": self.target.numerics,
         }

@@ -67,8 +67,6 @@ class CausalLM:
         self._native: native.Steps | None = None
         if engine in native.ASKED:
             self._native, self.engine_note = native.made(self.model, engine, self.dtype)
-        if self._native is None and model.dtype != self.dtype:
-            model.to(self.dtype)
         self.engine = "native" if self._native else engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
@@ -122,15 +120,19 @@ class CausalLM:
         tried: bool = False,
     ) -> CausalLM:
         """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
-        that the folder brings may run. Where the native step computes in float32, weights stay what they are in the
-        files."""
-        native_asked = engine in native.ASKED and device.type == "cpu"
-        held = model_files.stored_dtype(folder) if native_asked and dtype == torch.float32 else dtype
-        model = model_files.causal_lm(folder, held or dtype, trusted, attn_implementation=hybrid.NAME)
+        that the folder brings may run. Where the native engine was chosen and computes in float32, weights stay what
+        they are in the files."""
+        held = model_files.stored_dtype(folder) if engine == "native" and dtype == torch.float32 else dtype
+        model = model_files.causal_lm(folder, held or dtype, trusted)  # as the check of its engine loads it
         if model.dtype != dtype and type(model.get_input_embeddings()) is not torch.nn.Embedding:
             # Embeddings of its own may scale rows, in the number format of the weights.
-            model = model_files.causal_lm(folder, dtype, trusted, attn_implementation=hybrid.NAME)
+            model = model_files.causal_lm(folder, dtype, trusted)
         return cls(model.to(device), folder, engine, numerics, tried, dtype)
+
+    @property
+    def attention(self) -> str:
+        """The name of the attention that transformers' code was given."""
+        return self._attention.NAME
 
     @property
     def context_tokens(self) -> int | None:
@@ -248,7 +250,8 @@ class CausalLM:
         return torch.stack([seen[layer][row] for layer in layers]).to(self.dtype)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last layer's keys (rotated) and values of the committed text: views [kv_heads, length, head_dim]."""
+        """Give the last layer's keys (rotated) and values of the committed text, [kv_heads, length, head_dim]: views
+        where the cache lies so, else copies."""
         assert self._cache is not None, "reset() comes first"
         return self._cache.last_layer()
 
