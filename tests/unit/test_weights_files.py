@@ -96,3 +96,9 @@ def test_a_shard_that_is_not_there_is_refused(place):
     (place / "model.safetensors.index.json").write_text(json.dumps(index))
     with refused(str(place / "model.safetensors.index.json"), "model-00002-of-00002.safetensors"):
         model_files.folder({"path": str(place)})
+
+
+@pytest.mark.parametrize("weight_map", [["model.safetensors"], None, 3])
+def test_an_index_that_names_no_files_is_no_traceback(place, weight_map):
+    (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert model_files.folder({"path": str(place)}) == place

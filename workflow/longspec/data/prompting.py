@@ -65,15 +65,9 @@ def _today(form: str) -> str:
     return datetime.datetime(2026, 1, 1).strftime(form)
 
 
-def _stop_clock(tokenizer: Any) -> None:
-    """Give a tokenizer's chat template `_today`. transformers (5.23) compiles a template once and keeps it; an argument
-    would reach the template as a text."""
-    from transformers.utils import chat_template_utils
-
-    chat_template_utils._compile_jinja_template(tokenizer.get_chat_template()).globals["strftime_now"] = _today
-
-
 def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
     if not tokenizer.chat_template:
         raise UserError(
             tokenizer.name_or_path,
@@ -81,7 +75,8 @@ def _wrapped(tokenizer: Any, messages: list[dict[str, str]]) -> str:
             "`chat_template:` on the model, or `chat: false` on the data set",
         )
     try:
-        _stop_clock(tokenizer)
+        # transformers (5.23) compiles a template once and keeps it; an argument would reach the template as a text.
+        _compile_jinja_template(tokenizer.get_chat_template()).globals["strftime_now"] = _today
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is a program: it may divide by zero
         raise UserError(

@@ -95,11 +95,12 @@ def _get_ready(job: Job, journal: Journal, runners: list[Runner], pieces: list[F
         for method, runner, now in zip(job.methods, runners, conditions, strict=True)
     ]
     device = runners[0].backend.device
+    environment = machine.describe(device)
     for runner, piece in zip(runners, pieces, strict=True):
         tell(Begins())
         piece["warmup_samples"] = runner.warm_up(job.prompts)
         tell(Ends(machine.peak_memory_bytes(device)))
-        piece |= {"environment": machine.describe(device), "engine_note": runner.backend.engine_note}
+        piece |= {"environment": environment, "engine_note": runner.backend.engine_note}
     journal.begin(dict(zip(job.methods, map(Start, conditions, pieces, tuned), strict=True)))
     log.info("start at line %d of %d", journal.done, len(journal.lines))
     for method, now in zip(job.methods, conditions, strict=True):

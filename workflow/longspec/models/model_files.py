@@ -52,9 +52,12 @@ def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) ->
         model, loaded = AutoModelForCausalLM.from_pretrained(
             place, dtype=dtype, use_safetensors=True, trust_remote_code=trusted, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        said = "its weights have other shapes" if "ignore_mismatched_sizes" in str(error) else first_line(error)
-        raise UserError(str(place), said, "config.json and safetensors weights of that shape") from None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(str(place), first_line(error), "config.json and safetensors weights") from None
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise  # memory, or the device
+        raise UserError(str(place), "its weights have other shapes", "the weights of this config.json") from None
     for kind, keys in (("lack", loaded["missing_keys"]), ("have beside the model's", loaded["unexpected_keys"])):
         if keys:
             some = ", ".join(sorted(keys)[:2]) + (f" and {len(keys) - 2} more" if len(keys) > 2 else "")
@@ -68,7 +71,7 @@ def plain(model: ModelSpec, dtype: Any, device: Any) -> Any:
 
 
 def stored_dtype(place: Path) -> Any:
-    """The torch number format that all weights of a model's folder are stored in; None where they are of several."""
+    """Tell the torch number format that all weights of a model's folder are stored in; None where they differ."""
     import torch
     from safetensors import safe_open
 

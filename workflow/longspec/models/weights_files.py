@@ -26,9 +26,9 @@ def require_some(place: Path) -> None:
 def require_whole(place: Path) -> None:
     """Require a configuration of plain weights, and safetensors files that are whole and all there."""
     _refuse_quantised(place / "config.json")
-    named = set(_object(place / INDEX).get("weight_map", {}).values()) if (place / INDEX).is_file() else set()
-    for name in sorted(named):
-        if isinstance(name, str) and not (place / name).is_file():
+    named = _object(place / INDEX).get("weight_map") if (place / INDEX).is_file() else None
+    for name in sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []:
+        if not (place / name).is_file():
             raise UserError(str(place / INDEX), f"names {name}, which is not there", "all files that it names")
     for weights in sorted(place.glob("*.safetensors")):
         _require_whole(weights)

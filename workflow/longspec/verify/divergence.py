@@ -65,7 +65,8 @@ class Meter:
             yield last[-1]
 
     def plain_logits(self, prompt_ids: list[int], ids: list[int]) -> Iterable[torch.Tensor]:
-        """The same of a peer's modelling code: as its `generate` runs it first, then in other ways."""
+        """Run a prompt and `ids` by a peer's own modelling code: the logits [vocab] as its `generate` has them first,
+        then in other ways."""
         return replays.plainly(self.plain, prompt_ids, ids)
 
     def scores(self, text_key: int, prompt_ids: list[int], ids: list[int], logits: torch.Tensor) -> torch.Tensor:

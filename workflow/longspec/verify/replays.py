@@ -55,9 +55,10 @@ def after(target: CausalLM, ids: list[int], step: int) -> torch.Tensor:
 
 
 def plainly(model: Any, prompt_ids: list[int], ids: list[int]) -> Iterator[torch.Tensor]:
-    """Logits [vocab] of a transformers model after a prompt and `ids`: run as its `generate` does first, a forward for
-    the prompt and for each token; then the answer in one, as it verifies drafts; all in one; and the last token by
-    itself behind all."""
+    """Run a prompt and `ids` by a transformers model in four ways; yields the logits [vocab] after the last token.
+
+    As its `generate` does first, a forward for the prompt and for each token; then the answer in one, as it verifies
+    drafts; all in one; and the last token by itself behind all."""
     after_prompt, cache = _forward(model, prompt_ids)
     of_prompt, alone = copy.deepcopy(cache), after_prompt
     for token in ids:

@@ -250,7 +250,8 @@ def _attended(
 def local(
     mask_function: Callable[..., torch.Tensor], local_size: int | None = None, config: Any = None, **_: Any
 ) -> Local | None:
-    """transformers' mask interface: what a layer's mask leaves of the text, in place of a mask; None: all of it."""
+    """Say what a layer's mask leaves of the text before a query, in place of the mask; None: all of it. It is called by
+    transformers' mask interface (5.23)."""
     if local_size is None:
         return None
     window, chunk = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
