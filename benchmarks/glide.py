@@ -57,7 +57,7 @@ def cost(target, drafter, ids: list[int]) -> dict:
             (token, _), *_ = drafter.expand(line, [node], 1, rule)[0]
             (heads if depth == 0 else drafts).append(time.perf_counter() - started)
             node = line.add(token, node)
-        drafter.ring.drop()
+        drafter.layer.take(None)
         started = time.perf_counter()
         target.extend([ids[-1]], [-1])
         steps.append(time.perf_counter() - started)

@@ -96,7 +96,7 @@ def main() -> None:
                     if number:  # the first is a warm-up
                         found[name].append(seconds)
             middle = {name: statistics.median(times) for name, times in found.items()}
-            bound = bounds(targets["native"]._native, rows, context, rate, most) if "native" in targets else {}
+            bound = bounds(targets["native"].native, rows, context, rate, most) if "native" in targets else {}
             raw.append({"context": context, "rows": rows, "seconds": found, **bound})
             least = max(bound.values(), default=float("nan"))
             print(f"context {context}, {rows:3d} rows: " + ", ".join(f"{n} {1e3 * s:.1f} ms" for n, s in middle.items())

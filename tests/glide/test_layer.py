@@ -17,6 +17,8 @@ from longspec.decoding.verifiers import keyed
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.drafter import GlideDrafter
 from longspec.drafters.glide.model import Glide, Sizes
+from longspec.drafters.glide.native_layer import NativeLayer
+from longspec.drafters.glide.torch_layer import TorchLayer
 from longspec.models.lending import Lending
 
 LAYERS = [0, 1, 2]
@@ -114,12 +116,24 @@ class Recorder(keyed.Rule):
         return super().draft(logits, tree, nodes, width, informed, ids)
 
 
-def setup(architecture="llama", window=6, draft_ids=None, **parts):
-    target = ours(architecture)
+COMPILED = {"qwen3": {}, "llama": {"head_dim": 16}, "mistral": {"head_dim": 16}}
+"""Targets of sizes that the compiled step takes."""
+LAYERS_BY = ["torch", "compiled"]
+
+
+def setup(architecture="llama", window=6, draft_ids=None, by="torch", **parts):
+    """`by`: what is to run the layer; the compiled step only where there is a compiler."""
+    if by == "compiled":
+        target = ours(architecture, engine="auto", **COMPILED[architecture])
+        if target.engine != "native":
+            pytest.skip(target.engine_note)
+    else:
+        target = ours(architecture, engine="packed")
     model = random_model(target, **parts)
     tensors = {name: tensor.clone() for name, tensor in checkpoints.stored(model.state_dict()).items()}
     layers = LAYERS if parts.get("features") else []
     drafter = GlideDrafter(target, model, window, draft_ids, layers)
+    assert type(drafter.layer) is {"torch": TorchLayer, "compiled": NativeLayer}[by]
     return target, drafter, Paper(target, tensors, window)
 
 
@@ -150,10 +164,16 @@ PARTS = [{}, {"norm": True, "bias": False}, {"features": True, "norm": True, "bi
 
 
 @pytest.mark.parametrize("parts", PARTS, ids=["published", "with a norm", "hybrid"])
-@pytest.mark.parametrize("architecture", ["llama", "gemma3_text", "gpt_neox", "qwen3", "phi3"])
-def test_each_node_of_a_tree_equals_its_path_alone(architecture, parts):
+@pytest.mark.parametrize(
+    ("architecture", "by"),
+    [
+        *((name, "torch") for name in ("llama", "gemma3_text", "gpt_neox", "qwen3", "phi3")),
+        *((name, "compiled") for name in COMPILED),
+    ],
+)
+def test_each_node_of_a_tree_equals_its_path_alone(architecture, by, parts):
     """Also after steps that accepted nothing, a part, and all of a branch (a start with two tokens or more)."""
-    target, drafter, paper = setup(architecture, **parts)
+    target, drafter, paper = setup(architecture, by=by, **parts)
     text = [3, 5, 7, 3, 9, 4, 6]
     start(target, drafter, text[:-1], text[-1])
     last = -1
@@ -168,25 +188,59 @@ def test_each_node_of_a_tree_equals_its_path_alone(architecture, parts):
         text, last = text + emitted, path[-1]
 
 
-def test_the_ring_is_a_full_cache_with_a_window():
+@pytest.mark.parametrize("by", LAYERS_BY)
+def test_the_window_is_that_of_a_full_cache(by):
     """Prompts shorter than the window, as long, and several times as long."""
     for length in (2, 5, 6, 7, 8, 30):
-        target, drafter, paper = setup(window=6)
+        target, drafter, paper = setup("qwen3", window=6, by=by)
         text = [3 + (i * 5) % 19 for i in range(length)]
         start(target, drafter, text[:-1], text[-1])
         check_tree(target, drafter, paper, text)
 
 
-def test_memory_does_not_grow_with_the_text():
-    target, drafter, _ = setup(window=16)
-    held = drafter.ring.bytes
-    start(target, drafter, [3, 4] * 40, 5)
-    assert drafter.ring.bytes == held
+@pytest.mark.parametrize("by", LAYERS_BY)
+def test_a_text_that_outgrows_the_window_many_times_costs_no_more_memory(by):
+    """Step by step: what lies in memory is the window, and drafts are those of the whole text."""
+    target, drafter, paper = setup("qwen3", window=9, by=by, features=True)
+    held, last = drafter.layer.bytes, -1
+    text = [3 + (i * 5) % 19 for i in range(20)]
+    start(target, drafter, text[:-1], text[-1])
+    for step in range(34):
+        tree, rule = TokenTree([text[-1], 4, 5], [-1, 0, 1], [0, 1, 2]), Recorder(target)
+        for node in (0, 1):
+            drafter.expand(tree, [node], 1, rule)
+            read = [*text, *tree.tokens[1 : 1 + node]]
+            expected = paper.logits(read, len(text) - 1, target.features(LAYERS, last))
+            torch.testing.assert_close(rule.logits[0].double(), expected, atol=1e-5, rtol=1e-5)
+        path = [0, 1, 2][: 1 + (step + 1) % 3]
+        target.extend(tree.tokens, tree.parents)
+        target.commit(path)
+        emitted = [tree.tokens[node] for node in path[1:]] + [6 + step % 7]
+        drafter.commit(emitted, tree, path)
+        text, last = text + emitted, path[-1]
+    assert len(text) > 9 * 9
+    assert drafter.layer.bytes == held
 
 
-def test_a_reduced_vocabulary_and_the_texts_own_ids():
+@pytest.mark.parametrize("by", LAYERS_BY)
+def test_a_draft_of_more_nodes_than_there_is_room_for_is_whole(by):
+    """Room grows in the middle of a draft, and what was drafted before is still seen."""
+    target, drafter, paper = setup("qwen3", by=by)
+    text = [3, 5, 7, 9]
+    start(target, drafter, text[:-1], text[-1])
+    rule, wide = Recorder(target), 1400
+    tokens, parents = [9, *(3 + n % 20 for n in range(wide)), 7], [-1, *[0] * wide, 1]
+    tree = TokenTree(tokens, parents, [0, *[1] * wide, 2])
+    for level in ([0], list(range(1, wide + 1)), [wide + 1]):
+        drafter.expand(tree, level, 1, rule)
+    expected = paper.logits([*text, tree.tokens[1], 7], len(text) - 1)
+    torch.testing.assert_close(rule.logits[0].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("by", LAYERS_BY)
+def test_a_reduced_vocabulary_and_the_texts_own_ids(by):
     """Drafted are the draft vocabulary and what the text holds, with the very logits of the full head."""
-    target, drafter, paper = setup(draft_ids=torch.tensor([3, 4, 5, 8]))
+    target, drafter, paper = setup("qwen3", draft_ids=torch.tensor([3, 4, 5, 8]), by=by)
     text = [3, 20, 7, 20, 9]
     start(target, drafter, text[:-1], text[-1])
     rule = Recorder(target)

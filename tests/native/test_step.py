@@ -9,6 +9,7 @@ import random
 import pytest
 import torch
 import zoo
+from tiny import hf_model
 
 from longspec.models.native import build, plan
 from longspec.models.native.engine import PIECE, Steps
@@ -179,3 +180,10 @@ def test_every_other_type_is_refused_or_run_right(name):
     with torch.inference_mode():
         expected = original(name)(input_ids=torch.tensor([ids])).logits[0]
     assert (append(native, ids) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_a_model_whose_rows_end_inside_a_panel_is_refused():
+    """A product writes whole panels of outputs: the last of a row's would reach into the next row's first."""
+    model = hf_model("qwen3", hidden_size=48)
+    with pytest.raises(plan.Inexpressible, match="hidden 48"):
+        Steps(model, torch.float32)

@@ -117,9 +117,9 @@ def test_memory_is_counted_once_and_by_its_holder():
     drafter = glide(target, hybrid=False)
     both = memory.by_part(target, drafter)
     assert both["target_weights_bytes"] == alone["target_weights_bytes"]
-    own = sum(p.numel() * 4 for p in drafter.model.parameters())
+    own = sum(p.numel() * 4 for p in drafter.layer.model.parameters())
     assert both["drafter_weights_bytes"] >= own
-    assert both["drafter_state_bytes"] >= drafter.ring.bytes
+    assert both["drafter_state_bytes"] >= drafter.layer.bytes
 
 
 def test_a_busy_neighbour_is_seen_and_our_own_work_is_not():

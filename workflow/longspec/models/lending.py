@@ -72,14 +72,15 @@ class Lending:
         self._head: Any = None
 
     @torch.inference_mode()
-    def rotary(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin [positions, rotated] of the last layer's rotary embedding. UserError when it has none."""
+    def rotary(self, positions: int, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute cos and sin [positions, rotated] of the last layer's rotary embedding, in the target's number format
+        or another. UserError when it has none."""
         target = self.target
         embedding = _rotary_embedding(target)
         if embedding is None:
             raise UserError(target.config.model_type, "has no rotary embedding", "a model with one")
         by_type = "layer_type" in inspect.signature(embedding.forward).parameters
-        like = torch.empty(0, dtype=target.dtype, device=target.device)
+        like = torch.empty(0, dtype=dtype or target.dtype, device=target.device)
         at = torch.arange(positions, device=target.device)[None]
         cos, sin = embedding(like, at, *(_last_type(target.config) if by_type else []))
         return cos[0], sin[0]

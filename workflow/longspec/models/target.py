@@ -64,10 +64,11 @@ class CausalLM:
         self._keep = 0
         self.engine_note: str | None = None
         """Why another engine runs than was resolved."""
-        self._native: native.Steps | None = None
+        self.native: native.Steps | None = None
+        """The compiled step, where it runs this model."""
         if engine in native.ASKED:
-            self._native, self.engine_note = native.made(self.model, engine, self.dtype)
-        self.engine = "native" if self._native else engines.resolve(engine, self.device, self.dtype)
+            self.native, self.engine_note = native.made(self.model, engine, self.dtype)
+        self.engine = "native" if self.native else engines.resolve(engine, self.device, self.dtype)
         self.numerics = "fast"
         if self.engine == "packed":
             engines.pack(self.model, self._one_token)
@@ -83,7 +84,7 @@ class CausalLM:
     def _resolve_numerics(self, wanted: str, tried: bool) -> str:
         """`invariant` (a text's logits are the same bits whether its tokens are run one by one or several at a
         time) or `fast`; `auto` is invariant where that can be had. UserError when asked for where it can't."""
-        if self._native is not None:
+        if self.native is not None:
             return "invariant"  # by construction, and tested
         if wanted == "fast" or self.engine != "packed":
             invariant = False
@@ -154,8 +155,8 @@ class CausalLM:
 
         Where no graph can be captured the model runs eagerly from here on, and `engine_note` says why.
         """
-        if self._native is not None:
-            self._native.reserve(capacity)
+        if self.native is not None:
+            self.native.reserve(capacity)
         if self._steps is None:
             return
         try:
@@ -168,8 +169,8 @@ class CausalLM:
         """Start a new text of at most `capacity` positions, drafts included. Storage is kept when it fits."""
         self.reserve(capacity)
         self._parents, self._slots = [], []
-        if self._native is not None:
-            self._cache = self._native.cache
+        if self.native is not None:
+            self._cache = self.native.cache
         elif self._steps is not None:
             self._cache = self._steps.cache
         elif not isinstance(self._cache, KVCache) or self._cache.stack[0].capacity < capacity:
@@ -192,7 +193,7 @@ class CausalLM:
         self._keep = keep
         first = len(self._parents)
         order = None
-        if self._native is None and self.numerics == "invariant" and first == 0 and not tails.is_chain(parents):
+        if self.native is None and self.numerics == "invariant" and first == 0 and not tails.is_chain(parents):
             order = tails.main_path_first(parents)
             slots = sorted(range(len(order)), key=order.__getitem__)
             ids = [ids[node] for node in order]
@@ -200,8 +201,8 @@ class CausalLM:
         self._slots += range(first, first + len(ids)) if order is None else slots
         self._rows = list(range(len(ids))) if order is None else slots
         self._parents += parents
-        if self._native is not None:
-            return self._native.run(ids, self._parents, first, keep)
+        if self.native is not None:
+            return self.native.run(ids, self._parents, first, keep)
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
         with self._attention.laid_out(tails.layout(self._parents, first, self.length, self.device)) as layout:
@@ -226,8 +227,8 @@ class CausalLM:
         if layers and self._steps is not None:
             self._steps, self._cache, self.engine = None, None, "eager"
             self.engine_note = "the drafter reads features, which replayed graphs do not give"
-        if self._native is not None:
-            self._native.watch(layers)
+        if self.native is not None:
+            self.native.watch(layers)
             self._watched = sorted({*layers, *self._watched})
             return
         for layer in sorted(set(layers) - set(self._watched)):
@@ -246,7 +247,7 @@ class CausalLM:
         """What the watched `layers` put out for a node of the last `extend`, or (-1) the last token of the last
         `append`: [len(layers), hidden]."""
         row = -1 if node < 0 else self._rows[node]
-        seen = self._seen if self._native is None else self._native.watched
+        seen = self._seen if self.native is None else self.native.watched
         return torch.stack([seen[layer][row] for layer in layers]).to(self.dtype)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ import torch
 
 from longspec.models.native import build, plan
 from longspec.models.native.layout import Layer, Model, Rows, pointer, require_sizes
+from longspec.models.native.packing import Packed
 from longspec.models.native.weights import Weights, linear, move
 from longspec.models.native.where import Where
 
@@ -70,8 +71,8 @@ class Steps:
         as it was."""
         if model.device.type != "cpu" or numbers not in NUMBERS:
             raise plan.Inexpressible(f"it runs {numbers} on {model.device.type}".replace("torch.", ""))
-        self._library = build.library()
-        require_sizes(self._library)
+        self.library = build.library()
+        require_sizes(self.library)
         self._decoder = model.get_decoder()
         self._model = model
         weights = getattr(model, "native_weights", None)
@@ -81,16 +82,16 @@ class Steps:
             weights = model.native_weights = Weights(found)
             move(model, weights)
         self._weights: Weights = weights
-        self._numbers = numbers
-        self._workspace = ctypes.c_void_p(self._library.longspec_workspace())
+        self.numbers = numbers
+        self.workspace = ctypes.c_void_p(self.library.longspec_workspace())
         self.capacity = 0
         self.cache = Cache(self)
         self.watched: dict[int, torch.Tensor] = {}
         """What layers put out for the rows of the last step, by layer; filled for the keys that it has."""
 
     def __del__(self) -> None:
-        if hasattr(self, "_workspace"):
-            self._library.longspec_free(self._workspace)
+        if hasattr(self, "workspace"):
+            self.library.longspec_free(self.workspace)
 
     def reserve(self, capacity: int) -> None:
         """Make room for texts of so many positions, and forget the text."""
@@ -100,7 +101,7 @@ class Steps:
         self.capacity = -(-max(capacity, self.capacity * 5 // 4) // GROWTH) * GROWTH
         c, layers = self._weights.constants, len(self._weights.layers)
         size = (layers, c.kv_heads, self.capacity * c.head_dim)
-        self._keys, self._values = (torch.zeros(size, dtype=self._numbers) for _ in range(2))
+        self._keys, self._values = (torch.zeros(size, dtype=self.numbers) for _ in range(2))
         self._tables = plan.tables(self._model, self._weights.layers, self.capacity)
         self._layers = (Layer * layers)(*(self._layer(number) for number in range(layers)))
         self._constants = self._model_struct()
@@ -156,7 +157,7 @@ class Steps:
             tail=where.tail,
             threads=torch.get_num_threads(),
         )
-        self._library.longspec_step(ctypes.byref(self._constants), ctypes.byref(step), self._workspace)
+        self.library.longspec_step(ctypes.byref(self._constants), ctypes.byref(step), self.workspace)
 
     def move(self, path: list[int]) -> None:
         """Bring the keys and values of these nodes of the tail to the end of the prefix."""
@@ -164,14 +165,33 @@ class Steps:
             return
         prefix = self.cache.committed
         slots = np.asarray(path, np.int32) + np.int32(prefix)
-        self._library.longspec_commit(
+        self.library.longspec_commit(
             ctypes.byref(self._constants), ctypes.c_int32(prefix), ctypes.c_void_p(slots.ctypes.data), len(path)
         )
+
+    @property
+    def constants(self) -> plan.Constants:
+        """Sizes and numbers of the model."""
+        return self._weights.constants
+
+    @property
+    def half(self) -> bool:
+        """Tell whether keys and values are bfloat16."""
+        return self.numbers == torch.bfloat16
+
+    @property
+    def head(self) -> Packed:
+        """The packed output head."""
+        return self._weights.head
+
+    def last_layer_in_place(self) -> tuple[int, int, int, int]:
+        """Addresses of the last layer's keys and values, committed positions, and those that there is room for."""
+        return self._keys[-1].data_ptr(), self._values[-1].data_ptr(), self.cache.committed, self.capacity
 
     def last_layer(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See Cache.last_layer."""
         c = self._weights.constants
-        blocks, paired = -(-length // LANES), 2 if self._numbers == torch.bfloat16 else 1
+        blocks, paired = -(-length // LANES), 2 if self.half else 1
         keys = self._keys[-1].view(c.kv_heads, -1, c.head_dim // paired, LANES, paired)[:, :blocks].transpose(2, 3)
         values = self._values[-1].view(c.kv_heads, -1, c.head_dim, paired)[:, : -(-length // paired)].transpose(2, 3)
         return tuple(part.reshape(c.kv_heads, -1, c.head_dim)[:, :length] for part in (keys, values))
@@ -208,8 +228,8 @@ class Steps:
             layer_count=len(self._layers),
             rotary=rotated,
             capacity=self.capacity,
-            half_cache=int(self._numbers == torch.bfloat16),
-            half_rows=int(self._numbers == torch.bfloat16 and self._weights.half),
+            half_cache=int(self.half),
+            half_rows=int(self.half and self._weights.half),
             activation=THEN[c.activation],
             **{name: getattr(c, name) for name in shared},
         )

@@ -55,12 +55,36 @@ class Rows(ctypes.Structure):
     ]
 
 
+class CrossLayer(ctypes.Structure):
+    """struct CrossLayer of sources/cross_layer.h."""
+
+    _fields_ = [
+        ("own", Layer),
+        *((name, Linear) for name in ("query", "cross_query", "cross_output", "fusion")),
+        *((name, c_void_p) for name in ("cross_norm", "feature_norms", "lags")),
+        *((name, c_int32) for name in ("features", "lag_count")),
+    ]
+
+
+class CrossRows(ctypes.Structure):
+    """struct CrossRows."""
+
+    _fields_ = [
+        ("rows", Rows),
+        *((name, c_void_p) for name in ("keys", "values")),
+        *((name, c_int32) for name in ("seen", "capacity")),
+        *((name, c_void_p) for name in ("features", "fused", "whole", "all")),
+        ("last", c_int32),
+    ]
+
+
 def require_sizes(library: ctypes.CDLL) -> None:
     """Fail at once where the two declarations are not the same."""
     library.longspec_workspace.restype = c_void_p
-    sizes = (c_int64 * 4)()
+    kinds = (Linear, Layer, Model, Rows, CrossLayer, CrossRows)
+    sizes = (c_int64 * len(kinds))()
     library.longspec_sizes(sizes)
-    assert list(sizes) == [ctypes.sizeof(kind) for kind in (Linear, Layer, Model, Rows)]
+    assert list(sizes) == [ctypes.sizeof(kind) for kind in kinds]
 
 
 def pointer(tensor: torch.Tensor | None) -> int | None:

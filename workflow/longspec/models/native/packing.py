@@ -16,12 +16,12 @@ PANEL = 32
 class Packed:
     """The weights of linear layers with one input, as one matrix [outputs, inputs], with its bias."""
 
-    def __init__(self, *linears: nn.Linear, gated: bool = False) -> None:
+    def __init__(self, *linears: nn.Linear, gated: bool = False, half: bool | None = None) -> None:
         """`gated`: the first half of the outputs goes through the activation and is multiplied with the second; 16 of
-        each share a panel."""
+        each share a panel. `half`: whether they are bfloat16 numbers, where that is known."""
         weights = torch.cat([linear.weight.detach() for linear in linears])
         rows, self.inputs = weights.shape
-        self.half = exact_in_half(weights)
+        self.half = exact_in_half(weights) if half is None else half
         self.outputs = -(-rows // PANEL) * PANEL
         """Filled up to whole panels; a gated matrix has whole ones."""
         self.rows = rows
@@ -41,6 +41,12 @@ class Packed:
         if self.gated:
             return filled.view(2, -1, PANEL // 2, *rest).transpose(0, 1)
         return filled.view(-1, 2, PANEL // 2, *rest)
+
+    def put(self, first: int, weights: torch.Tensor) -> None:
+        """Write the weights [n, inputs] of the outputs from `first` on; not of a gated matrix."""
+        rows = torch.arange(first, first + len(weights))
+        numbers = weights.bfloat16().contiguous().view(torch.int32) if self.half else weights.float()
+        self.words[rows // PANEL, :, rows % PANEL] = numbers
 
     def to_dense(self) -> torch.Tensor:
         """The weights [outputs, inputs] in float32."""

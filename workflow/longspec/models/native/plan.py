@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-GRAIN = 16
-"""Sizes are multiples of it."""
+GRAINS = {"hidden": 32, "head": 16, "inner": 16}
+"""Sizes are multiples of these."""
 
 
 class Inexpressible(Exception):
@@ -206,8 +206,8 @@ def _constants(model: Any, layers: list[LayerPlan]) -> Constants:
 
 def _require_sizes(found: Constants, layers: list[LayerPlan]) -> None:
     sizes = {"hidden": found.hidden, "head": found.head_dim, "inner": found.inner}
-    if odd := [f"{name} {size}" for name, size in sizes.items() if size % GRAIN]:
-        raise Inexpressible(f"sizes that are no multiples of {GRAIN}: {', '.join(odd)}")
+    if odd := [f"{name} {size} of {GRAINS[name]}" for name, size in sizes.items() if size % GRAINS[name]]:
+        raise Inexpressible(f"sizes that are no multiples: {', '.join(odd)}")
     width = (found.heads + 2 * found.kv_heads) * found.head_dim
     for layer in layers:
         parts = (layer.qkv, layer.output, layer.gate_up, layer.down)

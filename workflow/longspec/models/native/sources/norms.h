@@ -57,8 +57,9 @@ inline void keep(const Model& m, const Layer& layer, int head, int slot, const f
   }
 }
 
-// Queries [heads], keys and values [kv_heads] of each row of qkv [rows, ld]: normed, rotated, scaled, stored.
-inline void place(const Model& m, const Layer& layer, const Rows& rows, float* qkv, int64_t ld) {
+// Queries [heads], keys and values [kv_heads] of each row of qkv [rows, ld]: normed, rotated, scaled, stored. Or of
+// queries alone.
+inline void place(const Model& m, const Layer& layer, const Rows& rows, float* qkv, int64_t ld, bool with_keys = true) {
   const int queries = m.heads * m.head_dim, keys = m.kv_heads * m.head_dim;
   if (layer.query_norm && m.norm_whole) {
 #pragma omp for schedule(static)
@@ -68,7 +69,7 @@ inline void place(const Model& m, const Layer& layer, const Rows& rows, float* q
       rms_norm(x + queries, layer.key_norm, x + queries, keys, m.epsilon);
     }
   }
-  const int heads = m.heads + m.kv_heads;
+  const int heads = m.heads + (with_keys ? m.kv_heads : 0);
 #pragma omp for schedule(static)
   for (int task = 0; task < rows.count * heads; task++) {
     const int r = task / heads, h = task % heads;

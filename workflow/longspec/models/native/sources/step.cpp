@@ -1,86 +1,26 @@
 // One step of a decoder: rows of embeddings in, logits out, keys and values into the cache. All of it runs in one region
 // of threads, which meet after each product. Compiled and called by build.py and engine.py.
-#include "attention.h"
+#include "cross_layer.h"
 
 namespace {
-
-// Memory of one step, kept for the next. A job has one step at a time.
-struct Workspace {
-  std::vector<float> qkv, out, sums;
-  std::vector<float> normed, mixed, inner;  // float32, or bfloat16 in half of it
-  std::vector<Part> parts;
-  std::vector<Scratch> scratch;
-
-  void fit(const Model& m, const Rows& rows, int chunks) {
-    const int64_t n = rows.count, heads = int64_t(m.heads) * m.head_dim;
-    int64_t widest = m.hidden, qkv_width = 0;
-    for (int l = 0; l < m.layer_count; l++) {
-      widest = std::max<int64_t>(widest, std::max(m.layers[l].output.outputs, m.layers[l].down.outputs));
-      qkv_width = std::max<int64_t>(qkv_width, m.layers[l].qkv.outputs);
-    }
-    grow(normed, n * m.hidden);
-    grow(qkv, n * qkv_width);
-    grow(mixed, n * heads);
-    grow(inner, n * m.inner);
-    grow(out, n * widest);
-    grow(parts, n * m.heads * chunks);
-    grow(sums, n * heads * chunks);
-    if (int(scratch.size()) < rows.threads) scratch.resize(rows.threads);
-  }
-
-  template <class T>
-  static void grow(std::vector<T>& v, int64_t size) {
-    if (int64_t(v.size()) < size) v.resize(size);
-  }
-};
-
-// A block's result onto the residual stream: at once, or through a norm behind the block.
-template <class Number>
-void onto(const Model& m, const Linear& linear, const Number* x, int64_t ldx, const float* norm, const Rows& rows,
-          Workspace& w) {
-  if (norm) {
-    product(x, ldx, rows.count, linear, w.out.data(), m.hidden);
-    add_normed(m, w.out.data(), norm, rows.hidden, rows.count);
-  } else {
-    product(x, ldx, rows.count, linear, rows.hidden, m.hidden, ADD, m.residual_scale);
-  }
-}
 
 // Number: of what is multiplied with weights.
 template <class Number>
 void run_layer(const Model& m, const Layer& layer, const Rows& rows, int chunks, Workspace& w) {
   const int64_t ld = layer.qkv.outputs;
-  Number *normed = (Number*)w.normed.data(), *mixed = (Number*)w.mixed.data(), *inner = (Number*)w.inner.data();
+  Number *normed = (Number*)w.normed.data(), *mixed = (Number*)w.mixed.data();
   norm_rows(rows.hidden, layer.attention_norm, normed, rows.count, m.hidden, m.epsilon);
   product(normed, m.hidden, rows.count, layer.qkv, w.qkv.data(), ld);
   place(m, layer, rows, w.qkv.data(), ld);
   const Attention<Number> attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks};
   attention.run(mixed, w.scratch.data());
   onto(m, layer.output, mixed, int64_t(m.heads) * m.head_dim, layer.attention_out_norm, rows, w);
-  norm_rows(rows.hidden, layer.mlp_norm, normed, rows.count, m.hidden, m.epsilon);
-  product(normed, m.hidden, rows.count, layer.gate_up, inner, m.inner, m.activation);
-  onto(m, layer.down, inner, m.inner, layer.mlp_out_norm, rows, w);
+  run_mlp<Number>(m, layer, rows, w);
   if (layer.watched) {
 #pragma omp for schedule(static)
     for (int r = 0; r < rows.count; r++)
       std::copy(rows.hidden + int64_t(r) * m.hidden, rows.hidden + int64_t(r + 1) * m.hidden,
                 layer.watched + int64_t(r) * m.hidden);
-  }
-}
-
-template <class Number>
-void run_head(const Model& m, const Rows& rows, Workspace& w) {
-  const float* last = rows.hidden + int64_t(rows.count - rows.keep) * m.hidden;
-  Number* normed = (Number*)w.normed.data();
-  norm_rows(last, m.final_norm, normed, rows.keep, m.hidden, m.epsilon);
-  product(normed, m.hidden, rows.keep, m.head, rows.logits, m.head.outputs);
-  if (m.logit_scale == 1.0f && m.logit_softcap <= 0) return;
-  const int64_t count = int64_t(rows.keep) * m.head.outputs;
-#pragma omp for schedule(static)
-  for (int64_t i = 0; i < count / W; i++) {
-    V x = load(rows.logits + i * W) * all(m.logit_scale);
-    if (m.logit_softcap > 0) x = all(m.logit_softcap) * tanh(x * all(1 / m.logit_softcap));
-    store(rows.logits + i * W, x);
   }
 }
 
@@ -124,11 +64,21 @@ void longspec_step(const Model* model, const Rows* step, void* workspace) {
   int last = 0;
   for (int r = 0; r < rows.count; r++) last = std::max(last, rows.positions[r]);
   const int chunks = last / CHUNK + 1;
-  w.fit(m, rows, chunks);
+  int64_t widest = m.hidden, qkv_width = 0;
+  for (int l = 0; l < m.layer_count; l++) {
+    widest = std::max<int64_t>(widest, std::max(m.layers[l].output.outputs, m.layers[l].down.outputs));
+    qkv_width = std::max<int64_t>(qkv_width, m.layers[l].qkv.outputs);
+  }
+  w.fit(m, rows, qkv_width, widest, chunks);
   if (DOTS && m.half_rows)
     run<uint16_t>(m, rows, chunks, w);
   else
     run<float>(m, rows, chunks, w);
+}
+
+// Run the rows of a drafter's layer.
+void longspec_cross_step(const Model* model, const CrossLayer* layer, const CrossRows* step, void* workspace) {
+  cross_step(*model, *layer, *step, *static_cast<Workspace*>(workspace));
 }
 
 // Whether this processor multiplies pairs of bfloat16 numbers.
@@ -151,5 +101,6 @@ void longspec_product(const Linear* linear, const float* x, int32_t rows, float*
 // The sizes that the caller's own declarations must have.
 void longspec_sizes(int64_t* sizes) {
   sizes[0] = sizeof(Linear), sizes[1] = sizeof(Layer), sizes[2] = sizeof(Model), sizes[3] = sizeof(Rows);
+  sizes[4] = sizeof(CrossLayer), sizes[5] = sizeof(CrossRows);
 }
 }

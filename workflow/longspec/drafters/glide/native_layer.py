@@ -1,0 +1,118 @@
+"""The layer by the compiled step, beside a target that runs by it: no copy of the target's keys, one call a level."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from longspec.decoding.tree import TokenTree
+from longspec.drafters.glide.candidates import Ids
+from longspec.drafters.glide.model import Glide
+from longspec.models.lending import Lending
+from longspec.models.native.cross_layer import CrossSteps, Parts
+from longspec.models.native.packing import Packed
+from longspec.models.native.plan import Inexpressible
+from longspec.models.target import CausalLM
+
+
+class NativeHead:
+    """Rows of the target's output head: of the candidates, or all."""
+
+    def __init__(self, target: CausalLM, ids: Ids | None) -> None:
+        assert target.native is not None
+        self._ids, self._lending = ids, Lending(target)
+        self.packed = target.native.head
+        if ids is not None:
+            rows = self._lending.head_rows(torch.cat([ids.fixed, ids.fixed.new_zeros(ids.room)]))
+            linear = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
+            linear.weight = nn.Parameter(rows, requires_grad=False)
+            self.packed = Packed(linear, half=self.packed.half or rows.dtype == torch.bfloat16)
+
+    @property
+    def columns(self) -> int:
+        """How many candidates there are."""
+        return self.packed.rows if self._ids is None else len(self._ids.all)
+
+    def add(self, first: int, new: torch.Tensor) -> None:
+        """Take the text's own ids `new` [n] as its candidates from the `first` on."""
+        assert self._ids is not None
+        self.packed.put(len(self._ids.fixed) + first, self._lending.head_rows(new))
+
+
+class NativeLayer:
+    """Runs a Glide module's weights beside a native target. Inexpressible where the step cannot."""
+
+    def __init__(self, target: CausalLM, model: Glide, window: int, ids: Ids | None) -> None:
+        if target.native is None:
+            raise Inexpressible("its target runs by another engine")
+        self._lending = Lending(target)
+        cosines, _ = self._lending.rotary(2, torch.float32)
+        half = cosines.shape[1] // 2
+        if not torch.equal(cosines[:, :half], cosines[:, half:]):
+            raise Inexpressible("its target's rotary pairs are no halves")
+        model = model.to(target.dtype).eval()
+        self._steps = CrossSteps(target.native, parts(model), window + 1, cosines.shape[1])
+        self.model = self._steps.weights
+        self.head = NativeHead(target, ids)
+        self._features: torch.Tensor | None = None
+        self._positions = 0
+
+    @property
+    def bytes(self) -> int:
+        """Storage of the window."""
+        return self._steps.bytes
+
+    def start(self, text: list[int], capacity: int) -> None:
+        """Read the window of a new text, all but its last token."""
+        if self._positions < capacity + 1:
+            self._positions = capacity + 1
+            tables = self._lending.rotary(self._positions, torch.float32)
+            half = tables[0].shape[1] // 2
+            self._steps.set_rotary(*(table[:, :half] for table in tables))
+        first = max(0, len(text) - 1 - self._steps.window)
+        self._steps.start(first)
+        if first < len(text) - 1:
+            self._steps.read(self._embed(text[first:-1]), self.head.packed)
+
+    def take(self, features: torch.Tensor | None) -> None:
+        """Take the features [layers, hidden] of the token before the text's last; drafted nodes are forgotten."""
+        self._steps.drop()
+        self._features = None if features is None else features.float().contiguous()
+
+    def root(self, text: list[int]) -> torch.Tensor:
+        """Read the text's new tokens; logits [1, candidates] after the last."""
+        self._steps.rewind(min(self._steps.length, len(text) - 1))  # asked again: the root is read again
+        if len(text) - self._steps.length > self._steps.window:
+            self._steps.start(len(text) - self._steps.window)
+        embedded = self._embed(text[self._steps.length :])
+        return self._steps.read(embedded, self.head.packed, 1, self._features)[:, : self.head.columns]
+
+    def below(self, tree: TokenTree, nodes: list[int], text: list[int]) -> torch.Tensor:
+        """Logits [n, candidates] after drafted `nodes`."""
+        embedded = self._embed([tree.tokens[node] for node in nodes])
+        parents = [tree.parents[node] for node in nodes]
+        return self._steps.extend(embedded, nodes, parents, self.head.packed)[:, : self.head.columns]
+
+    def _embed(self, ids: list[int]) -> torch.Tensor:
+        return self._lending.embed(torch.tensor(ids)).float().contiguous()
+
+
+def parts(model: Glide) -> Parts:
+    """Name a module's parts as the compiled step knows them."""
+    norms = (model.input_layernorm, model.post_self_attention_layernorm, model.post_cross_attention_layernorm)
+    fusion = model.fusion
+    return Parts(
+        query=model.self_attn.q_proj,
+        key_value=model.self_attn.kv_proj,
+        output=model.self_attn.o_proj,
+        cross_query=model.cross_attn.q_proj,
+        cross_output=model.cross_attn.o_proj,
+        gate_up=model.mlp.gate_up_proj,
+        down=model.mlp.down_proj,
+        norms=(norms[0].weight, norms[1].weight, norms[2].weight),
+        final_norm=None if model.norm is None else model.norm.weight,
+        epsilon=model.sizes.eps,
+        fusion=None if fusion is None else fusion.proj,
+        feature_norms=None if fusion is None else torch.stack([norm.weight for norm in fusion.norms]),
+        lags=None if fusion is None else model.lag_embedding,
+    )
