@@ -12,7 +12,7 @@ import zoo
 from tiny import hf_model
 
 from longspec.models.native import build, plan
-from longspec.models.native.engine import PIECE, Steps
+from longspec.models.native.engine import PIECE, Nodes, Steps
 from longspec.models.native.packing import Packed
 from longspec.models.native.weights import Moved
 
@@ -135,6 +135,50 @@ def test_every_row_of_a_tree_has_the_bits_of_its_text_decoded_token_by_token(nam
         native.cache.commit(path)
         after = text(3, seed + 1)
         assert torch.equal(append(native, after), one_by_one(alone, after)), "what was kept is the path alone"
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("name", ["llama", "qwen3-window"])
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_that_run_together_have_the_bits_of_each_alone(name, dtype, seed):
+    """Of any lengths, with trees of any size: prompts, two parts of a tree, what is kept of it, and what follows."""
+    draw = random.Random(seed)
+    together, alone = (steps(name, NUMBERS[dtype]) for _ in range(2))
+    count = draw.choice([2, 3, 5])
+    together.reserve(200, count)
+    lengths, sizes = ([draw.randrange(low, high) for _ in range(count)] for low, high in ((1, 140), (2, 20)))
+    prompts = [text(length, seed + n) for n, length in enumerate(lengths)]
+    drafts = [text(size, seed + 50 + n) for n, size in enumerate(sizes)]
+    parents = [random_tree(draw, size) for size in sizes]
+    cuts = [draw.randrange(1, size) for size in sizes]
+
+    def run(parts):
+        """All texts in one step: ids, parents and first node of each."""
+        nodes = [Nodes(cache, *part) for cache, part in zip(together.caches, parts, strict=True)]
+        return together.run_together(nodes).split([len(part[0]) for part in parts])
+
+    found = [run([(ids, chain(len(ids)), 0) for ids in prompts])]
+    for cache, length in zip(together.caches, lengths, strict=True):
+        cache.commit(list(range(length)))
+    found.append(run([(d[:cut], p[:cut], 0) for d, p, cut in zip(drafts, parents, cuts, strict=True)]))
+    found.append(run([(d[cut:], p, cut) for d, p, cut in zip(drafts, parents, cuts, strict=True)]))
+    paths = []
+    for cache, tree in zip(together.caches, parents, strict=True):
+        paths.append([len(tree) - 1])
+        while tree[paths[-1][0]] >= 0:
+            paths[-1].insert(0, tree[paths[-1][0]])
+        cache.commit(paths[-1])
+    found.append(run([([7], [-1], 0)] * count))
+    for n in range(count):
+        alone.cache.reset()
+        expected = [append(alone, prompts[n])]
+        expected.append(alone.run(drafts[n][: cuts[n]], parents[n][: cuts[n]], 0))
+        expected.append(alone.run(drafts[n][cuts[n] :], parents[n], cuts[n]))
+        alone.cache.commit(paths[n])
+        expected.append(alone.run([7], [-1], 0))
+        assert all(torch.equal(step[n], part) for step, part in zip(found, expected, strict=True))
+        for mine, other in zip(together.caches[n].last_layer(), alone.cache.last_layer(), strict=True):
+            assert torch.equal(mine, other)
 
 
 @pytest.mark.parametrize("length", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 3, 1023, 1025])

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from longspec.models.native.engine import GROWTH, LANES, THEN, Steps
-from longspec.models.native.layout import CrossLayer, CrossRows, Layer, Model, Rows, pointer
+from longspec.models.native.layout import CrossLayer, CrossRows, Layer, Model, Rows, Text, pointer
 from longspec.models.native.packing import PANEL, Packed
 from longspec.models.native.plan import Inexpressible
 from longspec.models.native.weights import linear
@@ -147,6 +147,7 @@ class CrossSteps:
         logits = torch.empty(keep, head.outputs)
         keys, values, seen, capacity = self._target.last_layer_in_place()
         whole, seen_by_all = (torch.full((max(keep, 1),), number, dtype=torch.int32) for number in (seen - 1, seen))
+        text = Text(0, len(embedded), prefix, where.tail, 0)
         rows = Rows(
             hidden=pointer(embedded),
             positions=where.positions.ctypes.data,
@@ -155,10 +156,10 @@ class CrossSteps:
             path_start=where.path_start.ctypes.data,
             path=where.path.ctypes.data,
             logits=pointer(logits) if keep else None,
+            texts=ctypes.addressof(text),
+            text_count=1,
             count=len(embedded),
             keep=keep,
-            prefix=prefix,
-            tail=where.tail,
             threads=torch.get_num_threads(),
         )
         step = CrossRows(

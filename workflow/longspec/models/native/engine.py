@@ -1,20 +1,22 @@
 """Runs a model's steps by the compiled step: packed weights, a cache with a tail, rows of any tree.
 
 Contract: a row's logits depend on its own text alone, in every bit: not on the rows beside it, nor on threads, nor on
-whether its text was drafted or decoded token by token. The weights of the model's linear layers move into the packed
-ones; its embeddings, norms and rotary module stay. One sequence at a time.
+whether its text was drafted or decoded token by token, nor on other texts of the step. The weights of the model's linear layers
+move into the packed ones; its embeddings, norms and rotary module stay.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from longspec.models.native import build, plan
-from longspec.models.native.layout import Layer, Model, Rows, pointer, require_sizes
+from longspec.models.native.layout import Layer, Model, Rows, Text, pointer, require_sizes
 from longspec.models.native.packing import Packed
 from longspec.models.native.weights import Weights, linear, move
 from longspec.models.native.where import Where
@@ -34,10 +36,10 @@ NUMBERS = (torch.float32, torch.bfloat16)
 
 
 class Cache:
-    """Keys and values of a committed prefix and, behind it, of a tail of nodes not yet decided on."""
+    """Keys and values of a text: of a committed prefix and, behind it, of a tail of nodes not yet decided on."""
 
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
+    def __init__(self, steps: Steps, number: int) -> None:
+        self._steps, self.number = steps, number
         self.committed = self.written = 0
 
     def get_seq_length(self) -> int:
@@ -54,12 +56,23 @@ class Cache:
 
     def commit(self, path: list[int]) -> None:
         """Keep these nodes of the tail, numbered from 0, in the order of the text."""
-        self._steps.move(path)
+        self._steps.move(self, path)
         self.committed = self.written = self.committed + len(path)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The last layer's keys and values of the prefix, each [kv_heads, committed, head_dim]."""
-        return self._steps.last_layer(self.committed)
+        return self._steps.last_layer(self)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of one text's tail, from `first` on, that a step runs; `parents` [first + n] speak of the whole tail: -1 is
+    the prefix's end."""
+
+    cache: Cache
+    ids: list[int]
+    parents: list[int]
+    first: int = 0
 
 
 class Steps:
@@ -85,7 +98,8 @@ class Steps:
         self.numbers = numbers
         self.workspace = ctypes.c_void_p(self.library.longspec_workspace())
         self.capacity = 0
-        self.cache = Cache(self)
+        self.caches = [Cache(self, 0)]
+        """One a text."""
         self.watched: dict[int, torch.Tensor] = {}
         """What layers put out for the rows of the last step, by layer; filled for the keys that it has."""
 
@@ -93,14 +107,21 @@ class Steps:
         if hasattr(self, "workspace"):
             self.library.longspec_free(self.workspace)
 
-    def reserve(self, capacity: int) -> None:
-        """Make room for texts of so many positions, and forget the text."""
-        self.cache.reset()
-        if capacity <= self.capacity:
+    @property
+    def cache(self) -> Cache:
+        """The first text's."""
+        return self.caches[0]
+
+    def reserve(self, capacity: int, texts: int = 1) -> None:
+        """Make room for so many texts, of so many positions each, and forget all texts."""
+        for cache in self.caches:
+            cache.reset()
+        if capacity <= self.capacity and texts <= len(self.caches):
             return
+        self.caches += [Cache(self, number) for number in range(len(self.caches), texts)]
         self.capacity = -(-max(capacity, self.capacity * 5 // 4) // GROWTH) * GROWTH
         c, layers = self._weights.constants, len(self._weights.layers)
-        size = (layers, c.kv_heads, self.capacity * c.head_dim)
+        size = (layers, len(self.caches), c.kv_heads, self.capacity * c.head_dim)
         self._keys, self._values = (torch.zeros(size, dtype=self.numbers) for _ in range(2))
         self._tables = plan.tables(self._model, self._weights.layers, self.capacity)
         self._layers = (Layer * layers)(*(self._layer(number) for number in range(layers)))
@@ -111,23 +132,36 @@ class Steps:
         for layer in layers:
             self.watched.setdefault(layer, torch.empty(0))
 
-    @torch.inference_mode()
     def run(self, ids: list[int], parents: list[int], first: int, keep: int = 0) -> torch.Tensor:
-        """Logits [n, vocab] (float32) of `ids` [n], the tail's nodes from `first` on, or of the last `keep` alone.
+        """Run nodes of the first text (see Nodes): logits [n, vocab] (float32), or of the last `keep` alone."""
+        return self.run_together([Nodes(self.cache, ids, parents, first)], keep)
 
-        `parents` [first + n] speak of the whole tail: -1 is the prefix's end."""
+    @torch.inference_mode()
+    def run_together(self, texts: list[Nodes], keep: int = 0) -> torch.Tensor:
+        """Run nodes of several texts in one step: logits [n, vocab] (float32), text by text, or the last `keep`."""
+        ids = [token for nodes in texts for token in nodes.ids]
         count, keep = len(ids), keep or len(ids)
-        if (end := self.cache.committed + len(parents)) > self.capacity:
-            raise IndexError(f"cache of {self.capacity} positions cannot hold {end}")
-        where = Where.of(parents, first, self.cache.committed)
-        states = self._decoder.embed_tokens(torch.tensor(ids)).float() * self._weights.constants.embedding_scale
-        logits = torch.empty(keep, self._weights.head.outputs)
-        piece = self._rows_at_once(self.cache.committed + len(parents))
+        longest = max(nodes.cache.committed + len(nodes.parents) for nodes in texts)
+        if longest > self.capacity:
+            raise IndexError(f"cache of {self.capacity} positions cannot hold {longest}")
+        parts = [Where.of(nodes.parents, nodes.first, nodes.cache.committed) for nodes in texts]
+        ends = list(itertools.accumulate(len(nodes.ids) for nodes in texts))
+        bounds = [
+            Text(end - len(nodes.ids), end, nodes.cache.committed, part.tail, nodes.cache.number)
+            for end, nodes, part in zip(ends, texts, parts, strict=True)
+        ]
+        where = Where.together(parts)
+        states = self._decoder.embed_tokens(torch.tensor(ids)).float() * self.constants.embedding_scale
+        logits = torch.empty(keep, self.head.outputs)
+        piece = self._rows_at_once(longest)
         for begin in range(0, count, piece):
             end = min(begin + piece, count)
-            self._piece(states[begin:end].contiguous(), where, begin, end, logits, count - keep)
-        self.cache.written = self.cache.committed + len(parents)
-        return logits[:, : self._weights.head.rows]
+            self._piece(
+                states[begin:end].contiguous(), where, _clipped(bounds, begin, end), begin, logits, count - keep
+            )
+        for nodes in texts:
+            nodes.cache.written = nodes.cache.committed + len(nodes.parents)
+        return logits[:, : self.head.rows]
 
     def _rows_at_once(self, positions: int) -> int:
         """PIECE, or of very long texts fewer: attention keeps a sum for each row, head and chunk of positions."""
@@ -136,12 +170,14 @@ class Steps:
         return max(PIECE // 2, min(PIECE, fit))
 
     def _piece(
-        self, states: torch.Tensor, where: Where, begin: int, end: int, logits: torch.Tensor, unkept: int
+        self, states: torch.Tensor, where: Where, texts: list[Text], begin: int, logits: torch.Tensor, unkept: int
     ) -> None:
-        """Rows [begin, end) of a step, of which the logits from row `unkept` on are wanted."""
-        keep = max(0, end - max(begin, unkept))
+        """Rows of a step from `begin` on, of which the logits from row `unkept` on are wanted."""
+        count = len(states)
+        keep = max(0, begin + count - max(begin, unkept))
+        bounds = (Text * len(texts))(*texts)
         for layer in self.watched:
-            self.watched[layer] = torch.empty(end - begin, self._weights.constants.hidden)
+            self.watched[layer] = torch.empty(count, self.constants.hidden)
             self._layers[layer].watched = pointer(self.watched[layer])
         step = Rows(
             hidden=pointer(states),
@@ -151,22 +187,22 @@ class Steps:
             path_start=where.path_start[begin:].ctypes.data,
             path=where.path.ctypes.data,
             logits=pointer(logits[max(begin, unkept) - unkept :]) if keep else None,
-            count=end - begin,
+            texts=ctypes.addressof(bounds),
+            text_count=len(texts),
+            count=count,
             keep=keep,
-            prefix=self.cache.committed,
-            tail=where.tail,
             threads=torch.get_num_threads(),
         )
         self.library.longspec_step(ctypes.byref(self._constants), ctypes.byref(step), self.workspace)
 
-    def move(self, path: list[int]) -> None:
-        """Bring the keys and values of these nodes of the tail to the end of the prefix."""
+    def move(self, cache: Cache, path: list[int]) -> None:
+        """Bring the keys and values of these nodes of a text's tail to the end of its prefix."""
         if path == list(range(len(path))):
             return
-        prefix = self.cache.committed
+        prefix = cache.committed
         slots = np.asarray(path, np.int32) + np.int32(prefix)
         self.library.longspec_commit(
-            ctypes.byref(self._constants), ctypes.c_int32(prefix), ctypes.c_void_p(slots.ctypes.data), len(path)
+            ctypes.byref(self._constants), cache.number, prefix, ctypes.c_void_p(slots.ctypes.data), len(path)
         )
 
     @property
@@ -185,15 +221,24 @@ class Steps:
         return self._weights.head
 
     def last_layer_in_place(self) -> tuple[int, int, int, int]:
-        """Addresses of the last layer's keys and values, committed positions, and those that there is room for."""
+        """Locate the first text's keys and values in the last layer: their addresses, its committed positions, and the
+        positions that there is room for."""
         return self._keys[-1].data_ptr(), self._values[-1].data_ptr(), self.cache.committed, self.capacity
 
-    def last_layer(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def last_layer(self, cache: Cache) -> tuple[torch.Tensor, torch.Tensor]:
         """See Cache.last_layer."""
-        c = self._weights.constants
+        c, length = self.constants, cache.committed
         blocks, paired = -(-length // LANES), 2 if self.half else 1
-        keys = self._keys[-1].view(c.kv_heads, -1, c.head_dim // paired, LANES, paired)[:, :blocks].transpose(2, 3)
-        values = self._values[-1].view(c.kv_heads, -1, c.head_dim, paired)[:, : -(-length // paired)].transpose(2, 3)
+        keys = (
+            self._keys[-1, cache.number]
+            .view(c.kv_heads, -1, c.head_dim // paired, LANES, paired)[:, :blocks]
+            .transpose(2, 3)
+        )
+        values = (
+            self._values[-1, cache.number]
+            .view(c.kv_heads, -1, c.head_dim, paired)[:, : -(-length // paired)]
+            .transpose(2, 3)
+        )
         return tuple(part.reshape(c.kv_heads, -1, c.head_dim)[:, :length] for part in (keys, values))
 
     def _layer(self, number: int) -> Layer:
@@ -233,3 +278,12 @@ class Steps:
             activation=THEN[c.activation],
             **{name: getattr(c, name) for name in shared},
         )
+
+
+def _clipped(texts: list[Text], begin: int, end: int) -> list[Text]:
+    """The parts of texts' rows that lie in [begin, end), counted from there."""
+    return [
+        Text(max(text.begin, begin) - begin, min(text.end, end) - begin, text.prefix, text.tail, text.cache)
+        for text in texts
+        if text.begin < end and text.end > begin
+    ]

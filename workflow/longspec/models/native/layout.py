@@ -46,12 +46,19 @@ class Model(ctypes.Structure):
     ]
 
 
+class Text(ctypes.Structure):
+    """struct Text."""
+
+    _fields_ = [(name, c_int32) for name in ("begin", "end", "prefix", "tail", "cache")]
+
+
 class Rows(ctypes.Structure):
     """struct Rows."""
 
     _fields_ = [
         *((name, c_void_p) for name in ("hidden", "positions", "slots", "shared", "path_start", "path", "logits")),
-        *((name, c_int32) for name in ("count", "keep", "prefix", "tail", "threads")),
+        ("texts", c_void_p),
+        *((name, c_int32) for name in ("text_count", "count", "keep", "threads")),
     ]
 
 
@@ -81,7 +88,7 @@ class CrossRows(ctypes.Structure):
 def require_sizes(library: ctypes.CDLL) -> None:
     """Fail at once where the two declarations are not the same."""
     library.longspec_workspace.restype = c_void_p
-    kinds = (Linear, Layer, Model, Rows, CrossLayer, CrossRows)
+    kinds = (Linear, Layer, Model, Rows, CrossLayer, CrossRows, Text)
     sizes = (c_int64 * len(kinds))()
     library.longspec_sizes(sizes)
     assert list(sizes) == [ctypes.sizeof(kind) for kind in kinds]

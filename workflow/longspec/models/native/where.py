@@ -10,6 +10,7 @@ class Where:
 
     def __init__(self, tail: int, positions: np.ndarray, slots: np.ndarray, shared: np.ndarray) -> None:
         self.tail = tail
+        """Nodes of the tail, of one text."""
         self.positions, self.slots, self.shared = positions, slots, shared
         self.path_start = np.zeros_like(positions)
         self.path = np.zeros(1, np.int32)
@@ -33,4 +34,17 @@ class Where:
         ends = np.cumsum([len(path) for path in mine])
         found.path_start = np.asarray([0, *ends[:-1]], np.int32)
         found.path = np.asarray([slot for path in mine for slot in path] or [0], np.int32)
+        return found
+
+    @classmethod
+    def together(cls, parts: list[Where]) -> Where:
+        """Put rows of several texts behind one another; each keeps the numbers of its own text."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("positions", "slots", "shared", "path")
+        positions, slots, shared, path = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        found = cls(0, positions, slots, shared)
+        begins = np.cumsum([0, *(len(part.path) for part in parts)])[:-1]
+        starts = [part.path_start + begin for part, begin in zip(parts, begins, strict=True)]
+        found.path, found.path_start = path, np.concatenate(starts).astype(np.int32)
         return found

@@ -54,6 +54,23 @@ inline int thread_number() {
 #endif
 }
 
+// Rows [begin, end) of one text, whose queries of one head of keys are one task.
+struct Block {
+  const Text* text;
+  int begin, end;
+};
+
+// All rows of a step in blocks of nearly the same size.
+inline void divide(const Model& m, const Rows& rows, std::vector<Block>& blocks) {
+  const int most = std::max(1, MOST_QUERIES / (m.heads / m.kv_heads));
+  blocks.clear();
+  for (int i = 0; i < rows.text_count; i++) {
+    const Text& text = rows.texts[i];
+    for (int begin = text.begin; begin < text.end; begin += most)
+      blocks.push_back({&text, begin, std::min(text.end, begin + most)});
+  }
+}
+
 template <class Operand>
 struct Attention {
   const Model& m;
@@ -64,6 +81,7 @@ struct Attention {
   Part* parts;  // [rows, heads, chunks]
   float* sums;  // [rows, heads, chunks, head_dim]
   int chunks;   // that any row sees
+  const std::vector<Block>& blocks;
 
   int first_of(int r) const { return layer.window ? std::max(0, rows.positions[r] - layer.window + 1) : 0; }
   int slot(int r, int position) const {
@@ -71,12 +89,14 @@ struct Attention {
     return behind < 0 ? position : rows.path[rows.path_start[r] + behind];
   }
 
-  // Rows [begin, end), one head of keys, one chunk of positions.
+  // The rows of a block, one head of keys, one chunk of positions.
   template <class Number>
-  void chunk(int head, int number, int begin, int end, Scratch& t) const {
-    const int start = number * CHUNK, d = m.head_dim;
-    const Number* keys = static_cast<const Number*>(layer.keys) + int64_t(head) * m.capacity * d;
-    const Number* values = static_cast<const Number*>(layer.values) + int64_t(head) * m.capacity * d;
+  void chunk(const Block& block, int head, int number, Scratch& t) const {
+    const int start = number * CHUNK, d = m.head_dim, begin = block.begin, end = block.end;
+    const Text& text = *block.text;
+    const int64_t at = (int64_t(text.cache) * m.kv_heads + head) * m.capacity * d;
+    const Number* keys = static_cast<const Number*>(layer.keys) + at;
+    const Number* values = static_cast<const Number*>(layer.values) + at;
     int low = CHUNK, shared = 0;
     bool branches = false;
     for (int r = begin; r < end; r++) {
@@ -93,8 +113,8 @@ struct Attention {
     by_tiles(count, [&](auto q, int n) {
       score<q>(o.query + n, keys + int64_t(start + low) * d, d, blocks, t.scores[n] + low, CHUNK);
     });
-    if (branches) score_tail(t, count, keys);
-    for (int q = 0; q < count; q++) weigh_row(t, q, start, branches);
+    if (branches) score_tail(text, t, count, keys);
+    for (int q = 0; q < count; q++) weigh_row(text, t, q, start, branches);
     by_tiles(count, [&](auto q, int n) {
       mix<q>(o.weights + n, low, shared, values + int64_t(start) * d, d, t.sums + n);
     });
@@ -131,11 +151,11 @@ struct Attention {
   }
 
   // The weights of a query's scores; those of a branch stand apart, since the slots of their numbers are others'.
-  void weigh_row(Scratch& t, int q, int start, bool branches) const {
+  void weigh_row(const Text& text, Scratch& t, int q, int start, bool branches) const {
     auto& o = t.operands<Operand>();
     const int r = t.row[q], end = end_of(r, start), own = own_of(r, start), last = (end + 1) / 2 * 2;
     if (branches) {
-      const float* tail = t.tail.data() + q * t.width - rows.prefix / LANES * LANES;
+      const float* tail = t.tail.data() + q * t.width - text.prefix / LANES * LANES;
       for (int i = std::max(rows.shared[r] - start, 0); i < end; i++) t.scores[q][i] = tail[slot(r, start + i)];
     }
     *t.part[q] = weigh(t.scores[q], std::max(first_of(r) - start, 0), end, m.attention_softcap, o.weights[q]);
@@ -161,12 +181,12 @@ struct Attention {
 
   // Scores with all keys of the tail, by slot, from the multiple of LANES at or before its first.
   template <class Number>
-  void score_tail(Scratch& t, int count, const Number* keys) const {
-    const int first = rows.prefix / LANES * LANES, blocks = (rows.prefix + rows.tail - first + LANES - 1) / LANES;
-    t.width = int64_t(blocks) * LANES;
+  void score_tail(const Text& text, Scratch& t, int count, const Number* keys) const {
+    const int first = text.prefix / LANES * LANES, tiles = (text.prefix + text.tail - first + LANES - 1) / LANES;
+    t.width = int64_t(tiles) * LANES;
     if (int64_t(t.tail.size()) < count * t.width) t.tail.resize(count * t.width);
     by_tiles(count, [&](auto q, int n) {
-      score<q>(t.operands<Operand>().query + n, keys + int64_t(first) * m.head_dim, m.head_dim, blocks,
+      score<q>(t.operands<Operand>().query + n, keys + int64_t(first) * m.head_dim, m.head_dim, tiles,
                t.tail.data() + n * t.width, t.width);
     });
   }
@@ -195,18 +215,18 @@ struct Attention {
   // All rows, shared among the threads of a region, to y [rows, heads * head_dim].
   template <class Result>
   void run(Result* y, Scratch* scratch) const {
-    const int most = std::max(1, MOST_QUERIES / (m.heads / m.kv_heads));
-    const int blocks = (rows.count + most - 1) / most;
+    const int count = int(blocks.size());
 #pragma omp for schedule(dynamic)
-    for (int task = 0; task < m.kv_heads * chunks * blocks; task++) {
-      const int begin = task % blocks * most, end = std::min(rows.count, begin + most), number = task / blocks % chunks;
+    for (int task = 0; task < m.kv_heads * chunks * count; task++) {
+      const Block& block = blocks[task % count];
+      const int number = task / count % chunks, head = task / count / chunks;
       Scratch& t = scratch[thread_number()];
       if constexpr (std::is_same<Operand, float>::value)
         if (!m.half_cache) {
-          chunk<float>(task / blocks / chunks, number, begin, end, t);
+          chunk<float>(block, head, number, t);
           continue;
         }
-      chunk<uint16_t>(task / blocks / chunks, number, begin, end, t);
+      chunk<uint16_t>(block, head, number, t);
     }
 #pragma omp for schedule(static)
     for (int task = 0; task < rows.count * m.heads; task++) {

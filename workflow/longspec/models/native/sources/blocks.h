@@ -9,6 +9,7 @@ struct Workspace {
   std::vector<float> normed, mixed, inner;  // float32, or bfloat16 in half of it
   std::vector<Part> parts;
   std::vector<Scratch> scratch;
+  std::vector<Block> blocks;
 
   void fit(const Model& m, const Rows& rows, int64_t qkv_width, int64_t widest, int chunks) {
     const int64_t n = rows.count, heads = int64_t(m.heads) * m.head_dim;

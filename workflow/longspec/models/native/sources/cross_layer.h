@@ -65,7 +65,8 @@ void run_cross(const Model& m, const CrossLayer& layer, const CrossRows& step, i
   product(normed, m.hidden, rows.count, layer.query, qkv, ld);
   place(m, own, all_rows, w.qkv.data(), ld);
   if (!rows.count) return;
-  Attention<Number>{m, own, rows, qkv, ld, w.parts.data(), w.sums.data(), chunks}.run(mixed, w.scratch.data());
+  Attention<Number>{m, own, rows, qkv, ld, w.parts.data(), w.sums.data(), chunks, w.blocks}.run(
+      mixed, w.scratch.data());
   onto(m, own.output, mixed, queries, nullptr, rows, w);
 
   norm_rows(rows.hidden, layer.cross_norm, normed, rows.count, m.hidden, m.epsilon);
@@ -76,8 +77,8 @@ void run_cross(const Model& m, const CrossLayer& layer, const CrossRows& step, i
   Layer last{};
   last.keys = const_cast<void*>(step.keys), last.values = const_cast<void*>(step.values);
   Rows seeing = rows;
-  seeing.positions = step.whole, seeing.shared = step.all, seeing.prefix = step.seen, seeing.tail = 0;
-  Attention<Number>{other, last, seeing, w.qkv.data(), queries, w.parts.data(), w.sums.data(), chunks}.run(
+  seeing.positions = step.whole, seeing.shared = step.all;
+  Attention<Number>{other, last, seeing, w.qkv.data(), queries, w.parts.data(), w.sums.data(), chunks, w.blocks}.run(
       mixed, w.scratch.data());
   onto(m, layer.cross_output, mixed, queries, nullptr, rows, w);
   run_mlp<Number>(m, own, rows, w);
@@ -91,6 +92,11 @@ inline void cross_step(const Model& m, const CrossLayer& layer, const CrossRows&
   const int chunks = last / CHUNK + 1;
   w.fit(m, rows, int64_t(m.heads) * m.head_dim + layer.own.qkv.outputs, m.hidden, chunks);
   Workspace::grow(w.normed, int64_t(layer.features) * m.hidden);
+  Text text = *rows.texts;  // of the rows that are asked
+  text.end = rows.keep;
+  Rows asked = rows;
+  asked.texts = &text;
+  divide(m, asked, w.blocks);
 #pragma omp parallel num_threads(rows.threads)
   if (DOTS && m.half_rows)
     run_cross<uint16_t>(m, layer, step, chunks, w);

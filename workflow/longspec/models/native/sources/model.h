@@ -8,7 +8,7 @@ struct Layer {
   // Scales of RMS norms, or none: before and after attention, before and after the MLP, of each head's query and key.
   const float *attention_norm, *attention_out_norm, *mlp_norm, *mlp_out_norm, *query_norm, *key_norm;
   const float *cosines, *sines;  // [positions, rotary / 2]
-  void *keys, *values;  // see key_at and value_at; float32 or bfloat16
+  void *keys, *values;  // [caches, kv_heads, capacity, head_dim], see key_at and value_at; float32 or bfloat16
   float* watched;  // [rows, hidden]: what the layer puts out, or none
   int32_t window;  // positions that a query sees, itself included; 0: all
 };
@@ -39,12 +39,25 @@ struct Model {
   float epsilon, attention_scale, attention_softcap, residual_scale, logit_scale, logit_softcap;
 };
 
-// Rows are nodes behind `prefix` positions of text. Row r stands at `positions[r]`, its key goes to `slots[r]`. It sees
-// the slots 0 to shared[r] - 1, which hold the positions of the same numbers, and then, for the positions from shared[r]
-// to its own, the slots path[path_start[r] ...].
+// Rows [begin, end) of a step belong to one text: nodes behind `prefix` positions of it.
+struct Text {
+  int32_t begin, end, prefix;
+  int32_t tail;   // nodes of its tail, rows of earlier steps included
+  int32_t cache;  // which of a layer's caches holds its keys and values
+};
+
+// Row r stands at `positions[r]` of its text, its key goes to `slots[r]`. It sees the slots 0 to shared[r] - 1, which hold
+// the positions of the same numbers, and then, for the positions from shared[r] to its own, path[path_start[r] ...].
 struct Rows {
   float* hidden;  // [count, hidden]: embeddings, overwritten
   const int32_t *positions, *slots, *shared, *path_start, *path;
-  float* logits;  // [keep, outputs of the head]: of the last `keep` rows
-  int32_t count, keep, prefix, tail, threads;  // tail: nodes of the tail, rows of earlier steps included
+  float* logits;      // [keep, outputs of the head]: of the last `keep` rows
+  const Text* texts;  // [text_count], in the order of the rows
+  int32_t text_count, count, keep, threads;
+
+  const Text& text_of(int row) const {
+    const Text* text = texts;
+    while (row >= text->end) text++;
+    return *text;
+  }
 };

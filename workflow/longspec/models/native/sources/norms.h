@@ -83,9 +83,10 @@ inline void place(const Model& m, const Layer& layer, const Rows& rows, float* q
       continue;
     }
     const float* value = x + keys;
+    const int head = rows.text_of(r).cache * m.kv_heads + h - m.heads;
     if (m.half_cache)
-      keep<uint16_t>(m, layer, h - m.heads, rows.slots[r], x, value);
+      keep<uint16_t>(m, layer, head, rows.slots[r], x, value);
     else
-      keep<float>(m, layer, h - m.heads, rows.slots[r], x, value);
+      keep<float>(m, layer, head, rows.slots[r], x, value);
   }
 }

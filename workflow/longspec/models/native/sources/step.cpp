@@ -12,7 +12,8 @@ void run_layer(const Model& m, const Layer& layer, const Rows& rows, int chunks,
   norm_rows(rows.hidden, layer.attention_norm, normed, rows.count, m.hidden, m.epsilon);
   product(normed, m.hidden, rows.count, layer.qkv, w.qkv.data(), ld);
   place(m, layer, rows, w.qkv.data(), ld);
-  const Attention<Number> attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks};
+  const Attention<Number> attention{m, layer, rows, w.qkv.data(), ld, w.parts.data(), w.sums.data(), chunks,
+                                    w.blocks};
   attention.run(mixed, w.scratch.data());
   onto(m, layer.output, mixed, int64_t(m.heads) * m.head_dim, layer.attention_out_norm, rows, w);
   run_mlp<Number>(m, layer, rows, w);
@@ -34,10 +35,10 @@ void run(const Model& m, const Rows& rows, int chunks, Workspace& w) {
 }
 
 template <class Number>
-void move(const Model& m, int prefix, const int32_t* slots, int count) {
+void move(const Model& m, int cache, int prefix, const int32_t* slots, int count) {
   for (int l = 0; l < m.layer_count; l++)
     for (int h = 0; h < m.kv_heads; h++) {
-      const int64_t head = int64_t(h) * m.capacity * m.head_dim;
+      const int64_t head = (int64_t(cache) * m.kv_heads + h) * m.capacity * m.head_dim;
       Number *keys = static_cast<Number*>(m.layers[l].keys) + head, *values = static_cast<Number*>(m.layers[l].values) + head;
       for (int i = 0; i < count; i++) {  // a path's slots ascend, so nothing is overwritten that is still to move
         const int to = prefix + i, from = slots[i];
@@ -70,6 +71,7 @@ void longspec_step(const Model* model, const Rows* step, void* workspace) {
     qkv_width = std::max<int64_t>(qkv_width, m.layers[l].qkv.outputs);
   }
   w.fit(m, rows, qkv_width, widest, chunks);
+  divide(m, rows, w.blocks);
   if (DOTS && m.half_rows)
     run<uint16_t>(m, rows, chunks, w);
   else
@@ -84,12 +86,12 @@ void longspec_cross_step(const Model* model, const CrossLayer* layer, const Cros
 // Whether this processor multiplies pairs of bfloat16 numbers.
 int32_t longspec_dots() { return DOTS; }
 
-// Move the keys and values of slots to the positions from `prefix` on.
-void longspec_commit(const Model* model, int32_t prefix, const int32_t* slots, int32_t count) {
+// Move the keys and values of a cache's slots to its positions from `prefix` on.
+void longspec_commit(const Model* model, int32_t cache, int32_t prefix, const int32_t* slots, int32_t count) {
   if (model->half_cache)
-    move<uint16_t>(*model, prefix, slots, count);
+    move<uint16_t>(*model, cache, prefix, slots, count);
   else
-    move<float>(*model, prefix, slots, count);
+    move<float>(*model, cache, prefix, slots, count);
 }
 
 // y [rows, outputs] = x [rows, inputs] by a matrix, for drafters' layers and for measurements.
@@ -101,6 +103,6 @@ void longspec_product(const Linear* linear, const float* x, int32_t rows, float*
 // The sizes that the caller's own declarations must have.
 void longspec_sizes(int64_t* sizes) {
   sizes[0] = sizeof(Linear), sizes[1] = sizeof(Layer), sizes[2] = sizeof(Model), sizes[3] = sizeof(Rows);
-  sizes[4] = sizeof(CrossLayer), sizes[5] = sizeof(CrossRows);
+  sizes[4] = sizeof(CrossLayer), sizes[5] = sizeof(CrossRows), sizes[6] = sizeof(Text);
 }
 }
