@@ -1,8 +1,8 @@
 """Runs a model's steps by the compiled step: packed weights, a cache with a tail, rows of any tree.
 
 Contract: a row's logits depend on its own text alone, in every bit: not on the rows beside it, nor on threads, nor on
-whether its text was drafted or decoded token by token, nor on other texts of the step. The weights of the model's linear layers
-move into the packed ones; its embeddings, norms and rotary module stay.
+other texts of the step, nor on whether its text was drafted or decoded token by token. The weights of the model's
+linear layers move into the packed ones; its embeddings, norms and rotary module stay.
 """
 
 from __future__ import annotations
