@@ -53,7 +53,7 @@ class Faulty:
         elif fault == "bug":
             raise ZeroDivisionError("a bug")
 
-    def expand(self, tree, nodes, width, rule):
+    def expand(self, tree, nodes, width, verifier):
         return [[(tree.tokens[node], 0.0)] for node in nodes]
 
     def commit(self, emitted, tree, path):

@@ -99,8 +99,8 @@ class Paper:
         return self.lending.head_rows(torch.arange(VOCAB)).double() @ h
 
 
-class Recorder(keyed.Rule):
-    """The greedy rule, which keeps the logits that it is asked to draft from."""
+class Recorder(keyed.Verifier):
+    """The greedy verifier, which keeps the logits that it is asked to draft from."""
 
     def __init__(self, target):
         super().__init__(GREEDY, 0, target.vocab_size, target.device)
@@ -135,14 +135,14 @@ LEVELS = [[0], [1, 2], [3, 4, 5], [6, 7]]
 
 def check_tree(target, drafter, paper, text, features=None):
     """Every node of a tree against its own path, computed alone."""
-    rule = Recorder(target)
+    verifier = Recorder(target)
     tree = TokenTree([text[-1], *TREE.tokens[1:]], TREE.parents, TREE.depths)
     for level in LEVELS:
-        drafter.expand(tree, level, 3, rule)
+        drafter.expand(tree, level, 3, verifier)
         for row, node in enumerate(level):
             path = [tree.tokens[n] for n in tree.path(node)[1:]]
             expected = paper.logits([*text, *path], len(text) - 1, features)
-            torch.testing.assert_close(rule.logits[row].double(), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(verifier.logits[row].double(), expected, atol=1e-5, rtol=1e-5)
     return tree
 
 
@@ -189,15 +189,15 @@ def test_a_reduced_vocabulary_and_the_texts_own_ids():
     target, drafter, paper = setup(draft_ids=torch.tensor([3, 4, 5, 8]))
     text = [3, 20, 7, 20, 9]
     start(target, drafter, text[:-1], text[-1])
-    rule = Recorder(target)
-    drafter.expand(TokenTree.rooted_at(9), [0], 3, rule)
+    verifier = Recorder(target)
+    drafter.expand(TokenTree.rooted_at(9), [0], 3, verifier)
     allowed = sorted({3, 4, 5, 8, 20, 7, 9})
     expected = paper.logits(text, 4)[allowed]
-    torch.testing.assert_close(rule.logits[0, allowed].double(), expected, atol=1e-5, rtol=1e-5)
-    assert rule.logits[0].isfinite().sum() == len(allowed)
+    torch.testing.assert_close(verifier.logits[0, allowed].double(), expected, atol=1e-5, rtol=1e-5)
+    assert verifier.logits[0].isfinite().sum() == len(allowed)
     tree = TokenTree.rooted_at(9)
     target.extend(tree.tokens, tree.parents)
     target.commit([0])
     drafter.commit([15], tree, [0])
-    drafter.expand(TokenTree.rooted_at(15), [0], 3, rule)
-    assert rule.logits[0].isfinite().nonzero()[:, 0].tolist() == sorted([*allowed, 15])
+    drafter.expand(TokenTree.rooted_at(15), [0], 3, verifier)
+    assert verifier.logits[0].isfinite().nonzero()[:, 0].tolist() == sorted([*allowed, 15])

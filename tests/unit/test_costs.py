@@ -95,9 +95,9 @@ def test_what_is_not_known_stays_empty():
 def test_the_profiled_pass_runs_the_same_loop_and_its_parts_make_the_whole(method):
     target, prompt, limits = ours("llama"), [5, 9, 9, 9, 5, 9], Limits((), 30)
     drafter = None if method.max_nodes == 1 else ngram.make(target, max_ngram=3, min_ngram=1, tokens_per_match=None)
-    rule = keyed.Rule(GREEDY, gumbel.key("x"), target.vocab_size, target.device)
+    verifier = keyed.Verifier(GREEDY, gumbel.key("x"), target.vocab_size, target.device)
     turn = generate(target, method, drafter, prompt, limits)
-    found = profiling.profile(target, method, drafter, prompt, limits, rule)
+    found = profiling.profile(target, method, drafter, prompt, limits, verifier)
     assert found["steps"] == len(turn.steps)
     assert found["drafted_tokens"] == sum(drafted for drafted, _, _ in turn.steps)
     parts = [found[f"{part}_seconds"] for part in STEP_PARTS]

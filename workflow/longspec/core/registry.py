@@ -151,9 +151,10 @@ def widths(variant: Mapping[str, Any]) -> list[int]:
     return [1] * held if isinstance(held, int) else list(held) if isinstance(held, list) else []
 
 
-def rule_name(spec: GenerateSpec) -> str:
-    """How a job's tokens come to be: greedily or with named noise ("keyed"), by another rule of ours, or ("own") by
-    whatever a peer draws."""
+def verification(spec: GenerateSpec) -> str:
+    """Name the verifier that a job's tokens come from; "own" for a peer that samples by its own generator.
+
+    Greedy decoding is "keyed", whatever the spec says."""
     if spec["sampling"]["temperature"] == 0:
         return "keyed"
     return "own" if decodes(spec["method"]["method"]) == "peers" else spec["verification"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.interfaces import Candidates, Verifier
 from longspec.decoding.tree import TokenTree
 from longspec.drafters.glide.model import LAGS, Glide
 from longspec.drafters.glide.window_cache import Ring
@@ -114,7 +114,7 @@ class GlideDrafter:
         self._fuse(-1)
 
     @torch.inference_mode()
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Verifier) -> list[Candidates]:
         """One pass for all `nodes`, which all see the same verified keys of the target."""
         if nodes == [0]:
             self.ring.length = min(self.ring.length, len(self._text) - 1)  # asked again: the root is read again
@@ -131,7 +131,7 @@ class GlideDrafter:
         keys, values = self.target.last_layer()
         window = (*self.ring.view(), self._added(self.ring.hidden(nodes, depths)))
         h = self.model(h, rotary, window, (keys[None], values[None], None))
-        return rule.draft(self.head(h[0]), tree, nodes, width, ids=self.head.ids)
+        return verifier.draft(self.head(h[0]), tree, nodes, width, ids=self.head.ids)
 
     @torch.inference_mode()
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
