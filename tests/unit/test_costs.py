@@ -1,4 +1,4 @@
-"""Costs and the cost model, worked out by hand; memory by part; what is around a sample; who else was at work."""
+"""Costs and the cost model, worked out by hand; memory by part; the host's load around a sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.decoding.sampling import GREEDY
 from longspec.decoding.verifiers import keyed
 from longspec.drafters import ngram
-from longspec.measure.host_load import Surroundings
+from longspec.measure.host_load import HostLoad
 from longspec.models import memory
 
 NAMES = {"model": "m", "dataset": "d", "method": "chain"}
@@ -123,7 +123,7 @@ def test_memory_is_counted_once_and_by_its_holder():
 
 
 def test_a_busy_neighbour_is_seen_and_our_own_work_is_not():
-    around = Surroundings(torch.device("cpu"))
+    around = HostLoad(torch.device("cpu"))
     around.begin()
     ran = 0
     for _ in range(30):

@@ -15,7 +15,7 @@ class BestTrees:
     """Find the best tree of every size up to `nodes` draft tokens (the root is not counted)."""
 
     def __init__(self, acceptance: list[list[float]], nodes: int) -> None:
-        """`acceptance` [depth][k]: probability that the k-th child of an accepted node at this depth is accepted."""
+        """Find the trees; `acceptance` [depth][k]: probability that an accepted node's k-th child is accepted."""
         sizes = np.arange(nodes + 1)
         below = np.zeros(nodes + 1)  # expected accepted drafts below a node, by the number of drafts there
         self._taken: list[list[np.ndarray]] = []

@@ -122,7 +122,7 @@ def _check(folder: Path, found: dict[str, torch.Tensor], expected: dict[str, tor
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
             shape = list(found[name].shape)
-            raise UserError(str(folder), f"{name} is {shape}", f"{list(tensor.shape)}: another target's drafter?")
+            raise UserError(str(folder), f"{name} is {shape}", f"{list(tensor.shape)}, as this target needs")
 
 
 def _check_target(folder: Path, facts: dict[str, torch.Tensor], target: CausalLM) -> None:
