@@ -36,7 +36,7 @@ def load(spec: TargetSpec, shared: Shared | None = None) -> CausalLM:
 
     if shared is None:
         return loaded()
-    return CausalLM(shared.twin("target", lambda: loaded().model), folder, engine, numerics, dtype=dtype, tried=tried)
+    return CausalLM(shared.model("target", lambda: loaded().model), folder, engine, numerics, dtype=dtype, tried=tried)
 
 
 def verifier(spec: GenerateSpec, target: CausalLM, sample_id: str, turn: int) -> Verifier:

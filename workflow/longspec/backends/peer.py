@@ -31,7 +31,7 @@ class Peer:
         def plain() -> Any:
             return model_files.plain(spec["model"], dtype, device)
 
-        self.model = shared.twin(f"plain {dtype}", plain) if shared else plain()
+        self.model = shared.model(f"plain {dtype}", plain) if shared else plain()
         module, options = registry.load("peers", name), registry.own_options("peers", name)
         self.peer = module.make(self.model, **{option: given[option] for option in options})
         self.engine = "eager"
