@@ -1,6 +1,6 @@
-"""A drafter that fails as its prompts say, for a clone of the workflow: `install` writes it where drafters are found.
+"""A drafter that fails as its prompts say; `install` writes it into a copy of the workflow.
 
-The prompt's length chooses the fault, since a drafter sees token ids. Drafts nothing else than the last token again.
+The prompt's length chooses the fault, since a drafter sees token ids only. It drafts the last token again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Targets and drafters that are tables of random numbers: every part of the loop but the network, and fast.
+"""Targets and drafters that are tables of random numbers: fast, with every part of the loop but the network.
 
-Also an oracle that visits every outcome of the verifier's random decisions, each with its exact probability.
+`outcomes` enumerates every result of the verifier's random decisions with its exact probability.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Table:
-    """Random logits [vocab] for every context: what follows depends on the last `order` tokens."""
+    """Give random logits [vocab] for every context, a function of its last `order` tokens."""
 
     def __init__(self, vocab: int, seed: int, spread: float = 1.5, order: int = 2) -> None:
         self.vocab, self.seed, self.spread, self.order = vocab, seed, spread, order
@@ -33,7 +33,7 @@ class Table:
 
 
 class TableTarget:
-    """What the loop asks of a CausalLM, answered from a table."""
+    """Stand in for a CausalLM with logits from a table."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.vocab_size, self.device = table, table.vocab, CPU
@@ -61,7 +61,7 @@ class TableTarget:
 
 
 class TableDrafter:
-    """A drafter with a distribution of its own; `informed` and `ids` as in the verifier's `draft`."""
+    """Draft from a table of its own; `informed` and `ids` as in the verifier's `draft`."""
 
     def __init__(self, table: Table, informed: bool = True, ids: list[int] | None = None) -> None:
         self.table, self.informed = table, informed
@@ -82,7 +82,7 @@ class TableDrafter:
 
 
 class Shape:
-    """A method that proposes one topology: `parents` [n], the root's is -1."""
+    """Propose trees of one topology: `parents` [n], the root's is -1."""
 
     def __init__(self, parents: list[int]) -> None:
         self.parents, self.max_nodes = parents, len(parents)
@@ -102,7 +102,7 @@ class Shape:
 
 
 def topologies(most: int) -> list[list[int]]:
-    """Every rooted tree of at most `most` nodes, parents numbered before their children, siblings together."""
+    """List every rooted tree of at most `most` nodes, parents numbered before their children, siblings together."""
     found: list[list[int]] = [[-1]]
     grown = [[-1]]
     for _ in range(most - 1):
@@ -112,7 +112,7 @@ def topologies(most: int) -> list[list[int]]:
 
 
 class Oracle:
-    """Stands in for the verifier's draws and takes one branch of every decision."""
+    """Stand in for the verifier's random draws, and take the branch that a script names at every decision."""
 
     def __init__(self, script: list[int]) -> None:
         self.script, self.probability = script, 1.0
@@ -142,7 +142,7 @@ class Oracle:
 
 
 def outcomes(run: Callable[[Oracle], Any]) -> Iterator[tuple[Any, float]]:
-    """(result, probability) of every way in which `run` can go."""
+    """Enumerate (result, probability) of every outcome of `run`'s random decisions."""
     script: list[int] = []
     while True:
         oracle = Oracle(script)

@@ -1,4 +1,4 @@
-"""The gate: identical outputs cost nothing, rounding is called a tie, and a fault is not."""
+"""The gate: identical outputs load no model, rounding counts as a tie, and a fault does not."""
 
 from __future__ import annotations
 

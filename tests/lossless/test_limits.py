@@ -1,6 +1,6 @@
-"""Nothing runs a model at a position that it does not have: GPT-2, whose positions are rows of a table.
+"""Nothing runs a model beyond its last position, tested on GPT-2, whose positions are rows of a table.
 
-A row that is not there is an IndexError, so that each of these is red when a single forward goes one too far.
+A row beyond the table is an IndexError, so that a single forward that goes one too far fails the test.
 """
 
 from __future__ import annotations
