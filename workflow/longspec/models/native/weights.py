@@ -28,6 +28,7 @@ class Moved(nn.Module):
         self.packed = packed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x [..., inputs] to [..., outputs] in float32."""
         rows = x.reshape(-1, x.shape[-1]).float().contiguous()
         y = torch.empty(len(rows), self.packed.outputs)
         matrix, threads = ctypes.byref(linear(self.packed)), torch.get_num_threads()
@@ -41,6 +42,7 @@ class Gone(nn.Module):
     """Stands where a linear layer stood whose weights were packed together with others': not to be run."""
 
     def forward(self, *_: Any) -> torch.Tensor:
+        """Raise RuntimeError: the layer has no weights of its own."""
         raise RuntimeError("the weights of this layer are packed for the native step")
 
 
