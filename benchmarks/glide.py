@@ -43,8 +43,8 @@ SHAPES = {
 @torch.inference_mode()
 def cost(target, drafter, ids: list[int]) -> dict:
     """Medians of draft steps at depths 0 to 3 and of the target's steps, in turn."""
-    rule = keyed.Rule(GREEDY, 0, target.vocab_size, target.device)
-    rule.start(ids)
+    verifier = keyed.Verifier(GREEDY, 0, target.vocab_size, target.device)
+    verifier.start(ids)
     target.reset(len(ids) + 2 * STEPS)
     target.append(ids[:-1])
     drafter.prefill(ids, len(ids) + 2 * STEPS)
@@ -54,7 +54,7 @@ def cost(target, drafter, ids: list[int]) -> dict:
         node = 0
         for depth in range(4):
             started = time.perf_counter()
-            (token, _), *_ = drafter.expand(line, [node], 1, rule)[0]
+            (token, _), *_ = drafter.expand(line, [node], 1, verifier)[0]
             (heads if depth == 0 else drafts).append(time.perf_counter() - started)
             node = line.add(token, node)
         drafter.layer.take(None)

@@ -43,7 +43,7 @@ class Replay:
     def prefill(self, ids, capacity):
         self.emitted = 1
 
-    def expand(self, tree, nodes, width, rule):
+    def expand(self, tree, nodes, width, verifier):
         """Below a node of the recorded path the recorded token comes first, or is missing; all others are wrong."""
         found = []
         for node in nodes:

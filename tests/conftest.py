@@ -1,4 +1,4 @@
-"""Shared set-up: the helpers beside the tests and the benchmarks can be imported, and no test needs a network."""
+"""Shared set-up: makes the helpers of tests and benchmarks importable, and keeps tests off the network."""
 
 from __future__ import annotations
 

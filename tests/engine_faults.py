@@ -1,6 +1,6 @@
 """Faults of our attention, for tests that plant them: each is called with a `monkeypatch`.
 
-Those of the attention stand until ours is registered again, which is its user's to do.
+A fault of the attention stays until the test registers ours again (`restore`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from longspec.models.attention import hybrid
 
 
 def attention_with(change):
-    """A fault: our attention with other arguments, or another output."""
+    """Make a fault: our attention with other arguments, or with another output."""
 
     def plant(fault):
         hybrid.AttentionInterface.register(hybrid.NAME, change)
@@ -21,7 +21,7 @@ def attention_with(change):
 
 
 def restore():
-    """Our attention as it is."""
+    """Register our attention again."""
     hybrid.AttentionInterface.register(hybrid.NAME, hybrid.hybrid_attention)
 
 

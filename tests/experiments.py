@@ -23,7 +23,7 @@ PARTS = ("Snakefile", "workflow", "config", "profiles", "environment.yml")
 
 @dataclass
 class Clone:
-    """A checkout in a folder of its own."""
+    """Edit and run a copy of the checkout."""
 
     place: Path
     profiles: tuple[tuple[str, ...], ...] = ((),)
@@ -47,7 +47,7 @@ class Clone:
             out.write(text)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The real thing, from the command line."""
+        """Run the real Snakemake from the command line."""
         command = [sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--configfile", "config.yaml"]
         command += ["--cores", "1", *arguments]  # behind an option that takes one value, targets may stand
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **PLANTED}
@@ -56,12 +56,12 @@ class Clone:
         )
 
     def run(self) -> None:
-        """A run that must succeed."""
+        """Run Snakemake, which must succeed."""
         done = self.snakemake()
         assert done.returncode == 0, done.stdout + done.stderr
 
     def planned(self, *arguments: str) -> set[str]:
-        """The jobs that a run would do now, as rule or rule:model/dataset[/method]."""
+        """List the jobs that a run would do now, as rule or rule:model/dataset[/method]."""
         first, *others = [self._planned(*profile, *arguments) for profile in self.profiles]
         for profile, other in zip(self.profiles[1:], others, strict=True):
             assert other == first, profile
@@ -83,12 +83,12 @@ class Clone:
 
 
 def write_rows(file: Path, texts: list[str]) -> None:
-    """A data set."""
+    """Write a data set's rows."""
     file.write_text("".join(json.dumps({"id": f"s{n}", "q": t}) + "\n" for n, t in enumerate(texts)))
 
 
 def prepare(place: Path) -> Clone:
-    """A tiny experiment before its first run: one model, two data sets, three variants."""
+    """Prepare a tiny experiment before its first run: one model, two data sets, three variants."""
     place.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = REPOSITORY / part

@@ -1,6 +1,6 @@
-"""A drafter that fails as its prompts say, for a clone of the workflow: `install` writes it where drafters are found.
+"""A drafter that fails as its prompts say; `install` writes it into a copy of the workflow.
 
-The prompt's length chooses the fault, since a drafter sees token ids. Drafts nothing else than the last token again.
+The prompt's length chooses the fault, since a drafter sees token ids only. It drafts the last token again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Faulty:
         elif fault == "bug":
             raise ZeroDivisionError("a bug")
 
-    def expand(self, tree, nodes, width, rule):
+    def expand(self, tree, nodes, width, verifier):
         return [[(tree.tokens[node], 0.0)] for node in nodes]
 
     def commit(self, emitted, tree, path):

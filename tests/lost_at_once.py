@@ -1,4 +1,4 @@
-"""A worker of a generate job whose device is lost at its first sample; it imports nothing heavy."""
+"""A worker of a generate job whose device fails at its first sample; it imports nothing heavy."""
 
 from __future__ import annotations
 

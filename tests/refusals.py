@@ -1,6 +1,6 @@
-"""What an error or a sentence says, by its fields, values and names.
+"""Checks what an error or a sentence says, by its fields, values and names.
 
-No test knows a sentence: a better wording breaks none, and a lost name, value or line does.
+No test asserts a whole sentence: a better wording breaks none, and a missing name, value or line does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from longspec.core.errors import UserError
 
 
 def says(text: str, *parts: object) -> bool:
-    """Whether each part stands in the text, as a whole word or number: 0 is neither in 10 nor in 0.5."""
+    """Tell if each part is in the text as a whole word or number: 0 is neither in 10 nor in 0.5."""
     return all(re.search(_whole(str(part)), text) for part in parts)
 
 
@@ -25,12 +25,12 @@ def _whole(part: str) -> str:
 
 
 def figures(text: str) -> list[float]:
-    """The numbers in a text, in its order; those in names are none."""
+    """List the numbers in a text, in order, without those in names."""
     return [float(found) for found in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])", text)]
 
 
 def check(error: UserError, where: str, found: object = (), expected: object = ()) -> None:
-    """`where` is all of it, or for a file all but its folder; of the others a part, or several in a tuple."""
+    """Check an error's fields: `where` whole (a file's without its folder), the others in part or a tuple of parts."""
     assert error.where == where or error.where.endswith(f"/{where}"), error
     for text, parts in ((error.found, found), (error.expected, expected)):
         assert text, error
@@ -40,7 +40,7 @@ def check(error: UserError, where: str, found: object = (), expected: object = (
 
 @contextlib.contextmanager
 def refused(where: str, found: object = (), expected: object = ()) -> Iterator[pytest.ExceptionInfo[UserError]]:
-    """As `pytest.raises`, for what the user can mend."""
+    """Expect a UserError with these fields, as `pytest.raises` does."""
     with pytest.raises(UserError) as caught:
         yield caught
     check(caught.value, where, found, expected)

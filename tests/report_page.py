@@ -1,4 +1,4 @@
-"""The report taken apart: its sections, its charts and what they say, its text."""
+"""Parses a report's page: its sections, its charts and their descriptions, its text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chart(page: str, name: str) -> str:
 
 
 def described(svg: str) -> str:
-    """A chart in words."""
+    """Return the description of a chart."""
     return list(ET.fromstring(svg))[1].text or ""
 
 
@@ -42,7 +42,7 @@ def section(page: str, name: str) -> str:
 
 
 def shown(html: str) -> str:
-    """A piece of a page as text."""
+    """Return the text of a part of a page."""
     return " ".join(" ".join(Page(f"<main>{html}").text).split())
 
 

@@ -69,7 +69,7 @@ def unfinished(folder: Path) -> Path:
 
 
 def write_run(results: Path, method: str, samples: list[Sample], dataset: str = "d", **conditions: Any) -> None:
-    """One job's files."""
+    """Write one job's files."""
     folder = results / "m" / dataset / method
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "samples.jsonl").write_text("".join(map(to_line, samples)), encoding="utf-8")
@@ -100,7 +100,7 @@ def write_run(results: Path, method: str, samples: list[Sample], dataset: str = 
 
 
 def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:
-    """One data set's prompts and their summary."""
+    """Write one data set's prompts and their summary."""
     folder = results / "m" / dataset
     folder.mkdir(parents=True, exist_ok=True)
     prompts = [prompt for prompt in PROMPTS if prompt.sample_id in ids]
@@ -110,20 +110,20 @@ def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:
 
 
 def write_gate(results: Path, comparisons: list[Comparison], method: str = "chain", dataset: str = "d") -> None:
-    """What one job's gate found."""
+    """Write one job's gate.jsonl."""
     place = results / "m" / dataset / method / "gate.jsonl"
     place.write_text("".join(map(to_line, comparisons)), encoding="utf-8")
 
 
 def write_verdicts(results: Path, verdict: str = "ties only", grid: dict[str, Any] = GRID) -> None:
-    """lossless.csv, with one verdict for all."""
+    """Write lossless.csv, with one verdict for all."""
     names = [(m, d, n) for m, ds in grid["cells"].items() for d in ds for n in grid["methods"] if n != grid["baseline"]]
     rows = [{**dict(zip(tables.NAMES, name, strict=True)), "verdict": verdict} for name in names]
     tables.write(pd.DataFrame(rows, columns=verdicts.COLUMNS), results / "lossless.csv")
 
 
 def write_all(results: Path, dataset: str = "d", **conditions: Any) -> Path:
-    """Vanilla and chain on one data set."""
+    """Write the files of vanilla and chain on one data set."""
     write_verdicts(results)
     write_prompts(results, ["a", "b"], dataset)
     write_run(results, "vanilla", VANILLA, dataset, **conditions)

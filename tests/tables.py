@@ -1,6 +1,6 @@
-"""Targets and drafters that are tables of random numbers: every part of the loop but the network, and fast.
+"""Targets and drafters that are tables of random numbers: fast, with every part of the loop but the network.
 
-Also an oracle that visits every outcome of the rule's random decisions, each with its exact probability.
+`outcomes` enumerates every result of the verifier's random decisions with its exact probability.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.interfaces import Candidates, Verifier
 from longspec.decoding.tree import TokenTree
 
 CPU = torch.device("cpu")
 
 
 class Table:
-    """Random logits [vocab] for every context: what follows depends on the last `order` tokens."""
+    """Give random logits [vocab] for every context, a function of its last `order` tokens."""
 
     def __init__(self, vocab: int, seed: int, spread: float = 1.5, order: int = 2) -> None:
         self.vocab, self.seed, self.spread, self.order = vocab, seed, spread, order
@@ -33,7 +33,7 @@ class Table:
 
 
 class TableTarget:
-    """What the loop asks of a CausalLM, answered from a table."""
+    """Stand in for a CausalLM with logits from a table."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.vocab_size, self.device = table, table.vocab, CPU
@@ -61,7 +61,7 @@ class TableTarget:
 
 
 class TableDrafter:
-    """A drafter with a distribution of its own; `informed` and `ids` as in the rule's `draft`."""
+    """Draft from a table of its own; `informed` and `ids` as in the verifier's `draft`."""
 
     def __init__(self, table: Table, informed: bool = True, ids: list[int] | None = None) -> None:
         self.table, self.informed = table, informed
@@ -70,24 +70,24 @@ class TableDrafter:
     def prefill(self, ids: list[int], capacity: int) -> None:
         self.text = list(ids)
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Verifier) -> list[Candidates]:
         texts = [self.text + [tree.tokens[step] for step in tree.path(node)[1:]] for node in nodes]
         logits = torch.stack([self.table.logits(text) for text in texts])
         if self.ids is not None:
             logits = logits[:, self.ids]
-        return rule.draft(logits, tree, nodes, width, self.informed, self.ids)
+        return verifier.draft(logits, tree, nodes, width, self.informed, self.ids)
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
         self.text += emitted
 
 
 class Shape:
-    """A method that proposes one topology: `parents` [n], the root's is -1."""
+    """Propose trees of one topology: `parents` [n], the root's is -1."""
 
     def __init__(self, parents: list[int]) -> None:
         self.parents, self.max_nodes = parents, len(parents)
 
-    def propose(self, root: int, drafter: Any, rule: Rule, stop_ids: Any, room: int) -> TokenTree:
+    def propose(self, root: int, drafter: Any, verifier: Verifier, stop_ids: Any, room: int) -> TokenTree:
         tree, place = TokenTree.rooted_at(root), {0: 0}
         for node in range(len(self.parents)):
             below = [child for child, parent in enumerate(self.parents) if parent == node]
@@ -95,14 +95,14 @@ class Shape:
                 continue
             if tree.tokens[place[node]] in stop_ids and place[node]:
                 continue
-            drafts = drafter.expand(tree, [place[node]], len(below), rule)[0]
+            drafts = drafter.expand(tree, [place[node]], len(below), verifier)[0]
             for child, (token, _) in zip(below, drafts, strict=False):
                 place[child] = tree.add(token, place[node])
         return tree
 
 
 def topologies(most: int) -> list[list[int]]:
-    """Every rooted tree of at most `most` nodes, parents numbered before their children, siblings together."""
+    """List every rooted tree of at most `most` nodes, parents numbered before their children, siblings together."""
     found: list[list[int]] = [[-1]]
     grown = [[-1]]
     for _ in range(most - 1):
@@ -112,7 +112,7 @@ def topologies(most: int) -> list[list[int]]:
 
 
 class Oracle:
-    """Stands in for the rule's draws and takes one branch of every decision."""
+    """Stand in for the verifier's random draws, and take the branch that a script names at every decision."""
 
     def __init__(self, script: list[int]) -> None:
         self.script, self.probability = script, 1.0
@@ -142,7 +142,7 @@ class Oracle:
 
 
 def outcomes(run: Callable[[Oracle], Any]) -> Iterator[tuple[Any, float]]:
-    """(result, probability) of every way in which `run` can go."""
+    """Enumerate (result, probability) of every outcome of `run`'s random decisions."""
     script: list[int] = []
     while True:
         oracle = Oracle(script)

@@ -1,4 +1,4 @@
-"""Tiny random models of real architectures: every code path of the real ones, a few thousand weights."""
+"""Tiny random models of real architectures: all of their code paths with a few thousand weights."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ test-slow` tries all of all."""
 
 
 def paired(methods: dict, drafters: dict, number: int, whole: bool) -> list[tuple]:
-    """Combinations of a method and a drafter: all, or a third, such that three successive numbers give each once."""
+    """List combinations of a method and a drafter: all, or a third, where three successive numbers give each once."""
     named = [(m, d) for m in range(len(methods)) for d in range(len(drafters)) if whole or (m + d + number) % 3 == 0]
     kinds, makers = list(methods), list(drafters)
     return [(kinds[m], methods[kinds[m]], makers[d], drafters[makers[d]]) for m, d in named]
 
 
 def hf_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Module:
-    """A float32 transformers model with random weights, the same for the same seed."""
+    """Make a float32 transformers model with random weights that are a function of the seed."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES.get(architecture, {}), **changes})
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
 def ours(architecture: str, seed: int = 0, engine: str = "auto", numerics: str = "auto", **changes: object) -> CausalLM:
-    """The same model behind our loop."""
+    """Make the model of `hf_model` as our CausalLM."""
     return CausalLM(hf_model(architecture, seed, **changes), engine=engine, numerics=numerics)
 
 
 def glide(target: CausalLM, hybrid: bool, seed: int = 3) -> GlideDrafter:
-    """A drafter of random weights: a window that texts outgrow, half of the ids and the text's own."""
+    """Make a GLIDE drafter of random weights, with a short window, half of the ids and the text's own."""
     torch.manual_seed(seed)
     layers = [0, 2] if hybrid else []
     model = Glide(Sizes.of(target.config), bias=not hybrid, norm=hybrid, feature_layers=len(layers))

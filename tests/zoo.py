@@ -73,7 +73,7 @@ _LATE_WINDOW = {"sliding_window": 12, "use_sliding_window": True, "max_window_la
 
 
 def _scaled(kind: str, **more: Any) -> dict[str, Any]:
-    """Rope parameters of a kind that stretches a context of 32 positions."""
+    """Make rope parameters of a type that stretches a context of 32 positions."""
     return {"rope_parameters": {**_ROPE, "rope_type": kind, "factor": 8.0, **more}}
 
 
@@ -188,7 +188,7 @@ NAMES = [*TYPES, *VARIANTS]
 
 
 def small(defaults: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration to be set, from its defaults."""
+    """Choose small values for a configuration's fields, from its defaults."""
     layers = next((defaults[n] for n in ("num_hidden_layers", "n_layer", "num_layers") if n in defaults), None)
     found: dict[str, Any] = {}
     for name, value in defaults.items():
@@ -213,14 +213,14 @@ def small(defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def config(name: str) -> Any:
-    """The configuration of a type or variant."""
+    """Make the configuration of a type or variant."""
     kind = name.split("-")[0] if name in VARIANTS else name
     made = CONFIG_MAPPING[kind]
     return made(**{**small(made().to_dict()), **CHANGES.get(kind, {}), **VARIANTS.get(name, {})})
 
 
 def model(name: str, seed: int = 0) -> Any:
-    """A float32 model with random weights, the same for the same seed."""
+    """Make a float32 model with random weights that are a function of the seed."""
     torch.manual_seed(seed)
     made = AutoModelForCausalLM.from_config(config(name), dtype=torch.float32).eval()
     embeddings = [part for part in made.modules() if isinstance(part, torch.nn.Embedding)]
@@ -244,6 +244,6 @@ def _draw(name: str, weights: torch.Tensor, embedding: bool) -> None:
 
 
 def save(name: str, folder: Path, seed: int = 0) -> Path:
-    """The same as a folder of config.json and safetensors weights."""
+    """Save the model that `model` makes as a folder of config.json and safetensors weights."""
     model(name, seed).save_pretrained(folder)
     return folder

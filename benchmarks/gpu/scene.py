@@ -1,4 +1,4 @@
-"""What every section of the GPU benchmark shares: the device, sizes, clocks, models, and a rule with a set outcome."""
+"""What all sections of the GPU benchmark share: device, sizes, clocks, models, and a verifier with a set outcome."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def step_bytes(target: CausalLM, context: int) -> int:
     return (target.parameters - unread + cache) * target.dtype.itemsize
 
 
-class Recorded(keyed.Rule):
+class Recorded(keyed.Verifier):
     """Reads the logits as greedy decoding does, and then emits what is on record: acceptance as set, at real cost."""
 
     def __init__(self, recorded: list[int], target: CausalLM) -> None:
@@ -132,7 +132,7 @@ class Recorded(keyed.Rule):
         self._recorded = recorded
 
     def verify(self, tree, logits, stop_ids, room):
-        """The interface is that of every rule."""
+        """The interface is that of every verifier."""
         at = self._text.position
         _, finite = keyed.choices(logits)
         chosen = [self._recorded[min(at + depth, len(self._recorded) - 1)] for depth in tree.depths]

@@ -1,4 +1,4 @@
-"""The check of an engine convicts every fault that is planted in it, and falls back and remembers as it should."""
+"""The check of an engine finds every fault planted in it, falls back to other engines, and caches its record."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.drafters.causal_lm import CausalLMDrafter
 from longspec.drafters.ngram import NGramDrafter
-from longspec.drafters.ngram_glide import Both
+from longspec.drafters.ngram_glide import NGramGlideDrafter
 from longspec.models import packed_linear
 from longspec.models.attention import hybrid
 
@@ -60,7 +60,7 @@ def drafters(architecture, engine="auto", **changes):
         "another model": CausalLMDrafter(ours(architecture, seed=1, engine=engine, **changes), VOCAB),
         "the target itself": CausalLMDrafter(ours(architecture, engine=engine, **changes), VOCAB),
         "hybrid": glide(target, hybrid=True),
-        "n-grams and a layer": Both(NGramDrafter(3, 1), glide(target, hybrid=False)),
+        "n-grams and a layer": NGramGlideDrafter(NGramDrafter(3, 1), glide(target, hybrid=False)),
     }, target
 
 

@@ -1,4 +1,4 @@
-"""What a query sees, by attention's own words for it and by a loop over all pairs: windows, chunks, sinks, trees."""
+"""What a query sees, by attention's masks and by a loop over all pairs: windows, chunks, sinks, trees."""
 
 from __future__ import annotations
 

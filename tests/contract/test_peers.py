@@ -1,4 +1,4 @@
-"""Peers answer what the model answers, and what they did is written down as our loop's is."""
+"""Peers answer what the model answers, and are recorded as our loop is."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What every plug-in file promises, for each file there is; a new one is held to it by being there.
+"""The contract of every plug-in file, tested on each file there is, and so on a new one.
 
-Read as text, as planning does.
+Options are read as text, as planning does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sides of one job over one copy of the weights: the tensors are the same, and nothing else of a neighbour's is."""
+"""Methods of one job over one copy of the weights: they share the tensors and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, vanilla
 from longspec.decoding.sampling import GREEDY
 from longspec.models.packed_linear import PackedLinear, SharedPart
-from longspec.models.shared import Shared, twin
+from longspec.models.shared import Shared, with_shared_weights
 from longspec.models.target import CausalLM
 
 LIMITS = Limits(frozenset({2}), 30, CONTEXT)
@@ -27,7 +27,7 @@ def packed(model):
 @pytest.mark.parametrize("engine", ["eager", "auto"])
 def test_weights_are_held_once(engine):
     first = ours("llama", engine=engine).model
-    second = twin(first)
+    second = with_shared_weights(first)
     assert second is not first
     for (name, ours_), (_, theirs) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert ours_ is theirs, name
@@ -41,10 +41,10 @@ def test_weights_are_held_once(engine):
 def test_answers_in_turn_are_those_of_each_alone(architecture):
     """A hybrid drafter watches layers of its own target; vanilla runs between its samples, and a peer."""
     shared = Shared()
-    plain, watched = (CausalLM(shared.twin("target", lambda: ours(architecture).model)) for _ in range(2))
+    plain, watched = (CausalLM(shared.model("target", lambda: ours(architecture).model)) for _ in range(2))
     with_rotary = architecture not in ("gemma3_text", "gpt_neox")
     drafter = glide(watched, hybrid=True) if with_rotary else None
-    peer = hf_generate.make(shared.twin("plain", lambda: hf_model(architecture)))
+    peer = hf_generate.make(shared.model("plain", lambda: hf_model(architecture)))
     alone = [generate(ours(architecture), vanilla.Method(), None, prompt, LIMITS).output_ids for prompt in PROMPTS]
     for prompt, expected in zip(PROMPTS * 2, alone * 2, strict=True):
         assert generate(plain, vanilla.Method(), None, prompt, LIMITS).output_ids == expected
@@ -59,10 +59,10 @@ def hooks(model):
 
 def test_nobody_pays_for_a_neighbour_that_watches():
     shared = Shared()
-    watched = CausalLM(shared.twin("target", lambda: ours("llama").model))
+    watched = CausalLM(shared.model("target", lambda: ours("llama").model))
     glide(watched, hybrid=True)
-    peer = hf_generate.make(shared.twin("target", hf_model))
-    beside = CausalLM(shared.twin("target", hf_model))
+    peer = hf_generate.make(shared.model("target", hf_model))
+    beside = CausalLM(shared.model("target", hf_model))
     assert hooks(watched.model) > 0
     assert hooks(peer.model) > 0
     assert hooks(beside.model) == 0

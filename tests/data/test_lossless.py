@@ -60,10 +60,10 @@ def test_every_method_gives_vanillas_ids(target, drafter, prompts, temperature, 
     some = list(prompts.items())[:questions]
     for seed, (name, ids) in itertools.product(range(seeds), some):
         key = gumbel.key(seed, name, 0)
-        rules = (keyed.Rule(settings, key, target.vocab_size, target.device) for _ in range(4))
-        expected = generate(target, vanilla.Method(), None, ids, limits, next(rules))
+        verifiers = (keyed.Verifier(settings, key, target.vocab_size, target.device) for _ in range(4))
+        expected = generate(target, vanilla.Method(), None, ids, limits, next(verifiers))
         for method, drafter in variants:
-            turn = generate(target, method, drafter, ids, limits, next(rules))
+            turn = generate(target, method, drafter, ids, limits, next(verifiers))
             assert turn.output_ids == expected.output_ids, (name, seed)
             assert turn.stop_reason == expected.stop_reason
             compared += len(turn.output_ids)

@@ -1,4 +1,4 @@
-"""A checkpoint is taken whole or refused: each tensor is one that the layer has, of its shape, made for this target."""
+"""A checkpoint is loaded whole or refused: each tensor must be one of the layer's, of its shape, for this target."""
 
 from __future__ import annotations
 

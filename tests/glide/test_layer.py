@@ -101,8 +101,8 @@ class Paper:
         return self.lending.head_rows(torch.arange(VOCAB)).double() @ h
 
 
-class Recorder(keyed.Rule):
-    """The greedy rule, which keeps the logits that it is asked to draft from."""
+class Recorder(keyed.Verifier):
+    """The greedy verifier, which keeps the logits that it is asked to draft from."""
 
     def __init__(self, target):
         super().__init__(GREEDY, 0, target.vocab_size, target.device)
@@ -149,14 +149,14 @@ LEVELS = [[0], [1, 2], [3, 4, 5], [6, 7]]
 
 def check_tree(target, drafter, paper, text, features=None):
     """Every node of a tree against its own path, computed alone."""
-    rule = Recorder(target)
+    verifier = Recorder(target)
     tree = TokenTree([text[-1], *TREE.tokens[1:]], TREE.parents, TREE.depths)
     for level in LEVELS:
-        drafter.expand(tree, level, 3, rule)
+        drafter.expand(tree, level, 3, verifier)
         for row, node in enumerate(level):
             path = [tree.tokens[n] for n in tree.path(node)[1:]]
             expected = paper.logits([*text, *path], len(text) - 1, features)
-            torch.testing.assert_close(rule.logits[row].double(), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(verifier.logits[row].double(), expected, atol=1e-5, rtol=1e-5)
     return tree
 
 
@@ -206,12 +206,12 @@ def test_a_text_that_outgrows_the_window_many_times_costs_no_more_memory(by):
     text = [3 + (i * 5) % 19 for i in range(20)]
     start(target, drafter, text[:-1], text[-1])
     for step in range(34):
-        tree, rule = TokenTree([text[-1], 4, 5], [-1, 0, 1], [0, 1, 2]), Recorder(target)
+        tree, verifier = TokenTree([text[-1], 4, 5], [-1, 0, 1], [0, 1, 2]), Recorder(target)
         for node in (0, 1):
-            drafter.expand(tree, [node], 1, rule)
+            drafter.expand(tree, [node], 1, verifier)
             read = [*text, *tree.tokens[1 : 1 + node]]
             expected = paper.logits(read, len(text) - 1, target.features(LAYERS, last))
-            torch.testing.assert_close(rule.logits[0].double(), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(verifier.logits[0].double(), expected, atol=1e-5, rtol=1e-5)
         path = [0, 1, 2][: 1 + (step + 1) % 3]
         target.extend(tree.tokens, tree.parents)
         target.commit(path)
@@ -228,13 +228,13 @@ def test_a_draft_of_more_nodes_than_there_is_room_for_is_whole(by):
     target, drafter, paper = setup("qwen3", by=by)
     text = [3, 5, 7, 9]
     start(target, drafter, text[:-1], text[-1])
-    rule, wide = Recorder(target), 1400
+    verifier, wide = Recorder(target), 1400
     tokens, parents = [9, *(3 + n % 20 for n in range(wide)), 7], [-1, *[0] * wide, 1]
     tree = TokenTree(tokens, parents, [0, *[1] * wide, 2])
     for level in ([0], list(range(1, wide + 1)), [wide + 1]):
-        drafter.expand(tree, level, 1, rule)
+        drafter.expand(tree, level, 1, verifier)
     expected = paper.logits([*text, tree.tokens[1], 7], len(text) - 1)
-    torch.testing.assert_close(rule.logits[0].double(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(verifier.logits[0].double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("by", LAYERS_BY)
@@ -243,15 +243,15 @@ def test_a_reduced_vocabulary_and_the_texts_own_ids(by):
     target, drafter, paper = setup("qwen3", draft_ids=torch.tensor([3, 4, 5, 8]), by=by)
     text = [3, 20, 7, 20, 9]
     start(target, drafter, text[:-1], text[-1])
-    rule = Recorder(target)
-    drafter.expand(TokenTree.rooted_at(9), [0], 3, rule)
+    verifier = Recorder(target)
+    drafter.expand(TokenTree.rooted_at(9), [0], 3, verifier)
     allowed = sorted({3, 4, 5, 8, 20, 7, 9})
     expected = paper.logits(text, 4)[allowed]
-    torch.testing.assert_close(rule.logits[0, allowed].double(), expected, atol=1e-5, rtol=1e-5)
-    assert rule.logits[0].isfinite().sum() == len(allowed)
+    torch.testing.assert_close(verifier.logits[0, allowed].double(), expected, atol=1e-5, rtol=1e-5)
+    assert verifier.logits[0].isfinite().sum() == len(allowed)
     tree = TokenTree.rooted_at(9)
     target.extend(tree.tokens, tree.parents)
     target.commit([0])
     drafter.commit([15], tree, [0])
-    drafter.expand(TokenTree.rooted_at(15), [0], 3, rule)
-    assert rule.logits[0].isfinite().nonzero()[:, 0].tolist() == sorted([*allowed, 15])
+    drafter.expand(TokenTree.rooted_at(15), [0], 3, verifier)
+    assert verifier.logits[0].isfinite().nonzero()[:, 0].tolist() == sorted([*allowed, 15])

@@ -1,4 +1,4 @@
-"""Cases of tree attention and what it must give: a plain softmax in float64, written without the code under test."""
+"""Cases of tree attention and their expected results: a plain softmax in float64, without the code under test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNUSED = 3
 
 @dataclass(frozen=True)
 class Case:
-    """`tail`: nodes behind the prefix, of which the last `rows` ask. `width`: how bushy the tree is."""
+    """Describe a case: `tail` nodes after the prefix, the last `rows` of them queries; `width`: how many branches."""
 
     heads: int = 4
     kv_heads: int = 2
@@ -64,7 +64,7 @@ HALF = {f"{name}, bfloat16": Case(**{**vars(case), "dtype": torch.bfloat16}) for
 
 @dataclass(frozen=True)
 class Inputs:
-    """What goes into the function under test, and the rows of the tree that ask."""
+    """Hold the arguments of the function under test, and the rows of the tree that are queries."""
 
     query: torch.Tensor
     key: torch.Tensor
@@ -75,7 +75,7 @@ class Inputs:
 
 
 def make(case: Case, device: str = "cpu") -> Inputs:
-    """Views with the strides that the model and the cache really give; unwritten slots hold NaN."""
+    """Make inputs with the strides of the model and the cache; unwritten slots hold NaN."""
     torch.manual_seed(0)
     rng, dv = random.Random(0), case.dv or case.d
     parents = [-1]
@@ -102,7 +102,7 @@ def make(case: Case, device: str = "cpu") -> Inputs:
 
 
 def ancestors(parents: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Who sees whom ([n, n] bool), and depths [n]."""
+    """Compute which nodes see each other ([n, n] bool), and their depths [n]."""
     visible, depths = torch.eye(len(parents), dtype=torch.bool), torch.zeros(len(parents), dtype=torch.int64)
     for node, parent in enumerate(parents):
         if parent >= 0:
@@ -112,7 +112,7 @@ def ancestors(parents: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def expected(case: Case, inputs: Inputs) -> torch.Tensor:
-    """[1, rows, heads, dv] in float64, row by row and head by head."""
+    """Compute the expected result [1, rows, heads, dv] in float64, row by row and head by head."""
     visible, depths = ancestors(inputs.parents)
     out = torch.empty(1, case.rows, case.heads, inputs.value.shape[3], dtype=torch.float64)
     for row in range(case.rows):
@@ -133,7 +133,7 @@ def expected(case: Case, inputs: Inputs) -> torch.Tensor:
 
 
 def assert_right(attend, case: Case, device: str = "cpu") -> None:
-    """`attend` gives what is expected, as near as the dtype allows."""
+    """Check that `attend` gives what is expected, within the rounding of the dtype."""
     inputs = make(case, device)
     query, key, value, layout = inputs.query, inputs.key, inputs.value, inputs.layout
     got = attend(query, key, value, layout, inputs.scaling, case.window, case.softcap).cpu()

@@ -1,4 +1,4 @@
-"""The helpers beside these tests can be imported."""
+"""Makes the helpers beside these tests importable."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     TRITON_INTERPRET=1 .venv/bin/python -m pytest tests/gpu/interpreted_kernel.py
 
-Whether kernels are interpreted is settled when Triton is imported.
+A process of its own, since Triton decides at its import if kernels are interpreted.
 """
 
 from __future__ import annotations

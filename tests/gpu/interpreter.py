@@ -1,4 +1,4 @@
-"""Triton's interpreter with bfloat16 as the hardware has it.
+"""Makes Triton's interpreter compute bfloat16 as the hardware does.
 
 Triton 3.8 keeps bfloat16 as uint16 in numpy: its interpreter multiplies those bit patterns as integers, and cuts off
 where a GPU rounds to the nearest. Both are replaced here by what the hardware does, through torch.
@@ -23,12 +23,12 @@ def _float32(x: TensorHandle) -> TensorHandle:
 
 
 def create_dot(self, a, b, d, *rest):
-    """Products of bfloat16 are exact in float32."""
+    """Multiply bfloat16 in float32, where its products are exact."""
     return _dot(self, _float32(a), _float32(b), d, *rest)
 
 
 def cast_impl(self, src, dst_type):
-    """To the nearest, ties to even."""
+    """Round to the nearest, ties to even."""
     if (src.dtype.scalar, dst_type.scalar) != (tl.float32, tl.bfloat16):
         return _cast(self, src, dst_type)
     rounded = torch.from_numpy(np.ascontiguousarray(src.data)).to(torch.bfloat16).view(torch.int16)
@@ -36,6 +36,6 @@ def cast_impl(self, src, dst_type):
 
 
 def install() -> None:
-    """Before any kernel runs."""
+    """Replace the interpreter's operations; call it before any kernel runs."""
     assert os.environ.get("TRITON_INTERPRET") == "1"
     InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl = create_dot, cast_impl

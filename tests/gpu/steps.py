@@ -22,7 +22,7 @@ LIMITS = Limits({2}, 40, CONTEXT)
 
 
 def recorded(forward, buffers):
-    """What a CUDA graph is, without CUDA: the tensor operations of one run, in order, on the same tensors.
+    """Record the tensor operations of one run and replay them on the same tensors, as a CUDA graph does.
 
     Whatever the host knew is a constant of the recording, and asking the device for a number is an error.
     """
@@ -32,7 +32,7 @@ def recorded(forward, buffers):
 
 
 def static(architecture: str, seed: int = 0, capture: cuda_graphs.Capture | None = None) -> CausalLM:
-    """A tiny model behind static buffers."""
+    """Make a tiny model that runs over static buffers."""
     target = ours(architecture, seed, "static")
     target._steps = cuda_graphs.Steps(target.model, capture and (lambda: capture))
     return target
@@ -43,7 +43,7 @@ def prompt(length: int) -> list[int]:
 
 
 def assert_vanillas_ids(architecture, capture=None, lengths=(1, 20, CONTEXT - 8), new_tokens=40, methods=METHODS):
-    """Vanilla and the methods with static steps, drafters' too, give the ids of the plain path."""
+    """Check that vanilla and all methods with static steps, drafters' too, give the ids of the plain path."""
     limits = Limits(LIMITS.stop_ids, new_tokens, CONTEXT)
     plain, target = ours(architecture, engine="eager"), static(architecture, 0, capture)
     model = CausalLMDrafter(static(architecture), VOCAB)
@@ -64,7 +64,7 @@ def assert_vanillas_ids(architecture, capture=None, lengths=(1, 20, CONTEXT - 8)
 
 
 def hugging_faces_ids(architecture, ids, device):
-    """Greedy ids by transformers' own loop."""
+    """Generate greedy ids by transformers' own loop."""
     model = hf_model(architecture).to(device)
     out = model.generate(
         torch.tensor([ids], device=device),

@@ -1,4 +1,4 @@
-"""`make gpu-benchmark` runs without a GPU on tiny models, survives a failing section, and refuses to pretend."""
+"""`make gpu-benchmark` runs without a GPU on tiny models only, survives a failing section, and refuses otherwise."""
 
 from __future__ import annotations
 

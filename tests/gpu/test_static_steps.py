@@ -1,4 +1,4 @@
-"""Buckets, static buffers and replays give the plain path's ids; a leak, a stale slot or a wrong bucket does not."""
+"""Buckets, static buffers and replays give the plain path's ids; with a planted fault they do not."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
 
     backend.answer = answer
     around = SimpleNamespace(begin=lambda: None, end=dict)
-    runner = SimpleNamespace(backend=backend, tokenizer=None, limits=LIMITS, surroundings=around)
+    runner = SimpleNamespace(backend=backend, tokenizer=None, limits=LIMITS, host_load=around)
     short, longer = (Prompt("a", ["x"], ids, False) for ids in ([1], [1, 2]))
     Runner.answer(runner, short, 0)
     with pytest.raises(UserError, match=r"engine.*graphs.*OutOfMemoryError"):

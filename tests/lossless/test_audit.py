@@ -120,7 +120,7 @@ def test_no_rounding_excuses_more_than_the_number_format_explains(folders, tmp_p
 def test_one_token_changed_is_found(folders, case, position, tmp_path):
     place = shutil.copytree(folders[case], tmp_path / "copy")
 
-    # Under the residual rule only an id that cannot be sampled is proof; id 1 opens texts and is never likely.
+    # Under the residual verifier only an id that cannot be sampled is proof; id 1 opens texts and is never likely.
     def changed(ids):
         at = position % len(ids)
         return [*ids[:at], 1 if case == "residual" else (ids[at] + 7) % 40, *ids[at + 1 :]]

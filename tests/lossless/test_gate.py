@@ -1,4 +1,4 @@
-"""The gate: identical outputs cost nothing, rounding is called a tie, and a fault is not."""
+"""The gate: identical outputs load no model, rounding counts as a tie, and a fault does not."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def samples(spec, prompts, method, drafter=None):
     target = job_target.load(spec)
     made = []
     for prompt in prompts:
-        rule = job_target.rule(spec, target, prompt.sample_id, 0)
-        turn = generate(target, method, drafter, prompt.prompt_ids, Limits(frozenset(), 60, 256), rule)
+        verifier = job_target.verifier(spec, target, prompt.sample_id, 0)
+        turn = generate(target, method, drafter, prompt.prompt_ids, Limits(frozenset(), 60, 256), verifier)
         made.append(Sample(prompt.sample_id, 0, [turn], [""]))
     return made
 
@@ -230,8 +230,8 @@ def test_nothing_is_run_past_the_last_of_learned_positions(tmp_path, method):
     spec = {**spec_for(tmp_path), "method": {"method": method}}
     prompt = Prompt("s0", ["ab"], [5, 6], False)
     target = job_target.load(spec)
-    rule = job_target.rule(spec, target, "s0", 0)
-    turn = generate(target, vanilla.Method(), None, prompt.prompt_ids, Limits(frozenset(), 60, 24), rule)
+    verifier = job_target.verifier(spec, target, "s0", 0)
+    turn = generate(target, vanilla.Method(), None, prompt.prompt_ids, Limits(frozenset(), 60, 24), verifier)
     assert (turn.stop_reason, len(turn.output_ids)) == ("context", 23)
     plain = Sample("s0", 0, [turn], [""])
     for position in (21, 22):

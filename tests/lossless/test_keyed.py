@@ -1,4 +1,4 @@
-"""The keyed rule: vanilla's ids for every method, drafter, tree and seed; noise that depends on its key alone."""
+"""The keyed verifier: vanilla's ids for every method, drafter, tree and seed; noise that depends on its key alone."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ WARPS = [
 ]
 
 
-def rule(warp: Settings, vocab: int = VOCAB, key: int = 7) -> keyed.Rule:
-    return keyed.Rule(warp, key, vocab, CPU)
+def verifier(warp: Settings, vocab: int = VOCAB, key: int = 7) -> keyed.Verifier:
+    return keyed.Verifier(warp, key, vocab, CPU)
 
 
 def assert_all_methods_give_vanillas_ids(
@@ -55,9 +55,9 @@ def assert_all_methods_give_vanillas_ids(
     for number, warp in enumerate(warps):
         for prompt in prompts if whole else [prompts[number % 2]]:
             limits = Limits(frozenset({2}), 20, CONTEXT)
-            expected = generate(target, vanilla.Method(), None, prompt, limits, rule(warp)).output_ids
+            expected = generate(target, vanilla.Method(), None, prompt, limits, verifier(warp)).output_ids
             for _, method, _, drafter in paired(METHODS, drafters, number, whole):
-                turn = generate(target, method, drafter, prompt, limits, rule(warp))
+                turn = generate(target, method, drafter, prompt, limits, verifier(warp))
                 assert turn.output_ids == expected
                 assert all(a <= o <= a + 1 and a <= d for d, o, a in turn.steps)
                 # Every step emits its accepted drafts and a bonus token; a last step may end in a draft.
@@ -99,8 +99,8 @@ def test_for_any_tree_drafter_and_seed_the_output_is_vanillas(shape, seeds, temp
     target = TableTarget(Table(vocab, seeds[0]))
     drafter = TableDrafter(Table(vocab, seeds[1]), informed)
     limits, warp = Limits(frozenset(stop), 12), Settings(temperature)
-    expected = generate(target, vanilla.Method(), None, [0, 1], limits, rule(warp, vocab, seeds[2]))
-    turn = generate(target, Shape(shape), drafter, [0, 1], limits, rule(warp, vocab, seeds[2]))
+    expected = generate(target, vanilla.Method(), None, [0, 1], limits, verifier(warp, vocab, seeds[2]))
+    turn = generate(target, Shape(shape), drafter, [0, 1], limits, verifier(warp, vocab, seeds[2]))
     assert turn.output_ids == expected.output_ids
     assert turn.stop_reason == expected.stop_reason
     assert all(0 <= token < vocab for token in turn.output_ids)
@@ -112,7 +112,7 @@ def test_drafts_with_the_targets_noise_are_accepted_more_often():
     rates = {}
     for shared in (True, False):
         drafter = CausalLMDrafter(ours("llama"), VOCAB, shared_noise=shared)
-        steps = generate(ours("llama"), METHODS["sequential"], drafter, [5], limits, rule(Settings(1.0))).steps
+        steps = generate(ours("llama"), METHODS["sequential"], drafter, [5], limits, verifier(Settings(1.0))).steps
         rates[shared] = sum(a for _, _, a in steps) / sum(o for _, o, _ in steps)
     assert rates[True] == 1
     assert rates[False] < 0.8
@@ -131,10 +131,10 @@ def test_logits_that_are_no_numbers_end_the_text_with_their_cause(bad):
     for warp in (Settings(0.0), Settings(1.0)):
         for method, drafter in ((vanilla.Method(), None), (sequential.Method(3), TableDrafter(Table(5, 1)))):
             table.at = 10
-            turn = generate(TableTarget(table), method, drafter, [0, 1], Limits((), 30), rule(warp, 5))
+            turn = generate(TableTarget(table), method, drafter, [0, 1], Limits((), 30), verifier(warp, 5))
             assert (turn.stop_reason, len(turn.output_ids), turn.failed) == ("nonfinite", 8, True)
             table.at = 0
-            turn = generate(TableTarget(table), method, drafter, [0, 1], Limits((), 30), rule(warp, 5))
+            turn = generate(TableTarget(table), method, drafter, [0, 1], Limits((), 30), verifier(warp, 5))
             assert (turn.stop_reason, turn.output_ids, turn.steps) == ("nonfinite", [], [])
 
 
@@ -174,7 +174,7 @@ def test_a_hundred_repeats_give_one_text():
     drafter = CausalLMDrafter(ours("llama", seed=1), VOCAB)
     for number in range(100):
         method = METHODS[["sequential", "tree", "wide"][number % 3]]
-        turn = generate(target, method, drafter, [5, 6], Limits((), 6), rule(Settings(1.0)))
+        turn = generate(target, method, drafter, [5, 6], Limits((), 6), verifier(Settings(1.0)))
         texts.add(tuple(turn.output_ids))
     assert len(texts) == 1
 
@@ -198,7 +198,7 @@ def test_noise_of_different_keys_is_independent(one, other):
 
 
 def test_the_root_only_tree_is_a_vanilla_step():
-    made = rule(Settings(1.0), 5)
+    made = verifier(Settings(1.0), 5)
     made.start([0])
     got = made.verify(TokenTree.rooted_at(0), torch.zeros(1, 5), (), 9)
     assert (got.path, got.accepted, got.offered, len(got.emitted)) == ([0], 0, 0, 1)

@@ -1,6 +1,6 @@
-"""Nothing runs a model at a position that it does not have: GPT-2, whose positions are rows of a table.
+"""Nothing runs a model beyond its last position, tested on GPT-2, whose positions are rows of a table.
 
-A row that is not there is an IndexError, so that each of these is red when a single forward goes one too far.
+A row beyond the table is an IndexError, so that a single forward that goes one too far fails the test.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def prompt(length: int) -> list[int]:
     return random.Random(length).choices(range(3, VOCAB), k=length)
 
 
-def rule(number: int = 0) -> keyed.Rule:
-    return keyed.Rule(GREEDY, number, VOCAB, CPU)
+def verifier(number: int = 0) -> keyed.Verifier:
+    return keyed.Verifier(GREEDY, number, VOCAB, CPU)
 
 
 @pytest.mark.parametrize("shape", METHODS)
@@ -78,7 +78,7 @@ def test_a_drafter_stops_where_its_own_context_ends(shape: str, context: int) ->
 def test_sampling_by_a_drafter_that_falls_silent_goes_on(shape: str) -> None:
     drafter = CausalLMDrafter(ours("gpt2", seed=1, max_position_embeddings=24), VOCAB)
     for seed in range(4):
-        drawn = residual.Rule(Settings(temperature=1.0), seed, VOCAB, CPU)
+        drawn = residual.Verifier(Settings(temperature=1.0), seed, VOCAB, CPU)
         assert len(generate(ours("gpt2"), METHODS[shape], drafter, prompt(15), LIMITS, drawn).output_ids) == 60
 
 
@@ -96,7 +96,7 @@ def test_a_stated_context_of_the_drafter_binds_it_too(tmp_path) -> None:
 def test_auto_is_chosen_within_the_context(name: str, length: int) -> None:
     """Also where the only text to tune on fills it, or is a few tokens too long: its halves were exchanged as words."""
     target = ours("gpt2")
-    method, facts = tuning.tune(AUTO[name], target, NGramDrafter(3, 1), [prompt(length)], LIMITS, rule)
+    method, facts = tuning.tune(AUTO[name], target, NGramDrafter(3, 1), [prompt(length)], LIMITS, verifier)
     assert max(facts["costs"]["target"]) == tuning.BUCKETS[-1]
     assert facts["context_tokens"] == min(length, CONTEXT - tuning.BUCKETS[-1])
     ids = prompt(40)
@@ -108,7 +108,7 @@ def test_auto_is_chosen_within_the_context(name: str, length: int) -> None:
 def test_auto_measures_what_a_short_context_holds(context: int) -> None:
     target, limits = ours("gpt2", max_position_embeddings=context), Limits(frozenset(), 60, context)
     for name, method in AUTO.items():
-        chosen, facts = tuning.tune(method, target, NGramDrafter(3, 1), [prompt(context)], limits, rule)
+        chosen, facts = tuning.tune(method, target, NGramDrafter(3, 1), [prompt(context)], limits, verifier)
         assert not chosen.auto, name
         assert list(facts["costs"]["target"]) == [rows for rows in tuning.BUCKETS if rows < context]
 
@@ -117,7 +117,7 @@ def test_auto_takes_a_text_whose_first_token_ends_it() -> None:
     """No step was taken, so that no draft was recorded."""
     target = ours("gpt2")
     for limits in (Limits(frozenset(range(VOCAB)), 60, CONTEXT), Limits(frozenset(), 1, CONTEXT)):
-        _, facts = tuning.tune(AUTO["chain"], target, NGramDrafter(3, 1), [prompt(9)], limits, rule)
+        _, facts = tuning.tune(AUTO["chain"], target, NGramDrafter(3, 1), [prompt(9)], limits, verifier)
         assert (facts["options"], facts["predicted"], facts["positions"]) == ({"gamma": 1}, None, 0)
 
 
@@ -131,7 +131,7 @@ def test_warm_up_and_profile_stay_within_the_context() -> None:
     for length in (*LENGTHS, CONTEXT + 9):
         warmup.warm_up(Backend(), LIMITS, [Prompt("s", ["x"], prompt(length), False)], 2)
         ids = prompt(min(length, CONTEXT))
-        profiling.profile(target, METHODS["tree"], NGramDrafter(3, 1), ids, LIMITS, rule())
+        profiling.profile(target, METHODS["tree"], NGramDrafter(3, 1), ids, LIMITS, verifier())
 
 
 @pytest.mark.parametrize("length", LENGTHS)

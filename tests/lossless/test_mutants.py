@@ -57,13 +57,13 @@ def sampled():
 
 @mutant(exact)
 def probabilities_indexed_by_node_number(monkeypatch):
-    real, nodes = residual.Rule._token, {}
+    real, nodes = residual.Verifier._token, {}
 
     def token(self, p, node, below):
         nodes.update(below)
         return real(self, p, node, below)
 
-    monkeypatch.setattr(residual.Rule, "_token", token)
+    monkeypatch.setattr(residual.Verifier, "_token", token)
     monkeypatch.setattr(
         residual, "acceptance_probability", lambda p, q, t: min(1.0, p[nodes[t] % 3].item() / q[t].item())
     )
@@ -82,7 +82,7 @@ def the_root_counted_as_accepted(monkeypatch):
 
 @mutant(exact)
 def children_taken_by_top_k_but_tested_as_if_sampled(monkeypatch):
-    real = residual.Rule.draft
+    real = residual.Verifier.draft
 
     def draft(self, logits, tree, nodes, width, informed=True, ids=None):
         real(self, logits, tree, nodes, width, informed, ids)
@@ -90,7 +90,7 @@ def children_taken_by_top_k_but_tested_as_if_sampled(monkeypatch):
             self._drawn[node] = (row.topk(min(width, 3)).indices.tolist(), self._drawn[node][1])
         return [[(token, 0.0) for token in self._drawn[node][0]] for node in nodes]
 
-    monkeypatch.setattr(residual.Rule, "draft", draft)
+    monkeypatch.setattr(residual.Verifier, "draft", draft)
 
 
 @mutant(exact)
@@ -114,7 +114,7 @@ def p_and_q_swapped(monkeypatch):
 
 @mutant(lambda: test_residual_exact.assert_exact_at(Settings(0.7, top_k=2)))
 def q_reported_before_it_was_cut(monkeypatch):
-    real = residual.Rule.draft
+    real = residual.Verifier.draft
 
     def draft(self, logits, tree, nodes, width, informed=True, ids=None):
         drawn = real(self, logits, tree, nodes, width, informed, ids)
@@ -122,7 +122,7 @@ def q_reported_before_it_was_cut(monkeypatch):
             self._drawn[node] = (self._drawn[node][0], (row / 0.7).double().softmax(-1))
         return drawn
 
-    monkeypatch.setattr(residual.Rule, "draft", draft)
+    monkeypatch.setattr(residual.Verifier, "draft", draft)
 
 
 @mutant(lambda: test_residual_exact.test_siblings_of_a_larger_vocabulary_are_exact([-1, 0, 0]))
@@ -133,7 +133,7 @@ def rejected_ids_stay_in_q(monkeypatch):
 @mutant(lambda: test_residual_exact.assert_exact_tree([2, 2, 1]))
 def children_kept_for_what_they_are(monkeypatch):
     """A beam chooses the likeliest of all that were drawn."""
-    monkeypatch.setattr(residual.Rule, "breadths", lambda self, scores, width: [width] * len(scores))
+    monkeypatch.setattr(residual.Verifier, "breadths", lambda self, scores, width: [width] * len(scores))
 
 
 @mutant(vanillas_ids)

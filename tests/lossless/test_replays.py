@@ -1,4 +1,4 @@
-"""The ways in which a peer's own code runs a known text: each ends behind the same text, whatever it shares."""
+"""The ways in which a peer's own code runs a known text: each gives the logits after the same text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The residual rule's output has the distribution p: by enumeration of every random decision, not by sampling."""
+"""The residual verifier's output has the distribution p: by enumeration of every random decision, not by sampling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longspec.decoding.methods import sequential, tree
 from longspec.decoding.sampling import Settings
 from longspec.decoding.tree import TokenTree
 from longspec.decoding.verifiers import residual
-from longspec.drafters.ngram_glide import Both
+from longspec.drafters.ngram_glide import NGramGlideDrafter
 
 PROMPT = [0, 1]
 TARGET = Table(3, seed=1)
@@ -40,7 +40,7 @@ class Points:
     def prefill(self, ids: list[int], capacity: int) -> None:
         pass
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Any) -> Any:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Any) -> Any:
         return [[((node + tree.tokens[node] + n) % 3, -float(n)) for n in range(min(width, 3))] for node in nodes]
 
     def commit(self, *_: Any) -> None:
@@ -50,8 +50,8 @@ class Points:
 class SomePoints(Points):
     """Knows nothing below every other token."""
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Any) -> Any:
-        found = super().expand(tree, nodes, width, rule)
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Any) -> Any:
+        found = super().expand(tree, nodes, width, verifier)
         return [below if tree.tokens[node] % 2 == 0 else [] for node, below in zip(nodes, found, strict=True)]
 
 
@@ -68,7 +68,7 @@ DRAFTERS = {
     "disjoint": (disjoint_target(), lambda: TableDrafter(Cut(3, seed=5, banned={0, 1}))),
     "a few ids, in an order of its own": (TARGET, lambda: TableDrafter(Table(3, seed=2), ids=[2, 0])),
     "points": (TARGET, Points),
-    "points and draws": (TARGET, lambda: Both(SomePoints(), TableDrafter(Table(3, seed=2)))),
+    "points and draws": (TARGET, lambda: NGramGlideDrafter(SomePoints(), TableDrafter(Table(3, seed=2)))),
 }
 
 
@@ -84,15 +84,15 @@ def joint(method: Any, table: Table, make_drafter: Any, settings: Settings) -> d
     vocab = table.vocab
 
     def one_step(oracle: Any) -> list[int]:
-        rule = residual.Rule(settings, 0, vocab, CPU)
-        rule.draws = oracle
-        rule.start(PROMPT)
+        verifier = residual.Verifier(settings, 0, vocab, CPU)
+        verifier.draws = oracle
+        verifier.start(PROMPT)
         drafter, target = make_drafter(), TableTarget(table)
         target.reset(99)
         target.append(PROMPT[:-1])
         drafter.prefill(PROMPT, 99)
-        proposal = method.propose(PROMPT[-1], drafter, rule, (), 9)
-        return rule.verify(proposal, target.extend(proposal.tokens, proposal.parents), (), 99).emitted
+        proposal = method.propose(PROMPT[-1], drafter, verifier, (), 9)
+        return verifier.verify(proposal, target.extend(proposal.tokens, proposal.parents), (), 99).emitted
 
     found: dict[tuple[int, int], float] = defaultdict(float)
     for emitted, probability in outcomes(one_step):
@@ -152,15 +152,15 @@ def test_a_cut_distribution_is_exact(top_k):
 
 def test_an_equal_drafter_is_never_rejected():
     def one_step(oracle):
-        rule = residual.Rule(SETTINGS, 0, 3, CPU)
-        rule.draws = oracle
-        rule.start(PROMPT)
+        verifier = residual.Verifier(SETTINGS, 0, 3, CPU)
+        verifier.draws = oracle
+        verifier.start(PROMPT)
         drafter, target = TableDrafter(TARGET), TableTarget(TARGET)
         target.reset(99)
         target.append(PROMPT[:-1])
         drafter.prefill(PROMPT, 99)
-        proposal = sequential.Method(2).propose(PROMPT[-1], drafter, rule, (), 9)
-        return rule.verify(proposal, target.extend(proposal.tokens, proposal.parents), (), 99).accepted
+        proposal = sequential.Method(2).propose(PROMPT[-1], drafter, verifier, (), 9)
+        return verifier.verify(proposal, target.extend(proposal.tokens, proposal.parents), (), 99).accepted
 
     rejected = [probability for accepted, probability in outcomes(one_step) if accepted < 2 and probability > 1e-12]
     assert rejected == []

@@ -1,7 +1,7 @@
-"""Sampled tokens have the distribution p, by a G-test of many draws through the rules' own code.
+"""Sampled tokens have the distribution p, by a G-test of many draws through the verifiers' own code.
 
-Level 1e-6 with fixed seeds: a lossless rule fails once in a million seeds. The power is shown by a shift between two
-ids: 0.007 in total variation at 2 * 10^5 draws; 0.003 at 10^6 and 0.001 at 10^7 (marked slow).
+Level 1e-6 with fixed seeds: a lossless verifier fails once in a million seeds. The power is shown by a shift between
+two ids: 0.007 in total variation at 2 * 10^5 draws; 0.003 at 10^6 and 0.001 at 10^7 (marked slow).
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def p_value(counts: torch.Tensor, p: torch.Tensor) -> float:
 
 
 def keyed_draws(logits: torch.Tensor, settings: Settings, draws: int) -> Iterator[list[int]]:
-    """Choices of the keyed rule at `draws` positions: 500 positions of one text after another."""
+    """Choices of the keyed verifier at `draws` positions: 500 positions of one text after another."""
     rows = logits.expand(len(CHAIN), -1)
     nodes = list(range(len(CHAIN)))
     for text in range(draws // len(CHAIN)):
-        rule = keyed.Rule(settings, text, logits.shape[-1], CPU)
-        rule.start([0])
-        yield keyed.choices(rule._noised(rule._text.scores(rows, CHAIN, nodes), CHAIN, nodes))[0]
+        verifier = keyed.Verifier(settings, text, logits.shape[-1], CPU)
+        verifier.start([0])
+        yield keyed.choices(verifier._noised(verifier._text.scores(rows, CHAIN, nodes), CHAIN, nodes))[0]
 
 
 def counted(draws: Iterator[list[int]], vocab: int) -> torch.Tensor:
@@ -118,19 +118,19 @@ def test_successive_keyed_tokens_are_independent(draws):
 
 
 def residual_pairs(method, target: Table, drafter: Table, settings: Settings, draws: int) -> torch.Tensor:
-    """Counts [vocab * vocab] of the first two tokens of `draws` texts, by the residual rule's whole code."""
+    """Counts [vocab * vocab] of the first two tokens of `draws` texts, by the residual verifier's whole code."""
     counts = torch.zeros(target.vocab**2).long()
     for key in range(draws):
-        rule = residual.Rule(settings, key, target.vocab, CPU)
-        rule.start([0])
+        verifier = residual.Verifier(settings, key, target.vocab, CPU)
+        verifier.start([0])
         asked, drafts = TableTarget(target), TableDrafter(drafter)
         asked.reset(9)
         drafts.prefill([0], 9)
         emitted: list[int] = []
         while len(emitted) < 2:
             root = emitted[-1] if emitted else 0
-            proposal = method.propose(root, drafts, rule, (), 2 - len(emitted))
-            got = rule.verify(proposal, asked.extend(proposal.tokens, proposal.parents), (), 9)
+            proposal = method.propose(root, drafts, verifier, (), 2 - len(emitted))
+            got = verifier.verify(proposal, asked.extend(proposal.tokens, proposal.parents), (), 9)
             asked.commit(got.path)
             drafts.commit(got.emitted, proposal, got.path)
             emitted += got.emitted

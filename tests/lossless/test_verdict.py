@@ -1,4 +1,4 @@
-"""What is called a tie, a fault or another engine, from the figures of a comparison."""
+"""The verdict (a tie, a fault, or engines that differ) that follows from the figures of a comparison."""
 
 from __future__ import annotations
 

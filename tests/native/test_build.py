@@ -1,4 +1,4 @@
-"""The step is compiled once for one meaning, whole or not at all; where it cannot be, everything still runs."""
+"""The compiled step is built once for its sources and compiler, whole or not at all; without it, all else runs."""
 
 from __future__ import annotations
 

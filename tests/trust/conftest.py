@@ -1,4 +1,4 @@
-"""Results to plant faults in. The faults that are planted in the rules stand beside the tests of losslessness."""
+"""Results to plant faults in. Faults in the verifiers are planted by the tests of losslessness."""
 
 from __future__ import annotations
 

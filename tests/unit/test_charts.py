@@ -1,4 +1,4 @@
-"""Charts: what stands for what, without colour, without sight."""
+"""Charts: what each mark means is readable without colour and without sight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Costs and the cost model, worked out by hand; memory by part; what is around a sample; who else was at work."""
+"""Costs and the cost model, worked out by hand; memory by part; the host's load around a sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from longspec.decoding.methods import sequential, tree, vanilla
 from longspec.decoding.sampling import GREEDY
 from longspec.decoding.verifiers import keyed
 from longspec.drafters import ngram
-from longspec.measure.host_load import Surroundings
+from longspec.measure.host_load import HostLoad
 from longspec.models import memory
 
 NAMES = {"model": "m", "dataset": "d", "method": "chain"}
@@ -95,9 +95,9 @@ def test_what_is_not_known_stays_empty():
 def test_the_profiled_pass_runs_the_same_loop_and_its_parts_make_the_whole(method):
     target, prompt, limits = ours("llama"), [5, 9, 9, 9, 5, 9], Limits((), 30)
     drafter = None if method.max_nodes == 1 else ngram.make(target, max_ngram=3, min_ngram=1, tokens_per_match=None)
-    rule = keyed.Rule(GREEDY, gumbel.key("x"), target.vocab_size, target.device)
+    verifier = keyed.Verifier(GREEDY, gumbel.key("x"), target.vocab_size, target.device)
     turn = generate(target, method, drafter, prompt, limits)
-    found = profiling.profile(target, method, drafter, prompt, limits, rule)
+    found = profiling.profile(target, method, drafter, prompt, limits, verifier)
     assert found["steps"] == len(turn.steps)
     assert found["drafted_tokens"] == sum(drafted for drafted, _, _ in turn.steps)
     parts = [found[f"{part}_seconds"] for part in STEP_PARTS]
@@ -123,7 +123,7 @@ def test_memory_is_counted_once_and_by_its_holder():
 
 
 def test_a_busy_neighbour_is_seen_and_our_own_work_is_not():
-    around = Surroundings(torch.device("cpu"))
+    around = HostLoad(torch.device("cpu"))
     around.begin()
     ran = 0
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""A stage's digest follows the code that it can run, and nothing else."""
+"""A command's fingerprint changes with the code that it can run, and with nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal of several methods: measured in a drawn order, and kept or begun afresh together."""
+"""A journal of several methods: measured in a drawn order, and kept or dropped together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal: each line complete or absent, verified before it is built upon, and one writer."""
+"""The journal: each line is complete or absent, it is verified before it is continued, and one process writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from longspec.measure import lock as locks
 from longspec.measure import order
 from longspec.measure.entries import Start
 from longspec.measure.journal import NAME, Journal, Outputs
-from longspec.measure.lock import claim
+from longspec.measure.lock import hold_lock
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
 LINES = order.lines(["m"], PROMPTS, 2, 0)
@@ -162,13 +162,13 @@ def test_killed_between_the_two_outputs_nothing_is_lost(tmp_path):
     assert len(read_records(tmp_path / "samples.jsonl", Sample)) == 6
 
 
-HOLD = "import sys, time; from pathlib import Path; from longspec.measure.lock import claim\n"
-HOLD += "with claim(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(100)"
+HOLD = "import sys, time; from pathlib import Path; from longspec.measure.lock import hold_lock\n"
+HOLD += "with hold_lock(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(100)"
 
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the claim."""
+    """Another process that holds the lock."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
     package = str(Path(journals.__file__).parents[2])
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": package})
@@ -180,7 +180,7 @@ def holder(tmp_path):
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path, holder):
-    with refused("lock", (f"process {holder.pid}", locks.socket.gethostname())), claim(tmp_path / "lock"):
+    with refused("lock", (f"process {holder.pid}", locks.socket.gethostname())), hold_lock(tmp_path / "lock"):
         pass
 
 
@@ -188,7 +188,7 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, holder):
     holder.kill()
     holder.wait()
     started = time.monotonic()
-    with claim(tmp_path / "lock"):
+    with hold_lock(tmp_path / "lock"):
         assert time.monotonic() - started < 1
 
 
@@ -208,11 +208,11 @@ def test_an_owner_on_another_host_is_believed_while_it_gives_signs_of_life(tmp_p
     silent: list[bool] = []
     thread = threading.Thread(target=beat)
     thread.start()
-    with refused("lock", (f"process {holder.pid}", foreign)), claim(lock):
+    with refused("lock", (f"process {holder.pid}", foreign)), hold_lock(lock):
         pass
     silent.append(True)
     thread.join()
-    with claim(lock):
+    with hold_lock(lock):
         assert foreign not in lock.read_text()
 
 
@@ -253,7 +253,7 @@ def test_the_outputs_tell_the_most_memory_and_the_profile(tmp_path):
     written(tmp_path, 2).note_peak(7)
     written(tmp_path, 4).note_peak(5)
     journal = written(tmp_path, 6)
-    journal.note_inside("m", [{"draft_seconds": 0.5}], {"weights": 3})
+    journal.note_profile("m", [{"draft_seconds": 0.5}], {"weights": 3})
     opened(tmp_path).finish({"m": {}})
     run = json.loads((tmp_path / "run.json").read_text())
     assert (run["profile"], run["memory"], run["peak_memory_bytes"]) == ([{"draft_seconds": 0.5}], {"weights": 3}, 7)

@@ -1,4 +1,4 @@
-"""What this machine lets a process use."""
+"""The processors that this machine lets a process use."""
 
 from __future__ import annotations
 

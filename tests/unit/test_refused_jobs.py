@@ -1,4 +1,4 @@
-"""What a generate job is asked and cannot do, refused with its name before any model runs."""
+"""A generate job that cannot run is refused, with the key that is wrong, before any model runs."""
 
 from __future__ import annotations
 

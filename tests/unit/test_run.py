@@ -1,4 +1,4 @@
-"""How a stage ends: one line and exit code 2 for what the user can mend, a traceback for what we must."""
+"""How a command ends: one line and exit code 2 for an error of the user, a traceback for a bug."""
 
 from __future__ import annotations
 

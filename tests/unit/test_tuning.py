@@ -82,8 +82,8 @@ def test_a_recorded_step_knows_the_ranks_of_its_path() -> None:
     assert recorded(drafts, [8]).path == [0]
 
 
-def sampling(seed: int) -> keyed.Rule:
-    return keyed.Rule(Settings(temperature=0.7), seed, 6, CPU)
+def sampling(seed: int) -> keyed.Verifier:
+    return keyed.Verifier(Settings(temperature=0.7), seed, 6, CPU)
 
 
 def run(method: Any, seed: int, tokens: int) -> Turn:
@@ -208,7 +208,7 @@ def test_a_method_is_tuned_on_a_real_model(name: str, temperature: float) -> Non
     limits = Limits(frozenset({2}), 24, CONTEXT)
     method, facts = tuning.tune(
         AUTO[name], target, NGramDrafter(3, 1), [[3, 4, 5, 3, 4], list(range(3, VOCAB))], limits,
-        lambda number: keyed.Rule(settings, number, VOCAB, CPU),
+        lambda number: keyed.Verifier(settings, number, VOCAB, CPU),
     )  # fmt: skip
     assert isinstance(method, Tunable)
     assert not method.auto

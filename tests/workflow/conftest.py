@@ -11,7 +11,7 @@ from filelock import FileLock
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, worker_id):
-    """The tiny experiment, run once from nothing, whatever the number of pytest's processes. Nothing may change it."""
+    """Run the tiny experiment once, whatever the number of pytest's processes. Tests must not change it."""
     if worker_id == "master":
         shared = tmp_path_factory.mktemp("finished") / "experiment"
     else:
@@ -27,13 +27,13 @@ def finished(tmp_path_factory, worker_id):
 
 @pytest.fixture
 def experiment(tmp_path):
-    """The tiny experiment before its first run."""
+    """Return the tiny experiment before its first run."""
     return prepare(tmp_path / "experiment")
 
 
 @pytest.fixture
 def clone(finished, tmp_path):
-    """The finished experiment, copied whole: times and Snakemake's records too."""
+    """Copy the finished experiment whole, with times and Snakemake's records."""
     place = tmp_path / "clone"
     shutil.copytree(finished.place, place, symlinks=True)
     return Clone(place)

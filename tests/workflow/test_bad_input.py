@@ -1,4 +1,4 @@
-"""Bad input ends in one message and without a traceback; what each message says is held in tests/unit."""
+"""Bad input ends in one message and without a traceback; tests/unit checks what each message says."""
 
 from __future__ import annotations
 

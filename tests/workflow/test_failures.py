@@ -1,4 +1,4 @@
-"""A sample that fails is recorded with its cause, and the job goes on or stops as it was told."""
+"""A sample that fails is recorded with its cause, and the job continues or stops as configured."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from stage import Stage
 
 from longspec.cli import audit, costs, gate, lossless, metrics, report, speedup, summary, tuning
 from longspec.core.program import run
-from longspec.measure.lock import claim
+from longspec.measure.lock import hold_lock
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full and tmpfs")
 FULL = "the disk is full"
@@ -149,22 +149,22 @@ def test_a_disk_that_is_full_for_any_file_of_the_analysis(tmp_path, capsys):
 
 
 def test_a_folder_without_room_cannot_be_claimed_and_says_why(tmp_path, small_disk):
-    """Also where a dead process holds the claim: to take it over something must be written."""
+    """Also where a dead process holds the lock: to take it over something must be written."""
     folder = small_disk(tmp_path / "disk")
     ballast = fill(folder)
-    with pytest.raises(OSError, match=r"No space left.*lock"), claim(folder / "lock"):
+    with pytest.raises(OSError, match=r"No space left.*lock"), hold_lock(folder / "lock"):
         pass
     assert not (folder / "lock").exists()
     ballast.unlink()
-    hold = "import os, sys; from pathlib import Path; from longspec.measure.lock import claim\n"
-    hold += "with claim(Path(sys.argv[1])):\n    os._exit(0)"
+    hold = "import os, sys; from pathlib import Path; from longspec.measure.lock import hold_lock\n"
+    hold += "with hold_lock(Path(sys.argv[1])):\n    os._exit(0)"
     package = str(Path(results_folder.__file__).parents[1] / "workflow")
     subprocess.run([sys.executable, "-c", hold, str(folder / "lock")], env={"PYTHONPATH": package}, check=True)
     ballast = fill(folder)
-    with pytest.raises(OSError, match=r"No space left.*lock"), claim(folder / "lock"):
+    with pytest.raises(OSError, match=r"No space left.*lock"), hold_lock(folder / "lock"):
         pass
     ballast.unlink()
-    with claim(folder / "lock"):
+    with hold_lock(folder / "lock"):
         pass
     assert list(folder.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Several methods in one job, sample by sample: the same answers as each alone, and nobody pays for a neighbour."""
+"""Several methods in one job, sample by sample: each gives the answers that it gives alone, at the same cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Killed at any moment, the same command again ends with the results of a run that nobody disturbed."""
+"""A run that is killed at any moment and started again ends with the results of an undisturbed run."""
 
 from __future__ import annotations
 

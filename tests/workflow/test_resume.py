@@ -1,4 +1,4 @@
-"""A job that ends early goes on where it was; a parent that dies, two experiments in one clone."""
+"""A job that ends early resumes where it was; also when its parent dies, and with two experiments in one clone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training as a part of the workflow: before what needs it. When it is done again: test_plans.py."""
+"""Training as a part of the workflow: it runs before what needs it. test_plans.py tests when it runs again."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is timed: our loop, or another library's or engine's, behind one interface (base.py)."""
+"""Backends: what a job times. Our decoding loop, or another library's, behind one interface (base.py)."""

@@ -1,7 +1,7 @@
-"""What a job times: our loop with a method and a drafter, or a peer's own loop. One shape for all.
+"""The interface of a backend: our loop with a method and a drafter, or a peer's own loop.
 
-Contract: loaded from a job's spec (load.py), a backend answers one prompt at a time and tells the conditions that its
-loop adds. It does not know samples, files or warm-up.
+A backend is loaded from a job's spec (load.py), answers one prompt at a time, and reports the conditions under which it
+runs. Samples, files and warm-up are the work of `measure/`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from longspec.core.run_record import LoopFacts, Tuning
 from longspec.decoding.loop import Limits
 
 Texts = Callable[[], tuple[list[list[int]], str]]
-"""Makes texts to tune on, and says what they are."""
+"""Makes texts (token ids) to tune on, and names their kind."""
 
 
 class Backend(Protocol):
-    """What the loop over the samples needs."""
+    """Answer prompts under a clock, with a loaded model."""
 
     device: torch.device
     stop_ids: frozenset[int]
@@ -28,32 +28,32 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> str:
-        """How the model runs now."""
+        """Name the engine that runs the model now."""
         ...
 
     @property
     def engine_note(self) -> str | None:
-        """Why that is not what was to be expected."""
+        """Explain why another engine runs than was to be expected; None where it does not."""
         ...
 
     def answer(self, ids: list[int], limits: Limits, sample_id: str, turn: int) -> Turn:
-        """One turn of one sample, timed."""
+        """Answer one turn of one sample, and time it."""
         ...
 
     def facts(self) -> LoopFacts:
-        """Conditions of the run that come from the loop."""
+        """Return the conditions of the run that the decoding loop decides."""
         ...
 
     def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
-        """Choose what is left to `auto`; None where nothing is.
+        """Choose the options that are left to `auto`; None where there are none.
 
-        `known`: what an earlier process chose for the same job; one job has one shape."""
+        `known`: the choice of an earlier process of the same job, which is kept: a job measures one shape."""
         ...
 
     def profile(self, ids: list[int], limits: Limits, sample_id: str) -> dict[str, float] | None:
-        """Where the time goes over one answer; None where the loop cannot be looked into."""
+        """Measure the seconds of each part of the loop over one answer; None where the loop cannot be profiled."""
         ...
 
     def memory(self) -> dict[str, int] | None:
-        """Bytes by what holds them; None where that cannot be known."""
+        """Count the bytes of weights and caches by part; None where they cannot be counted."""
         ...

@@ -1,4 +1,4 @@
-"""The target model of a job, on the device and with the threads that its spec asks for."""
+"""Loads the target model of a job, on the device and with the threads of its spec, and makes its verifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from longspec.core import registry
 from longspec.core.spec import GenerateSpec, TargetSpec
 from longspec.decoding import gumbel
-from longspec.decoding.interfaces import Rule
+from longspec.decoding.interfaces import Verifier
 from longspec.decoding.sampling import Settings
 from longspec.models import machine, model_files, trust
 from longspec.models.shared import Shared
@@ -15,7 +15,7 @@ from longspec.models.target import CausalLM
 
 
 def prepare(spec: TargetSpec, dtype: str | None = None) -> tuple[torch.device, torch.dtype]:
-    """Set seed and threads as a spec asks; returns the device and the number format, `dtype` or the spec's."""
+    """Set the seed and threads of a spec; returns its device and number format (`dtype`, if given, instead)."""
     torch.manual_seed(spec["seed"])
     torch.set_num_threads(machine.resolve_threads(spec["threads"]))
     device = machine.resolve_device(spec["device"])
@@ -23,8 +23,9 @@ def prepare(spec: TargetSpec, dtype: str | None = None) -> tuple[torch.device, t
 
 
 def load(spec: TargetSpec, shared: Shared | None = None) -> CausalLM:
-    """The model of a generate spec, ready to run; over `shared` weights where others of the job use them too. What
-    `engine_checks` says (verify/engine/jobs.py) is not tried again."""
+    """Load the model of a generate spec; with `shared`, over weights that other methods of the job use too.
+
+    An engine that was checked (`engine_checks` in the spec, from verify/engine/jobs.py) is not tried again."""
     device, dtype = prepare(spec)
     trusted = trust.allowed(spec["model"])
     folder = model_files.folder(spec["model"])
@@ -35,13 +36,13 @@ def load(spec: TargetSpec, shared: Shared | None = None) -> CausalLM:
 
     if shared is None:
         return loaded()
-    return CausalLM(shared.twin("target", lambda: loaded().model), folder, engine, numerics, dtype=dtype, tried=tried)
+    return CausalLM(shared.model("target", lambda: loaded().model), folder, engine, numerics, dtype=dtype, tried=tried)
 
 
-def rule(spec: GenerateSpec, target: CausalLM, sample_id: str, turn: int) -> Rule:
-    """The verification rule for one turn. Its noise is named by seed, sample and turn: by nothing of the method."""
+def verifier(spec: GenerateSpec, target: CausalLM, sample_id: str, turn: int) -> Verifier:
+    """Make the verifier of one turn. The key of its noise is the seed, sample and turn, and nothing of the method."""
     key = gumbel.key(spec["seed"], sample_id, turn)
     settings = Settings(**spec["sampling"])
-    module = registry.load("verification", registry.rule_name(spec))
-    made: Rule = module.Rule(settings, key, target.vocab_size, target.device)
+    module = registry.load("verification", registry.verification(spec))
+    made: Verifier = module.Verifier(settings, key, target.vocab_size, target.device)
     return made

@@ -1,4 +1,4 @@
-"""Which backend a job's spec names."""
+"""Loads the backend that a job's spec names."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from longspec.models.shared import Shared
 
 
 def load(spec: GenerateSpec, shared: Shared | None = None) -> Backend:
-    """The backend that a job's spec names, over `shared` weights where others of the job use them too."""
+    """Load the backend that a job's spec names; with `shared`, over weights that other methods of the job use too."""
     return (Peer if registry.decodes(spec["method"]["method"]) == "peers" else LongSpec)(spec, shared)

@@ -1,4 +1,4 @@
-"""The backend of our own loop: a method and a drafter over a target."""
+"""The backend of our own decoding loop: a method and a drafter over a target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from longspec.models.target import CausalLM
 
 
 class LongSpec:
-    """The decoding loop of this package."""
+    """Answer prompts by this package's decoding loop."""
 
     def __init__(self, spec: GenerateSpec, shared: Shared | None) -> None:
         self.spec = spec
@@ -31,24 +31,24 @@ class LongSpec:
 
     @property
     def engine(self) -> str:
-        """The target's, which may fall back."""
+        """Name the engine that runs the target now; it may have fallen back to another."""
         return self.target.engine
 
     @property
     def engine_note(self) -> str | None:
-        """Why it did."""
+        """Explain why another engine runs than was to be expected; None where it does not."""
         return self.target.engine_note
 
     def answer(self, ids: list[int], limits: Limits, sample_id: str, turn: int) -> Turn:
-        """By the loop and the job's verification rule."""
-        rule = job_target.rule(self.spec, self.target, sample_id, turn)
-        return generate(self.target, self.method, self.drafter, ids, limits, rule)
+        """Answer one turn by the decoding loop and the job's verifier."""
+        verifier = job_target.verifier(self.spec, self.target, sample_id, turn)
+        return generate(self.target, self.method, self.drafter, ids, limits, verifier)
 
     def facts(self) -> LoopFacts:
-        """Number format, attention, engine."""
+        """Return the loop, verification, number format, attention, engine and numerics of the run."""
         return {
             "loop": "longspec",
-            "verification": registry.rule_name(self.spec),
+            "verification": registry.verification(self.spec),
             "dtype": str(self.target.dtype).removeprefix("torch."),
             "attention": self.target.attention,
             "engine": self.target.engine,
@@ -56,33 +56,33 @@ class LongSpec:
         }
 
     def profile(self, ids: list[int], limits: Limits, sample_id: str) -> dict[str, float] | None:
-        """The loop's parts."""
-        rule = job_target.rule(self.spec, self.target, sample_id, 0)
-        return profiling.profile(self.target, self.method, self.drafter, ids, limits, rule)
+        """Measure the seconds of each part of the loop over one answer (decoding/profiling.py)."""
+        verifier = job_target.verifier(self.spec, self.target, sample_id, 0)
+        return profiling.profile(self.target, self.method, self.drafter, ids, limits, verifier)
 
     def memory(self) -> dict[str, int] | None:
-        """Cache of the target, weights and state of the drafter."""
+        """Count the bytes of weights and caches of target and drafter (models/memory.py)."""
         return memory.by_part(self.target, self.drafter)
 
     def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
-        """What the method leaves to `auto`."""
+        """Choose the method's shape if it is `auto`, or take the `known` one (decoding/autotune/)."""
         if not isinstance(self.method, Tunable) or not self.method.auto:
             return None
         if known is not None:
             self.method = type(self.method)(**known["options"])
             return known
         assert self.drafter is not None
-        # No sample has an empty name. Texts of the residual rule differ with what is drafted; the keyed one stands in.
-        rules = functools.partial(job_target.rule, {**self.spec, "verification": "keyed"}, self.target, "")
+        # The sample id "" is no sample's. The residual verifier's texts depend on the drafts; the keyed one's do not.
+        verifier_of = functools.partial(job_target.verifier, {**self.spec, "verification": "keyed"}, self.target, "")
         ids, source = texts()
         found: Tuning
-        self.method, found = tuning.tune(self.method, self.target, self.drafter, ids, limits, rules)
+        self.method, found = tuning.tune(self.method, self.target, self.drafter, ids, limits, verifier_of)
         found["texts_are"] = source
         return found
 
 
 def build(method: MethodEntry, target: CausalLM) -> tuple[Method, Drafter | None]:
-    """The method and its drafter from a config entry; each gets its own options, by keyword."""
+    """Make the method and the drafter of a configuration entry, each with its own options."""
     module = registry.load("methods", method["method"])
     given = by_name(method)
     chosen = {name: given[name] for name in registry.options("methods", method["method"])}

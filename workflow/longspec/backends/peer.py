@@ -1,4 +1,4 @@
-"""The backend of a peer: another library's loop over its own modelling code (`peers/NAME.py`)."""
+"""The backend of a peer: another library's decoding loop over its own modelling code (`peers/NAME.py`)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from longspec.models.shared import Shared
 
 
 class Peer:
-    """A peer: another library's loop over its own modelling code."""
+    """Answer prompts by another library's loop over its own modelling code."""
 
     engine_note: str | None = None
 
     def __init__(self, spec: GenerateSpec, shared: Shared | None) -> None:
         self.spec = spec
         name, given = spec["method"]["method"], by_name(spec["method"])
-        # A format of its own: such a peer is a reference of speed alone (analysis/verdict.py).
+        # A peer may have a number format of its own; its outputs are then not judged (analysis/verdict.py).
         device, dtype = job_target.prepare(spec, given.get("dtype"))
 
         def plain() -> Any:
             return model_files.plain(spec["model"], dtype, device)
 
-        self.model = shared.twin(f"plain {dtype}", plain) if shared else plain()
+        self.model = shared.model(f"plain {dtype}", plain) if shared else plain()
         module, options = registry.load("peers", name), registry.own_options("peers", name)
         self.peer = module.make(self.model, **{option: given[option] for option in options})
         self.engine = "eager"
@@ -40,16 +40,16 @@ class Peer:
         self.context_tokens = model_files.stated_context(self.model.config.get_text_config())
 
     def answer(self, ids: list[int], limits: Limits, sample_id: str, turn: int) -> Turn:
-        """By the peer's loop."""
+        """Answer one turn by the peer's loop."""
         seed = gumbel.key(self.spec["seed"], sample_id, turn)
         answered: Turn = self.peer.answer(ids, limits, Settings(**self.spec["sampling"]), seed)
         return answered
 
     def facts(self) -> LoopFacts:
-        """Number format, attention, whose loop."""
+        """Return the loop, verification, number format, attention, engine and numerics of the run."""
         return {
             "loop": self.peer.loop,
-            "verification": registry.rule_name(self.spec),
+            "verification": registry.verification(self.spec),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "attention": self.model.config._attn_implementation,
             "engine": self.engine,
@@ -57,13 +57,13 @@ class Peer:
         }
 
     def tune(self, texts: Texts, limits: Limits, known: Tuning | None) -> Tuning | None:
-        """It has no shape of ours."""
+        """Return None: a peer has no option that may be `auto`."""
         return None
 
     def profile(self, ids: list[int], limits: Limits, sample_id: str) -> dict[str, float] | None:
-        """Its steps are its own affair."""
+        """Return None: the parts of a peer's loop cannot be timed."""
         return None
 
     def memory(self) -> dict[str, int] | None:
-        """As are its caches."""
+        """Return None: a peer's caches cannot be counted."""
         return None

@@ -22,7 +22,7 @@ from longspec.core.program import REFUSED, explained, uncollected
 from longspec.core.records import Prompt, read_records
 from longspec.measure.job import Job
 from longspec.measure.journal import Outputs
-from longspec.measure.lock import claim
+from longspec.measure.lock import hold_lock
 from longspec.measure.supervisor import Supervisor
 
 log = logging.getLogger("longspec.generate")
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse arguments, supervise a worker, make the outputs."""
     job = _job(argv)
     signal.signal(signal.SIGTERM, _terminated)
-    with claim(job.lock, _lost_claim):
+    with hold_lock(job.lock, _lost_lock):
         if not job.journal().done:
             job.log.unlink(missing_ok=True)
         _log_to(job.log)
@@ -114,6 +114,6 @@ def _terminated(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _lost_claim(message: str) -> None:
+def _lost_lock(message: str) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
     os._exit(REFUSED)  # the worker ends with this process

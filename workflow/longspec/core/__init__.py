@@ -1,1 +1,1 @@
-"""What every other folder stands on and that knows none of them: records, errors, files, plug-ins, fingerprints."""
+"""What every other folder uses, and which imports none of them: records, errors, files, plug-ins, fingerprints."""

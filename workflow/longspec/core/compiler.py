@@ -1,4 +1,4 @@
-"""Which C++ compiler there is: CXX, or the first of COMPILERS on the PATH. It imports nothing that takes time."""
+"""Finds a C++ compiler: CXX, or the first of COMPILERS on the PATH. It imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def found() -> str | None:
 
 
 def asked() -> str:
-    """Say what was looked for."""
+    """Name the compilers that are looked for."""
     return os.environ.get("CXX") or ", ".join(COMPILERS)

@@ -1,4 +1,4 @@
-"""Draws that depend on names alone, so that the same configuration comes to the same order on every machine."""
+"""Pseudorandom draws that are a function of names alone, so that one configuration gives one order everywhere."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def draw(*named: Any) -> bytes:
-    """32 bytes that these names decide."""
+    """Hash names to 32 bytes, which sort as a random draw."""
     return hashlib.sha256(" ".join(map(str, named)).encode()).digest()

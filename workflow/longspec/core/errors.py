@@ -1,6 +1,6 @@
-"""The one exception that means "the user can mend this".
+"""The exception for errors that the user can correct, and helpers that put errors of libraries into one line.
 
-A stage or the Snakefile prints its message and stops; everything else is a bug and keeps its traceback. What is
+A command or the Snakefile prints its message and stops; any other exception is a bug and keeps its traceback. What is
 printed, logged or recorded of an error goes through `redacted`: a library may quote an address with a token in it.
 """
 
@@ -27,7 +27,7 @@ class UserError(Exception):
 
 
 def one_of(names: Iterable[object]) -> str:
-    """Name the choices there are, as an error's `expected`."""
+    """List the valid choices, as an error's `expected`."""
     return f"one of {', '.join(map(str, names)) or 'those that there are, none'}"
 
 
@@ -37,12 +37,12 @@ def one_line(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, in one line; its name where it has nothing to say."""
+    """Return the first line of a library's error message; the error's type where it has none."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def redacted(text: str) -> str:
-    """The text without the values of environment variables whose names say that they are secret."""
+    """Replace the values of secret environment variables (by their names: token, password, key, …) in a text."""
     for name, value in os.environ.items():
         if _SECRET.search(name) and len(value) >= 8:
             text = text.replace(value, f"[{name}]")

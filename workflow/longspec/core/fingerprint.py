@@ -1,8 +1,9 @@
-"""Which code a command runs: a hash over the first-party modules that it imports, directly or not.
+"""Fingerprints of code: a hash over the first-party modules that a command imports, directly or not.
 
-The hash goes into a job's parameters, so that a change reruns what it can change and nothing else: comments, docstrings
-and layout do not count, nor do modification times, nor which Python reads the file. Imports are read, not executed. It
-does not see third-party packages: their versions are recorded with each run.
+The hash goes into a job's parameters, so that a change of code reruns the jobs whose output it can change and no
+others. Comments, docstrings and layout do not count, nor do modification times, nor the version of Python that reads
+the file. Imports are read, not executed. Third-party packages are not hashed: their versions are recorded with each
+run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 COMPILED = "sources"
-"""The folder beside a module that holds code of another language which the module compiles. All its bytes count."""
+"""Name of the folder beside a module with code of another language that it compiles; all of its bytes are hashed."""
 
 
 def digest(*modules: str, files: tuple[Path, ...] = ()) -> str:
@@ -66,9 +67,9 @@ def _code(path: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A syntax tree as tuples, without positions and without statements that are a mere constant, such as docstrings.
+    """Turn a syntax tree into tuples without positions, empty fields, or statements that are constants (docstrings).
 
-    `ast.dump` would do but for its form, which changes from one Python to the next, as do fields that are empty.
+    `ast.dump` would not do: its form, and which fields are empty, change from one version of Python to the next.
     """
     if isinstance(value, ast.AST):
         fields = ((name, _plain(inner)) for name, inner in ast.iter_fields(value))
@@ -83,7 +84,7 @@ def _constant(statement: ast.Expr) -> bool:
 
 
 def _named(path: Path, node: ast.ImportFrom) -> list[str]:
-    """The module that a `from` statement names, below this package; relative ones count from the file's folder."""
+    """Resolve the module that a `from` statement names to its parts below this package, for relative imports too."""
     parts = (node.module or "").split(".") if node.module else []
     if not node.level:
         return parts[1:]
@@ -96,7 +97,7 @@ def _ours(module: str) -> bool:
 
 
 def _files(parts: list[str]) -> list[Path]:
-    """A module's file behind the `__init__.py` of each folder above it; nothing where there is no such module."""
+    """List a module's file after the `__init__.py` of each folder above it; empty where there is no such module."""
     path = PACKAGE.joinpath(*parts)
     candidates = (path.with_suffix(".py"), path / "__init__.py") if parts else ()
     own = next((file for file in candidates if file.is_file()), None)

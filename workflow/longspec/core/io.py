@@ -1,7 +1,4 @@
-"""Writing files that appear whole or not at all.
-
-It does not know what is in them.
-"""
+"""Writes files so that each appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(texts: dict[Path, str]) -> None:
-    """Write each text to its place by renaming: no place is named before all texts are on the disk."""
+    """Write files under temporary names, and rename them once all are on the disk."""
     unfinished = {place: place.with_name(place.name + ".unfinished") for place in texts}
     try:
         for place, text in texts.items():

@@ -1,6 +1,6 @@
-"""How every stage ends: bad input and a full disk become one line and exit code 2, bugs keep their traceback.
+"""Runs a command so that bad input and a full disk end it with one line and exit code 2; bugs keep their traceback.
 
-A stage also ends, without a word, when the Snakemake that started it does.
+A command also ends, silently, when the Snakemake that started it ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from longspec.core import watchdog
 from longspec.core.errors import UserError, redacted
 
 REFUSED = 2
-"""Exit code of a stage that has said what is wrong."""
+"""Exit code of a command that has printed a user error."""
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` as a program."""
-    watchdog.tie()
+    """Call `main` as the main function of a process; exits with `REFUSED` after a user error or on a full disk."""
+    watchdog.end_with_snakemake()
     try:
         main()
     except (UserError, OSError) as error:
@@ -30,12 +30,12 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {message}", file=sys.stderr)
         sys.exit(REFUSED)
     finally:
-        gc.freeze()  # with torch loaded, Python's last search for garbage takes a second
+        gc.freeze()  # with torch loaded, the garbage collection at exit takes a second
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Import packages without searching them for garbage meanwhile: of torch and transformers, a fifth of the time."""
+    """Switch garbage collection off during imports; it takes a fifth of the time that torch and transformers need."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -46,7 +46,7 @@ def uncollected() -> Iterator[None]:
 
 
 def explained(error: Exception) -> str | None:
-    """What the user can do about an error, in one line; None where it is a bug."""
+    """Explain an error that the user can correct, in one line; None where it is a bug."""
     if isinstance(error, UserError):
         return redacted(str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

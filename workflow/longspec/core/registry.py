@@ -1,9 +1,9 @@
-"""Finds methods, drafters and sources by file name, and reads their options without importing them.
+"""Finds plug-ins (methods, peers, drafters, sources, verifiers) by name, and reads their options as text.
 
 A plug-in is one file, or one folder, in the folder of its kind (FOLDERS). Its module-level literal `OPTIONS` maps each
 option to a JSON schema with a default and a description; an option without a default must be given. Options that all
-plug-ins of a kind have stand in the OPTIONS of its folder's `_interface.py`.
-Reading it as text keeps planning free of torch. This module does not know what a plug-in does.
+plug-ins of a kind share are in the OPTIONS of the folder's `_interface.py`. Files are read as text, which keeps
+planning free of torch.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FOLDERS = {
     "sources": "data/sources",
     "verification": "decoding/verifiers",
 }
-"""Kind of plug-in to the folder of its files."""
+"""Folder of the files of each kind of plug-in."""
 KINDS = ("methods", "peers", "drafters", "sources")
-"""With options of their own; `verification` holds plug-ins without any."""
+"""Kinds whose plug-ins have options; those of `verification` have none."""
 SHARING = ("peers",)
 """Kinds whose plug-ins have options in common."""
 OptionSchema = TypedDict(
@@ -53,26 +53,26 @@ Options = dict[str, OptionSchema]
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """The plug-ins of a kind, sorted."""
+    """List the names of the plug-ins of a kind, sorted."""
     folder = PACKAGE / FOLDERS[kind]
     found = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
     return tuple(sorted(path.stem for path in found if not path.stem.startswith("_")))
 
 
 def file(kind: str, name: str) -> Path:
-    """The plug-in's own file; the `__init__.py` of one that is a folder."""
+    """Return the path of a plug-in's file; of one that is a folder, its `__init__.py`."""
     place = PACKAGE / FOLDERS[kind] / name
     return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
 def module(kind: str, name: str) -> str:
-    """The plug-in's module, dotted, below this package."""
+    """Return the dotted name of a plug-in's module below this package."""
     return ".".join([*FOLDERS[kind].split("/"), name])
 
 
 @cache
 def literal(kind: str, name: str, variable: str) -> Any:
-    """The value of a module-level literal, read from the file's text."""
+    """Read the value of a module-level literal from a plug-in's text; raises LookupError where there is none."""
     tree = ast.parse(file(kind, name).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -83,28 +83,28 @@ def literal(kind: str, name: str, variable: str) -> Any:
 
 
 def options(kind: str, name: str) -> Options:
-    """Option name to JSON schema, from the file's OPTIONS literal and from that which all of its kind share."""
+    """Map each option of a plug-in to its JSON schema, those that its kind shares included."""
     return {**own_options(kind, name), **shared_options(kind)}
 
 
 def own_options(kind: str, name: str) -> Options:
-    """Those of the file itself, which are given to what it makes."""
+    """Map each option in a plug-in's own OPTIONS to its JSON schema; these are passed to its `make` or class."""
     return dict(literal(kind, name, "OPTIONS"))
 
 
 def shared_options(kind: str) -> Options:
-    """Those of every plug-in of a kind, from the OPTIONS of the folder's `_interface.py`, if it has one."""
+    """Map each option that all plug-ins of a kind share to its JSON schema; empty where they share none."""
     return dict(literal(kind, "_interface", "OPTIONS")) if kind in SHARING else {}
 
 
 def models(kind: str, name: str) -> list[str]:
-    """Options whose value is a model, as under `models:`, or may be one."""
+    """List the options of a plug-in whose value is, or may be, a model as under `models:`."""
     described = options(kind, name).items()
     return [option for option, schema in described if MODEL in map(_reference, (schema, *schema.get("anyOf", ())))]
 
 
 def engine_runs(drafter: str) -> list[str]:
-    """The drafter's options whose model our own engine runs: from its file's ENGINE_RUNS literal, if it has one."""
+    """List a drafter's options whose model our own engine runs: its literal ENGINE_RUNS, if it has one."""
     try:
         return list(literal("drafters", drafter, "ENGINE_RUNS"))
     except LookupError:
@@ -128,37 +128,40 @@ def models_in(entry: MethodEntry) -> dict[str, ModelSpec]:
 
 
 def decodes(name: str) -> str:
-    """The kind of what a variant names as its `method`: a shape for our loop ("methods"), or a loop of its own."""
+    """Return the kind of what a variant names as its `method`: "methods" of our loop, or "peers" with their own."""
     return "peers" if name in names("peers") else "methods"
 
 
 def drafts(name: str) -> bool:
-    """Whether a method needs a drafter, or a peer speculates: from its file's DRAFTS literal."""
+    """Tell if a method needs a drafter, or a peer speculates: the literal DRAFTS of its file."""
     return bool(literal(decodes(name), name, "DRAFTS"))
 
 
 def branches(name: str) -> bool:
-    """Whether a method verifies more than one path in a step: from its file's BRANCHES literal; a peer does not."""
+    """Tell if a method verifies more than one path in a step: the literal BRANCHES of its file; false for a peer."""
     return decodes(name) == "methods" and bool(literal("methods", name, "BRANCHES"))
 
 
 def widths(variant: Mapping[str, Any]) -> list[int]:
-    """List the most nodes at each depth below the root of a variant's drafts: the option that its method's WIDTHS
-    literal names. Empty where nothing is drafted or nobody knows: `auto` before tuning, a peer, an old method."""
+    """List the most nodes at each depth below the root of a variant's drafts.
+
+    It is the value of the option that the method's literal WIDTHS names. Empty where nothing is drafted, or where it is
+    not known: `auto` before tuning, a peer, a method that no longer exists."""
     method = variant.get("method")
     option = literal("methods", str(method), "WIDTHS") if method in names("methods") else None
     held = variant.get(option) if option else None
     return [1] * held if isinstance(held, int) else list(held) if isinstance(held, list) else []
 
 
-def rule_name(spec: GenerateSpec) -> str:
-    """How a job's tokens come to be: greedily or with named noise ("keyed"), by another rule of ours, or ("own") by
-    whatever a peer draws."""
+def verification(spec: GenerateSpec) -> str:
+    """Name the verifier that a job's tokens come from; "own" for a peer that samples by its own generator.
+
+    Greedy decoding is "keyed", whatever the spec says."""
     if spec["sampling"]["temperature"] == 0:
         return "keyed"
     return "own" if decodes(spec["method"]["method"]) == "peers" else spec["verification"]
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """The plug-in's module, imported."""
+    """Import a plug-in's module."""
     return importlib.import_module(f"longspec.{module(kind, name)}")

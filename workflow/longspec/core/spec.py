@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 
 class ModelSpec(TypedDict):
-    """A model: where its files are (one of the first three keys), and how they may be read."""
+    """Say where a model's files are (one of the first three keys), and how they may be read."""
 
     package: NotRequired[str]
     hub: NotRequired[str]
@@ -25,7 +25,7 @@ class ModelSpec(TypedDict):
 
 
 class DatasetSpec(TypedDict):
-    """All that decides a data set's prompts."""
+    """Hold all that decides a data set's prompts."""
 
     name: str
     prompt_templates: str | None
@@ -43,14 +43,14 @@ class DatasetSpec(TypedDict):
 
 
 class AnswerLimit(TypedDict):
-    """What generation has to know of a data set."""
+    """Name a data set and the longest answer to its prompts, which is all that generation needs of it."""
 
     name: str
     max_new_tokens: int
 
 
 class MethodEntry(TypedDict):
-    """A variant, as one model runs it."""
+    """Hold a variant's method and drafter, as one model runs it, with their options as further keys."""
 
     method: str
     drafter: NotRequired[str]
@@ -62,13 +62,13 @@ def by_name(entry: MethodEntry) -> Mapping[str, Any]:
 
 
 class MethodSpec(MethodEntry):
-    """A variant by its name."""
+    """Hold a variant together with its name."""
 
     name: str
 
 
 class SamplingSpec(TypedDict):
-    """How the target's distribution is made from its logits."""
+    """Hold the settings that turn the target's logits into the distribution that tokens are sampled from."""
 
     temperature: float
     top_k: int | None
@@ -78,14 +78,14 @@ class SamplingSpec(TypedDict):
 
 
 class MachineSpec(TypedDict):
-    """How a job uses the machine."""
+    """Hold the device and the number of threads of a job."""
 
     device: str
     threads: int | Literal["auto"]
 
 
 class EngineCheck(TypedDict):
-    """How the engine of a model was checked against transformers' (verify/engine/check.py); figures stand beside."""
+    """Record how a model's engine was checked against transformers' (verify/engine/check.py); figures are more keys."""
 
     engine: str
     numerics: str
@@ -97,7 +97,7 @@ class EngineCheck(TypedDict):
 
 
 class TargetSpec(MachineSpec):
-    """How a job runs its target."""
+    """Hold the target of a job, and how it is run."""
 
     model: ModelSpec
     seed: int
@@ -108,7 +108,7 @@ class TargetSpec(MachineSpec):
 
 
 class GenerateSpec(TargetSpec):
-    """All that decides a generate job's output, but for its prompts."""
+    """Hold all that decides a generate job's output, except for its prompts."""
 
     dataset: AnswerLimit
     method: MethodSpec
@@ -120,7 +120,7 @@ class GenerateSpec(TargetSpec):
 
 
 class AnswersSpec(TargetSpec):
-    """All that decides what a drafter is trained on, but for the content of files."""
+    """Hold all that decides the answers that a drafter is trained on, except for the content of files."""
 
     questions: str | None
     texts: str | None
@@ -130,7 +130,7 @@ class AnswersSpec(TargetSpec):
 
 
 class TrainedSpec(MachineSpec):
-    """All that decides a trained drafter beside its answers."""
+    """Hold all that decides a trained drafter, except for its answers."""
 
     model: ModelSpec
     kind: str
@@ -147,7 +147,7 @@ class TrainedSpec(MachineSpec):
 
 
 class Grid(TypedDict):
-    """All cells of an experiment, and what is compared in each."""
+    """List the cells (model and data set) of an experiment, and the variants that are compared in each."""
 
     cells: dict[str, list[str]]  # model to its data sets
     methods: list[str]

@@ -1,7 +1,7 @@
-"""Nothing outlives who wanted it: a process that ends, however hard, when another one does.
+"""Ends this process when another one ends: its parent, or the Snakemake that started it.
 
-Snakemake killed with SIGKILL tells nobody, and a job that goes on holds the device. Contract: the watch costs nothing
-while it waits and needs no cooperation of what is watched. It does not know what the processes do.
+Snakemake killed with SIGKILL does not end its jobs, and a job that goes on holds the device. Watching costs nothing
+while it waits, and the watched process need not cooperate.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import threading
 import psutil
 
 PARENT = "LONGSPEC_PARENT"
-"""Environment variable with the id of the process that a stage must not outlive; the rules set it to Snakemake's."""
+"""Environment variable with the id of the process that a command must not outlive; the rules set it to Snakemake's."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Have the kernel end this process when its parent ends. For its main thread, at its start.
+    """Kill this process when its parent exits; call it in the main thread, at the start.
 
-    `parent`: the id of the process that started it, if that may have ended before this call."""
+    `parent`: the id of the parent, to be given if it may have exited before this call."""
     parent = parent or os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before it was watched
+        if os.getppid() != parent:  # it exited before the kernel watched it
             os.kill(os.getpid(), signal.SIGKILL)
     else:
         end_with(parent)
 
 
 def end_with(pid: int) -> None:
-    """End this process when process `pid` ends, or at once if it has. Returns; a thread sleeps until then."""
-    threading.Thread(target=_outlast, args=(pid,), daemon=True, name="lifeline").start()
+    """Kill this process when process `pid` exits, or at once if it has; a sleeping thread waits for that."""
+    threading.Thread(target=_kill_after, args=(pid,), daemon=True, name="watchdog").start()
 
 
-def tie() -> None:
-    """End with the process that PARENT names, if it names one."""
+def end_with_snakemake() -> None:
+    """Kill this process when the process named by the variable PARENT exits, if it is set."""
     named = os.environ.get(PARENT, "")
     if named.isdigit():
         end_with(int(named))
 
 
-def _outlast(pid: int) -> None:
+def _kill_after(pid: int) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait()
     os.kill(os.getpid(), signal.SIGKILL)

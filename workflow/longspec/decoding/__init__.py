@@ -1,1 +1,1 @@
-"""The one decoding loop, and what it is made of: tree, methods, verifiers, sampling."""
+"""The decoding loop that every method and drafter goes through, and its parts: tree, methods, verifiers, sampling."""

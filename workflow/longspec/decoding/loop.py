@@ -1,7 +1,7 @@
 """The one decoding loop: prefill, then propose, extend, verify, commit until the text ends.
 
-Every method and drafter goes through it, under one clock, and nothing is logged, copied or printed between
-the clock's readings. It does not know where prompts come from or what is made of the counts.
+Every method and drafter goes through it and is timed in the same way. Nothing is logged, copied or printed between the
+clock's readings.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from longspec.core.records import Turn, ids_sha256
-from longspec.decoding.interfaces import Drafter, Method, Rule
+from longspec.decoding.interfaces import Drafter, Method, Verifier
 from longspec.decoding.sampling import GREEDY
 from longspec.decoding.tree import TokenTree
 from longspec.decoding.verifiers import keyed
@@ -22,14 +22,14 @@ from longspec.models.target import CausalLM
 
 @dataclass(frozen=True)
 class Limits:
-    """When a text ends: after a stop id, after `max_new_tokens`, or where `context_tokens` are full."""
+    """Define where a text ends: after a stop id, after `max_new_tokens`, or when `context_tokens` are full."""
 
     stop_ids: Collection[int]
     max_new_tokens: int
     context_tokens: int | None = None
 
     def room(self, prompt_tokens: int) -> tuple[int, str]:
-        """Most tokens that may follow a prompt, and the stop reason on reaching it.
+        """Return the most tokens that may follow a prompt, and the stop reason on reaching that number.
 
         The last token of a text is never run through the model, so it may lie one past the context.
         """
@@ -41,7 +41,7 @@ class Limits:
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a monotonic clock, after the device has finished what it was given."""
+    """Read a monotonic clock in seconds, after waiting for the device's queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -54,20 +54,20 @@ def generate(
     drafter: Drafter | None,
     prompt_ids: list[int],
     limits: Limits,
-    rule: Rule | None = None,
+    verifier: Verifier | None = None,
 ) -> Turn:
-    """Answer one prompt, by greedy decoding if no rule is given.
+    """Answer one prompt, and count and time it; greedy decoding if no verifier is given.
 
-    The first output token belongs to prefill, the others to decoding.
+    The first output token is timed as part of prefill, the others as decoding.
     """
-    rule = rule or keyed.Rule(GREEDY, 0, target.vocab_size, target.device)
+    verifier = verifier or keyed.Verifier(GREEDY, 0, target.vocab_size, target.device)
     room, at_limit = limits.room(len(prompt_ids))
     capacity = len(prompt_ids) + room + method.max_nodes
     target.reserve(capacity, method.max_nodes)
     began, started = time.monotonic(), now(target.device)
     target.reset(capacity)
-    rule.start(prompt_ids)
-    first = rule.verify(TokenTree.rooted_at(prompt_ids[-1]), target.append(prompt_ids)[None], limits.stop_ids, room)
+    verifier.start(prompt_ids)
+    first = verifier.verify(TokenTree.rooted_at(prompt_ids[-1]), target.append(prompt_ids)[None], limits.stop_ids, room)
     output_ids, steps, stop_reason = list(first.emitted), [], first.stop_reason
     prefilled = now(target.device)
     if drafter is not None:
@@ -76,8 +76,8 @@ def generate(
 
     while stop_reason is None:
         left = room - len(output_ids)
-        tree = method.propose(output_ids[-1], drafter, rule, limits.stop_ids, left - 1)
-        acceptance = rule.verify(tree, target.extend(tree.tokens, tree.parents), limits.stop_ids, left)
+        tree = method.propose(output_ids[-1], drafter, verifier, limits.stop_ids, left - 1)
+        acceptance = verifier.verify(tree, target.extend(tree.tokens, tree.parents), limits.stop_ids, left)
         target.commit(acceptance.path)
         if drafter is not None:
             drafter.commit(acceptance.emitted, tree, acceptance.path)

@@ -1,8 +1,7 @@
-"""Where a step's time goes: the same loop, with a clock around each of its parts.
+"""Profile where a step's time goes, by timing each part of the decoding loop.
 
-Contract: runs apart from the measured samples, since the clocks themselves take time (on a GPU each waits for the
-device). The loop is the one of `decoding`, unchanged: it is handed parts that time themselves. It writes nothing down
-and computes no ratio.
+The loop is the same (loop.py); its parts are wrapped in clocks. Since clocks themselves take time (on a GPU each waits
+for the device), profiles are taken apart from the measured samples.
 """
 
 from __future__ import annotations
@@ -12,13 +11,15 @@ from typing import Any
 import torch
 
 from longspec.core.records import STEP_PARTS
-from longspec.decoding.interfaces import Drafter, Method, Rule
+from longspec.decoding.interfaces import Drafter, Method, Verifier
 from longspec.decoding.loop import Limits, generate, now
 from longspec.models.target import CausalLM
 
 
 class _Timed:
-    """Stands in for a part of the loop; calls of the methods named in `timed` are added up in `ledger`."""
+    """Wrap a part of the loop and add up the seconds of its methods.
+
+    `timed` maps a method's name to the entry of `ledger` that its seconds are added to."""
 
     def __init__(self, inner: Any, timed: dict[str, str], ledger: dict[str, float], device: torch.device) -> None:
         self._inner, self._timed, self._ledger, self._device = inner, timed, ledger, device
@@ -38,11 +39,11 @@ class _Timed:
         return call
 
 
-class _TimedRule(_Timed):
-    """A rule whose first decision belongs to prefill."""
+class _TimedVerifier(_Timed):
+    """Wrap a verifier and time all decisions but the first, which belongs to prefill."""
 
     def verify(self, *args: Any) -> Any:
-        """The decision; from the second on it counts."""
+        """Verify a tree, and add its seconds from the second call on."""
         started = now(self._device)
         result = self._inner.verify(*args)
         if self._ledger["decisions"]:
@@ -52,9 +53,9 @@ class _TimedRule(_Timed):
 
 
 def profile(
-    target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits, rule: Rule
+    target: CausalLM, method: Method, drafter: Drafter | None, prompt_ids: list[int], limits: Limits, verifier: Verifier
 ) -> dict[str, float]:
-    """Seconds of each part over one answer, its steps, and the draft tokens of them."""
+    """Answer one prompt, and return its steps, its draft tokens, and the seconds of each part of the loop."""
     ledger = dict.fromkeys((*STEP_PARTS, "decisions"), 0.0)
 
     def timed(inner: Any, kind: type[_Timed] = _Timed, **parts: str) -> Any:
@@ -66,7 +67,7 @@ def profile(
         None if drafter is None else timed(drafter, commit="draft"),
         prompt_ids,
         limits,
-        timed(rule, _TimedRule),
+        timed(verifier, _TimedVerifier),
     )
     ledger["other"] = turn.decode_seconds - sum(ledger[part] for part in STEP_PARTS)
     drafted = sum(drafted for drafted, _, _ in turn.steps)

@@ -1,8 +1,8 @@
-"""From logits to the scores that a token is sampled by: penalty, temperature, top-k, top-p, min-p, in this order.
+"""Turn logits into the scores that a token is sampled by: penalty, temperature, top-k, top-p, min-p, in this order.
 
 The order and the meaning of each are those of transformers' logits processors (5.23, `generation/logits_process.py`),
 with one difference: ids that are equal at the edge of top-p are all kept, where transformers keeps whichever its
-sort puts first, so that a row means the same wherever it stands. This module does not know how tokens are drawn.
+sort puts first. So a row's result does not depend on the order of the sort. Drawing tokens is the verifiers' work.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from longspec.decoding.tree import TokenTree
 
 FEW = 1024
-"""Ids that top-p looks at before it sorts the whole vocabulary."""
+"""Best ids that top-p tries before it sorts the whole vocabulary."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the target's distribution p is made from its logits. Temperature 0 takes the best id (greedy)."""
+    """Hold the sampling settings that turn logits into the distribution p; temperature 0 is greedy decoding."""
 
     temperature: float = 0.0
     top_k: int | None = None
@@ -32,7 +32,7 @@ GREEDY = Settings()
 
 
 def warp(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Temperature, top-k, top-p, min-p: float32 scores [n, vocab] of which the softmax is the distribution."""
+    """Apply temperature, top-k, top-p and min-p; the softmax of the float32 scores [n, vocab] is the distribution."""
     scores = logits.float()
     if settings.temperature != 1:
         scores = scores / settings.temperature
@@ -51,7 +51,7 @@ def _cut(scores: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
 
 
 def _top_p_edge(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The score [n, 1] of the last id of the smallest best set with probability >= top_p."""
+    """Return the lowest score [n, 1] within the smallest set of best ids whose probability reaches top_p."""
     for width in (min(FEW, scores.shape[-1]), scores.shape[-1]):
         best = scores.topk(width).values
         mass = (best - scores.logsumexp(-1, keepdim=True)).exp()
@@ -62,12 +62,12 @@ def _top_p_edge(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Repetition penalty (Keskar et al. 2019): ids in `seen` [n, vocab] (bool) lose score, on both sides of 0."""
+    """Apply the repetition penalty (Keskar et al. 2019) to the logits of the ids in `seen` [n, vocab] (bool)."""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
 class Text:
-    """One text as far as it goes: what its next tokens' scores depend on, and the next output position."""
+    """Track one text: the ids seen in it, on which later scores depend, and the next output position."""
 
     def __init__(self, settings: Settings, prompt_ids: list[int], vocab_size: int, device: torch.device) -> None:
         self.settings = settings
@@ -78,7 +78,7 @@ class Text:
             self._seen[prompt_ids] = True
 
     def grow(self, emitted: list[int]) -> None:
-        """These tokens follow."""
+        """Append the tokens that were emitted."""
         self.position += len(emitted)
         if self._seen is not None:
             self._seen[emitted] = True
@@ -86,10 +86,10 @@ class Text:
     def scores(
         self, logits: torch.Tensor, tree: TokenTree, nodes: list[int], ids: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Warped scores [n, vocab] of what may follow each of `nodes`, of which `logits` [n, vocab] speak.
+        """Score the tokens that may follow each of `nodes`: warped scores [n, columns] of `logits` [n, columns].
 
-        At temperature 0 the scores are the logits themselves, penalised. `ids` [vocab]: what the columns stand for,
-        where that is not the vocabulary in its order.
+        At temperature 0 these are the logits after the repetition penalty. `ids` [columns]: the token of each column;
+        None where column i is token i.
         """
         if self._seen is not None:
             seen = self._seen.repeat(len(nodes), 1)

@@ -1,7 +1,6 @@
-"""TokenTree: what a method proposes in one verification step.
+"""The tree of draft tokens that a method proposes in one verification step.
 
-Contract: node 0 is the root (the last emitted token); a parent always precedes its children; depth counts
-from the root. This module does not know who drafted the tokens or how they are checked.
+Node 0 is the root (the last emitted token); a parent always precedes its children; depth counts from the root.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TokenTree:
-    """`tokens` [n] and `parents` [n]; parents[0] is -1. A vanilla step is a tree of one node."""
+    """Hold the tokens [n], parents [n] and depths [n] of a tree; parents[0] is -1. Vanilla proposes one node."""
 
     tokens: list[int]
     parents: list[int] = field(default_factory=lambda: [-1])
@@ -19,7 +18,7 @@ class TokenTree:
 
     @classmethod
     def rooted_at(cls, token: int) -> TokenTree:
-        """A tree of the root alone."""
+        """Make a tree of the root alone."""
         return cls([token])
 
     def __len__(self) -> int:
@@ -27,20 +26,20 @@ class TokenTree:
 
     @property
     def drafted(self) -> int:
-        """Draft tokens: every node but the root."""
+        """Count the draft tokens: every node but the root."""
         return len(self.tokens) - 1
 
     def add(self, token: int, parent: int) -> int:
         """Append a draft token below `parent`; returns its node number."""
         if not 0 <= parent < len(self.tokens):
-            raise ValueError(f"parent {parent} is not a node of a tree of {len(self.tokens)}")
+            raise ValueError(f"parent {parent}; expected a node of the tree, 0 to {len(self.tokens) - 1}")
         self.tokens.append(token)
         self.parents.append(parent)
         self.depths.append(self.depths[parent] + 1)
         return len(self.tokens) - 1
 
     def path(self, node: int) -> list[int]:
-        """Node numbers from the root to `node`, both included."""
+        """List the nodes from the root to `node`, both included."""
         path = [node]
         while self.parents[path[-1]] >= 0:
             path.append(self.parents[path[-1]])

@@ -1,1 +1,1 @@
-"""Who fills a proposal: one file or folder a drafter, found by its name."""
+"""Drafters: what guesses the tokens of a proposal. One file or folder each, found by its name."""

@@ -1,7 +1,7 @@
-"""Any smaller causal language model with the target's vocabulary as the drafter (Leviathan et al. 2023).
+"""A drafter that is a smaller causal language model with the target's tokenizer (Leviathan et al. 2023).
 
-It keeps a cache of its own and runs a tree one depth at a time; accepted nodes stay in the cache. Where its own context
-ends it proposes nothing more, and the text goes on without drafts.
+It keeps a cache of its own and runs a tree one depth at a time; accepted nodes stay in the cache. Beyond its own
+context it proposes nothing, and the text goes on without drafts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 
 from longspec.core.errors import UserError
 from longspec.core.spec import ModelSpec
-from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.interfaces import Candidates, Verifier
 from longspec.decoding.tree import TokenTree
 from longspec.models import model_files, trust
 from longspec.models.target import CausalLM
@@ -32,32 +32,35 @@ ENGINE_RUNS = ("model",)
 
 
 class CausalLMDrafter:
-    """Greedy and beam drafts from another model."""
+    """Draft with another causal language model."""
 
     def __init__(
         self, lm: CausalLM, vocab_size: int, shared_noise: bool = True, context_tokens: int | None = None
     ) -> None:
-        """`vocab_size` of the target: ids past it are padding and never proposed; `context_tokens`: the drafter's
-        limit, by default its own configuration's."""
+        """Draft with `lm` for a target of `vocab_size` ids.
+
+        Ids of the drafter past `vocab_size` are padding and never proposed. `context_tokens`: the drafter's limit, by
+        default the one in its configuration."""
         self.lm = lm
         self.context_tokens = context_tokens or lm.context_tokens or math.inf
         self.shared_noise = shared_noise
         self.vocab_size = min(vocab_size, lm.vocab_size)
         self._text: list[int] = []
         self._tail: dict[int, int] = {}
+        """By node of the tree: its place among the nodes that the drafter has run since the last commit."""
 
     def prefill(self, ids: list[int], capacity: int) -> None:
-        """Run the prompt; the last token waits for the first expansion, like every last token."""
+        """Run a new text but for its last token, which the first expansion runs."""
         self.lm.reset(capacity)
         self._text = list(ids)
         self._tail = {}
         if 1 < len(ids) <= self.context_tokens:
             self.lm.append(ids[:-1])
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
-        """One forward for all `nodes`: a whole level of the tree, or the tokens not seen yet and the root.
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Verifier) -> list[Candidates]:
+        """Guess next tokens after all `nodes`, which lie at one depth, in one forward; none beyond the context.
 
-        They lie at one depth, and so within its context or past it together."""
+        For the root, the forward also runs the tokens of the text that have not been run yet."""
         if len(self._text) + tree.depths[nodes[0]] > self.context_tokens:
             return [[] for _ in nodes]
         if nodes == [0]:
@@ -67,17 +70,19 @@ class CausalLMDrafter:
             for node in nodes:
                 self._tail[node] = len(self._tail)
             logits = self.lm.extend([tree.tokens[node] for node in nodes], parents)
-        return rule.draft(logits[:, : self.vocab_size], tree, nodes, width, self.shared_noise)
+        return verifier.draft(logits[:, : self.vocab_size], tree, nodes, width, self.shared_noise)
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
-        """Keep the accepted nodes that were run; the rest of the text is run at the next expansion."""
+        """Append emitted tokens, and keep the cache of accepted nodes; the next expansion runs the other tokens."""
         self.lm.commit([self._tail[node] for node in path[1:] if node in self._tail])
         self._text += emitted
         self._tail = {}
 
 
 def make(target: CausalLM, *, model: ModelSpec, shared_noise: bool) -> CausalLMDrafter:
-    """Load the drafter on the target's device, in its dtype and engine. UserError when its vocabulary is another."""
+    """Load the drafter's model on the target's device, in its dtype and engine.
+
+    Raises UserError when its tokenizer's vocabulary is not the target's."""
     folder, trusted = model_files.folder(model), trust.allowed(model)
     if target.folder is not None:
         theirs, ours = (model_files.tokenizer(*of).get_vocab() for of in ((folder, trusted), (target.folder,)))
@@ -93,7 +98,7 @@ def make(target: CausalLM, *, model: ModelSpec, shared_noise: bool) -> CausalLMD
 
 
 def _first(theirs: dict[str, int], ours: dict[str, int]) -> str:
-    """The first entry that two vocabularies do not share, by id."""
+    """Describe the entry with the lowest id in which two vocabularies (token to id) differ."""
     entry = min(set(theirs.items()) ^ set(ours.items()), key=lambda entry: (entry[1], entry[0]))
     token, there, here = entry[0], theirs.get(entry[0]), ours.get(entry[0])
     return f"{token!r} has the id {there}, and {here} in the target's"

@@ -1,1 +1,1 @@
-"""One timed job, from its lock to its last line: supervisor, worker, warm-up, journal."""
+"""Runs one timed job, from its lock to its complete journal: supervisor, worker, warm-up, order, journal."""

@@ -1,4 +1,4 @@
-"""The lines of a job's journal: what each kind holds, how they are read, and what they say together. No torch."""
+"""The lines of a job's journal: the fields of each kind, how they are read, and what they add up to. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Start:
-    """What a process notes of one method before it measures."""
+    """Describe how a process will measure one method: its conditions, facts of the process, the tuned shape."""
 
     conditions: Facts
     piece: Facts
@@ -29,7 +29,9 @@ class Start:
 
 @dataclass(frozen=True)
 class Begun:
-    """A process that is about to append. `outputs`: samples.jsonl and run.json by method, from the journal's folder."""
+    """Record that a process begins to append.
+
+    `outputs`: paths of samples.jsonl and run.json by method, relative to the journal's folder."""
 
     key: str
     outputs: dict[str, tuple[str, str]]
@@ -39,7 +41,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Measured:
-    """A sample; `message`: why it has no outcome, where it has none."""
+    """Record a sample of a method; `message`: why it failed, for one that was lost."""
 
     method: str
     sample: Sample
@@ -49,15 +51,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Peak:
-    """The most memory that the latest process held, for whichever of the methods."""
+    """Record the peak memory of the latest process, over all of its methods."""
 
     peak_memory_bytes: int
     kind: Literal["peak"] = "peak"
 
 
 @dataclass(frozen=True)
-class Inside:
-    """Where a method's time and memory go (core/run_record.py)."""
+class Profiled:
+    """Record the profile of a method's steps and its memory by part (core/run_record.py)."""
 
     method: str
     profile: list[dict[str, float]] | None
@@ -65,12 +67,12 @@ class Inside:
     kind: Literal["inside"] = "inside"
 
 
-Entry = Begun | Measured | Peak | Inside
+Entry = Begun | Measured | Peak | Profiled
 _ADAPTER: pydantic.TypeAdapter[Entry] = pydantic.TypeAdapter(Annotated[Entry, pydantic.Field(discriminator="kind")])
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """Read a journal's lines that are complete; none where there is no such file."""
+    """Read the complete lines of a journal; none where there is no such file."""
     try:
         return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -78,7 +80,7 @@ def whole_lines(path: Path) -> list[bytes]:
 
 
 def parsed(path: Path, lines: list[bytes]) -> Iterator[tuple[str, Entry]]:
-    """Parse a journal's lines: (place, entry) of each. Raises UserError that names the first damaged one."""
+    """Parse a journal's lines into pairs (place, entry). Raises UserError that names the first damaged line."""
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
@@ -93,20 +95,20 @@ def parsed(path: Path, lines: list[bytes]) -> Iterator[tuple[str, Entry]]:
 
 
 def samples(path: Path, method: str) -> list[Sample]:
-    """Read what stands of a method in a journal that is perhaps being written."""
+    """Read the samples of a method in a journal, which another process may be writing."""
     entries = (entry for _, entry in parsed(path, whole_lines(path)))
     return [entry.sample for entry in entries if isinstance(entry, Measured) and entry.method == method]
 
 
 def lost(prompt: Prompt, repeat: int, cause: str) -> Sample:
-    """Make the sample that stands for one without an outcome: no tokens, no seconds, and why."""
+    """Make the sample that records a failure: no tokens, no seconds, and `cause` (a key of records.LOST)."""
     turn = Turn(len(prompt.prompt_ids), ids_sha256(prompt.prompt_ids), [], [], 0.0, 0.0, 0.0, cause)
     return Sample(prompt.sample_id, repeat, [turn])
 
 
 @dataclass
 class Piece:
-    """A process that took part: what it noted, and how many samples of each method stood when it began."""
+    """Hold what one process of a job noted, and how many samples each method had when that process began."""
 
     starts: dict[str, Start]
     first_sample: dict[str, int]
@@ -115,16 +117,16 @@ class Piece:
 
 @dataclass
 class State:
-    """What the lines so far say."""
+    """Sum up the lines of a journal read so far."""
 
     done: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
     failures: dict[str, list[Failure]] = field(default_factory=dict)
-    inside: dict[str, Inside] = field(default_factory=dict)
+    profiles: dict[str, Profiled] = field(default_factory=dict)
 
     def note(self, entry: Entry) -> None:
-        """Go one line further."""
+        """Add one line."""
         match entry:
             case Begun():
                 first = {method: self.counts.get(method, 0) for method in entry.starts}
@@ -142,5 +144,5 @@ class State:
                     self.failures.setdefault(method, []).append(failure)
             case Peak(peak):
                 self.pieces[-1].peak_memory_bytes = peak
-            case Inside(method):
-                self.inside[method] = entry
+            case Profiled(method):
+                self.profiles[method] = entry

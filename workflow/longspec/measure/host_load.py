@@ -1,10 +1,11 @@
-"""What else the machine did while a sample was timed: read before and after the clock runs, never under it.
+"""Measures the load on the machine around each sample: what else ran while the sample was timed.
 
-Contract: numbers by name, no judgement; what a machine cannot tell is left out. On the cores that this process may
-use: `other_cores` (busy with other processes, in cores) and `stolen_cores` (held by other virtual machines);
-`frequency_mhz`, `swapped_bytes`, `load`. On a GPU: `device_clock_mhz`, `device_temperature_c`, `throttle_reasons`
-(NVML's bits, without those of an idle device) and `device_processes` (others that hold memory there). Library: psutil;
-NVML through torch.cuda, where nvidia-ml-py is installed.
+Counters are read before and after the clock runs, never under it. A number that a machine does not provide is left out;
+thresholds are those of analysis/taint.py. On the cores that this process may use: `other_cores` (busy with other
+processes, in cores) and `stolen_cores` (held by other virtual machines); `frequency_mhz`, `swapped_bytes`, `load`. On a
+GPU: `device_clock_mhz`, `device_temperature_c`, `throttle_reasons` (NVML's bits, without those of an idle device) and
+`device_processes` (others that hold memory there). Libraries: psutil; NVML through torch.cuda, where nvidia-ml-py is
+installed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import psutil
 import torch
 
 IDLE_BITS = 0x1 | 0x2
-"""NVML's throttle reasons that are no throttling: idle, and clocks as an application set them."""
+"""NVML's throttle reasons that are not throttling: idle, and clocks as an application set them."""
 
 
-class Surroundings:
-    """Reads the machine's counters around one sample."""
+class HostLoad:
+    """Read the machine's counters before and after one sample."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -32,11 +33,11 @@ class Surroundings:
         self._before = self._counters()
 
     def begin(self) -> None:
-        """Ahead of the clock."""
+        """Read the counters before the clock starts."""
         self._before = self._counters()
 
     def end(self) -> dict[str, float]:
-        """After it: what changed, and what is."""
+        """Read the counters after the clock has stopped; returns the load since `begin` (see the module)."""
         before, after = self._before, self._counters()
         seconds = max(after["time"] - before["time"], 1e-9)
         busy, own, stolen = ((after[key] - before[key]) / seconds for key in ("busy", "own", "stolen"))
@@ -66,9 +67,9 @@ class Surroundings:
 
 
 def gpu(device: torch.device) -> dict[str, float]:
-    """Clock, heat, throttling and company of a GPU; empty where NVML cannot be asked."""
+    """Read a GPU's clock, temperature, throttle reasons and other processes; empty where NVML is not available."""
     found: dict[str, float] = {}
-    with contextlib.suppress(Exception):  # whatever the driver or the library refuses, the sample stands
+    with contextlib.suppress(Exception):  # a reading that fails must not lose the sample
         found["device_clock_mhz"] = float(torch.cuda.clock_rate(device))
         found["device_temperature_c"] = float(torch.cuda.temperature(device))
         import pynvml  # type: ignore[import-not-found,unused-ignore]  # comes with torch's CUDA builds, or not

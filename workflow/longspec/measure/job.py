@@ -1,6 +1,6 @@
-"""One generate job: what is measured in which order, where it goes, and what is done about a sample that fails.
+"""The description of one generate job: its samples, their order, its outputs, and what happens when a sample fails.
 
-Contract: plain data that a supervisor hands to its worker; the journal's key follows from it. No torch.
+It is plain data that a supervisor hands to its worker, and decides the journal's key. No torch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from longspec.measure.journal import NAME, Journal, Outputs
 
 @dataclass(frozen=True)
 class Job:
-    """One method, or several in turn, on one data set with one model.
+    """Describe one generate job: one method, or several in turn, on one data set with one model.
 
-    `specs`, `outputs`: one a method (config/specs.py). `spare`: prompts to tune on, which are not measured. `version`:
-    of code, data and weights. `timeout`: seconds that one sample may take, 0 for no limit. `stop`: whether a sample
-    that fails ends the job.
+    `specs`, `outputs`: one for each method (config/specs.py). `spare`: prompts to tune on, which are not measured.
+    `version`: of code, data and weights. `timeout`: seconds that one sample may take, 0 for no limit. `stop`: true if a
+    sample that fails ends the job.
     """
 
     specs: list[GenerateSpec]
@@ -37,40 +37,40 @@ class Job:
 
     @cached_property
     def methods(self) -> list[str]:
-        """Names of the methods, in the order of `specs`."""
+        """List the names of the methods, in the order of `specs`."""
         return [spec["method"]["name"] for spec in self.specs]
 
     @property
     def title(self) -> str:
-        """Name the job in a line of progress."""
+        """Name the job for lines of progress."""
         spec = self.specs[0]
         last = self.methods[0] if len(self.specs) == 1 else f"{len(self.specs)} methods"
         return f"{spec['model']['name']} / {spec['dataset']['name']} / {last}"
 
     @property
     def lock(self) -> Path:
-        """The file that only one process may hold."""
+        """Return the path of the lock that the job's only writer holds."""
         return self.log.with_name("generate.lock")
 
     @cached_property
     def lines(self) -> list[order.Line]:
-        """Every sample that the job measures, in order."""
+        """List every sample that the job measures, in order."""
         first = self.specs[0]
         return order.lines(self.methods, self.prompts, first["repeats"], first["seed"])
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that must be the same for two processes to write one journal."""
+        """Hash what two processes must have in common to write one journal: specs, version and prompts."""
         parts = [self.specs, self.version, prompts_sha256(self.prompts)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def journal(self) -> Journal:
-        """Open the journal as it stands on the disk."""
+        """Open the job's journal, and read what it holds on the disk."""
         place = self.log.with_name(NAME)
         return Journal(place, self.key, dict(zip(self.methods, self.outputs, strict=True)), self.lines)
 
     def finish(self, written: Journal) -> None:
-        """Make the outputs of a complete journal."""
+        """Write the outputs of a complete journal."""
         facts = {
             spec["method"]["name"]: {
                 "model": spec["model"]["name"],

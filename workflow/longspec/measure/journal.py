@@ -1,12 +1,12 @@
-"""A job's samples as they come: one line each, on the disk before the next sample begins, by one writer.
+"""The journal of a job: one line per sample, on the disk before the next sample begins. One process writes at a time.
 
-Contract: beside the job's log lies `generate.journal`, which Snakemake does not know and so does not delete. It is JSON
-Lines: one a sample with its method, one for each process that began, for the memory it took, and for each profile
-(entries.py). A line is complete or absent. The samples are those of `lines` (order.py) from the first on, so what
-stands in one journal was measured in its order. `finish` splits it into each method's outputs; it stays until `tidy`,
-since Snakemake deletes the outputs of a job whose end it did not see. What an earlier process left is kept only if it
-was made from the same key (spec, code, prompts) under the same conditions; its torn last line is dropped, any other
-damage is an error that names the line. Nothing here runs under a clock. Who may write is decided by lock.py.
+`generate.journal` lies beside the job's log; Snakemake does not know it and so does not delete it. It is JSON Lines:
+one line for each sample with its method, for each process that began, for its peak memory, and for each profile
+(entries.py). A line is complete or absent. The samples are those of `lines` (order.py) from the first on. `finish`
+splits the journal into each method's outputs; the file is kept until `tidy`, since Snakemake deletes the outputs of a
+job whose end it did not see. The samples of an earlier process are kept only if they have the same key (spec, code,
+prompts) and conditions; its incomplete last line is dropped, and any other damage is an error that names the line.
+Nothing here runs under a clock. lock.py makes sure that there is one writer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from longspec.measure.entries import (
     Begun,
     Entry,
     Facts,
-    Inside,
     Measured,
     Peak,
+    Profiled,
     Start,
     State,
     lost,
@@ -43,17 +43,19 @@ NAME = "generate.journal"
 
 
 class Outputs(NamedTuple):
-    """The files of one method."""
+    """Hold the paths of one method's output files."""
 
     samples: Path
     run: Path
 
 
 class Journal:
-    """The unfinished outputs of one job. Open it anew in each process; close it before another writes."""
+    """Keep the samples of an unfinished job on the disk, and continue those of an earlier process."""
 
     def __init__(self, path: Path, key: str, outputs: Mapping[str, Outputs], lines: Sequence[Line]) -> None:
-        """`outputs`: by method, in the order that numbers them; `lines`: the samples of the complete job."""
+        """Read the journal at `path` if it has the same `key`; raises UserError if it is damaged.
+
+        `outputs`: by method, whose order numbers the methods; `lines`: all samples of the job, in order."""
         self.path, self.key, self.outputs, self.lines = path, key, dict(outputs), lines
         self.methods = list(outputs)
         self.state = State()
@@ -62,7 +64,7 @@ class Journal:
             self._take_in(entries)
 
     def _is_ours(self, first: bytes) -> bool:
-        """Tell whether a journal that begins with this line was made from the same key. UserError if it is damaged."""
+        """Compare the key in a journal's first line with this job's; raises UserError if the line is not JSON."""
         try:
             begun = json.loads(first)
         except ValueError as error:
@@ -70,7 +72,7 @@ class Journal:
         return isinstance(begun, dict) and begun.get("key") == self.key
 
     def _take_in(self, entries: list[bytes]) -> None:
-        """Read the lines, whose samples must be the first of `lines`; cut off a torn last one."""
+        """Read the lines, whose samples must be the first of `lines`; cut off an incomplete last line."""
         for where, entry in parsed(self.path, entries):
             if isinstance(entry, Measured):
                 self._expect(where, entry)
@@ -89,41 +91,42 @@ class Journal:
             method, repeat, prompt = self.next()
             expected = f"repeat {repeat} of {prompt.sample_id!r} by {self.methods[method]!r}"
         if found != expected:
-            raise UserError(where, f"{found} stands there", f"{expected}: {AFRESH}")
+            raise UserError(where, found, f"{expected}: {AFRESH}")
 
     @property
     def done(self) -> int:
-        """How many samples stand, the first so many of `lines`."""
+        """Count the samples that are on the disk: the first so many of `lines`."""
         return self.state.done
 
     @property
     def complete(self) -> bool:
-        """Tell whether every sample stands."""
+        """Tell if every sample is on the disk."""
         return self.done == len(self.lines)
 
     def next(self) -> Line:
-        """The sample that comes next, where one is lacking."""
+        """Return the next sample to measure; the journal must not be complete."""
         return self.lines[self.done]
 
     def remaining(self) -> Iterator[Line]:
-        """Go through the samples that are lacking; each must be appended before the next is asked for."""
+        """Iterate over the samples still to be measured; append each before asking for the next."""
         while not self.complete:
             yield self.next()
 
     def where(self) -> str:
-        """Name the next sample in words."""
+        """Describe the next sample for messages."""
         method, repeat, prompt = self.next()
         named = f"{self.methods[method]}, " if len(self.methods) > 1 else ""
         return f"{named}sample {prompt.sample_id!r}, repeat {repeat}"
 
     def known_tuning(self, method: str, conditions: Facts) -> Tuning | None:
-        """What an earlier process chose for a method under the same conditions."""
+        """Return the shape that an earlier process chose for a method under the same conditions; else None."""
         start = self.state.pieces[-1].starts[method] if self.state.pieces else None
         return cast(Tuning | None, start.tuning) if start and start.conditions == conditions else None
 
     def begin(self, starts: Mapping[str, Start]) -> None:
-        """Note a process that is about to append. Where one method's conditions have changed, nothing is kept: samples
-        that were measured in turn with it would have no partner."""
+        """Record that a process begins to append; earlier samples are dropped if any method's conditions have changed.
+
+        All methods' samples are dropped then: those measured in turn with that method would have no counterpart."""
         folder = self.path.parent
         outputs = {
             method: (os.path.relpath(files.samples, folder), os.path.relpath(files.run, folder))
@@ -138,28 +141,30 @@ class Journal:
         self.state.note(begun)
 
     def append(self, sample: Sample, message: str | None = None) -> None:
-        """Add the next sample; it is on the disk on return, or not there at all. `message`: why it has no outcome."""
+        """Append the next sample; on return it is on the disk, after an OSError none of it is.
+
+        `message`: why the sample failed, for one that was lost."""
         method, repeat, prompt = self.next()
         assert (sample.repeat, sample.sample_id) == (repeat, prompt.sample_id)
         self._append(Measured(self.methods[method], sample, message))
 
     def lose(self, cause: str, message: str) -> None:
-        """Record the next sample as one without an outcome."""
+        """Append the next sample as lost, with the cause (a key of records.LOST) and a message."""
         _, repeat, prompt = self.next()
         self.append(lost(prompt, repeat, cause), message)
 
     def note_peak(self, peak_memory_bytes: int) -> None:
-        """Record the most memory that the latest process held."""
+        """Record the peak memory of the latest process."""
         if self.state.pieces:
             self._append(Peak(peak_memory_bytes))
 
-    def note_inside(self, method: str, profile: list[dict[str, float]] | None, memory: dict[str, int] | None) -> None:
-        """Record where a method's time and memory go."""
-        self._append(Inside(method, profile, memory))
+    def note_profile(self, method: str, profile: list[dict[str, float]] | None, memory: dict[str, int] | None) -> None:
+        """Record the profile of a method's steps, and its memory by part."""
+        self._append(Profiled(method, profile, memory))
 
     def _append(self, entry: Entry) -> None:
         line = to_line(entry).encode()
-        # Unbuffered: what a failed write leaves in a buffer is written when the file closes, behind the truncation.
+        # Unbuffered: what a failed write left in a buffer would be written when the file closes, after the truncation.
         with self.path.open("ab", buffering=0) as file:
             size = file.tell()
             try:
@@ -168,13 +173,13 @@ class Journal:
                 os.fsync(file.fileno())
             except OSError as error:
                 error.filename = error.filename or str(self.path)
-                with contextlib.suppress(OSError):  # a torn line is dropped by the next process too
+                with contextlib.suppress(OSError):  # the next process drops an incomplete line too
                     os.truncate(self.path, size)
                 raise
         self.state.note(entry)
 
     def finish(self, facts: Mapping[str, Facts]) -> None:
-        """Make the outputs of every method; `facts`: what its run.json says beside."""
+        """Write the outputs of every method; `facts`: further fields of its run.json."""
         assert self.complete
         texts = split(self.path)
         for method, files in self.outputs.items():
@@ -182,15 +187,15 @@ class Journal:
             write_whole({files.run: json.dumps(run, indent=2) + "\n", files.samples: texts[method]})
 
     def _run(self, method: str, samples: str) -> Facts:
-        """What run.json says of a method's samples and of the processes that made them (core/run_record.py)."""
-        last, inside = self.state.pieces[-1].starts[method], self.state.inside.get(method)
+        """Make the fields of run.json that the journal knows (core/run_record.py)."""
+        last, profiled = self.state.pieces[-1].starts[method], self.state.profiles.get(method)
         pieces = self._pieces(method)
         first = pieces[0]
         return {
             "conditions": last.conditions,
             "tuning": last.tuning,
-            "profile": inside and inside.profile,
-            "memory": inside and inside.memory,
+            "profile": profiled and profiled.profile,
+            "memory": profiled and profiled.memory,
             "samples_sha256": hashlib.sha256(samples.encode()).hexdigest(),
             **{name: first[name] for name in OF_THE_FIRST_PIECE},
             "peak_memory_bytes": max((piece.get("peak_memory_bytes", 0) for piece in pieces), default=0),
@@ -199,7 +204,7 @@ class Journal:
         }
 
     def _pieces(self, method: str) -> list[Facts]:
-        """The processes that made a sample of a method, and the last one."""
+        """List the processes that measured a sample of a method, and the last process in any case."""
         pieces = self.state.pieces
         ends = [*(piece.first_sample[method] for piece in pieces[1:]), None]
         found = []
@@ -211,7 +216,7 @@ class Journal:
 
 
 def split(path: Path) -> dict[str, str]:
-    """Make the text of each method's samples.jsonl of a journal."""
+    """Split a journal into the text of each method's samples.jsonl."""
     texts: dict[str, list[str]] = {}
     for row in map(json.loads, whole_lines(path)):
         if row["kind"] == "measured":
@@ -220,9 +225,9 @@ def split(path: Path) -> dict[str, str]:
 
 
 def tidy(results: Path) -> None:
-    """Remove the journals of jobs whose outputs stand. For when Snakemake has noted that these jobs are done."""
+    """Remove the journals of jobs whose outputs are complete; call it after Snakemake has noted the jobs as done."""
     for path in results.rglob(NAME):
-        with contextlib.suppress(ValueError, LookupError, OSError):  # a damaged one is told of when its job runs
+        with contextlib.suppress(ValueError, LookupError, OSError):  # a damaged journal is reported when its job runs
             first, *_ = whole_lines(path)
             texts = split(path)
             places = json.loads(first)["outputs"].items()

@@ -1,4 +1,4 @@
-"""One writer of a folder at a time, on this host or on any that shares its file system. No torch."""
+"""Locks a folder so that one process writes to it at a time, across all hosts that share its file system. No torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from filelock import LeaseCompromise, SoftFileLease, Timeout
 from longspec.core.errors import UserError
 
 LEASE_SECONDS = 60.0
-"""A writer on another host that has given no sign for so long is taken for dead."""
+"""Seconds without a heartbeat after which a writer on another host is taken for dead."""
 
 
 @contextlib.contextmanager
-def claim(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
-    """Be the only writer of the lock's folder. UserError when another is at work, on this host or on a different one.
+def hold_lock(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
+    """Hold a folder's lock while the block runs; raises UserError when another process holds it, on any host.
 
-    The claim of a dead process is taken over: at once on its own host, and after LEASE_SECONDS without a sign of
-    life on another one that shares the file system. `on_loss` is called from another thread if the claim is lost.
-    Source: filelock's SoftFileLease, whose heartbeat is judged by the contender's own clock.
+    The lock of a dead process is taken over: at once on its own host, and after LEASE_SECONDS without a heartbeat on
+    another host. `on_loss` is called from another thread if the lock is lost. Library: filelock's SoftFileLease, which
+    judges the heartbeat by the contender's own clock.
     """
 
     def lose(compromise: LeaseCompromise) -> None:
@@ -41,12 +41,12 @@ def claim(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
                 raise
             lease.acquire(timeout=1.5 * LEASE_SECONDS)
     except Timeout:
-        if shutil.disk_usage(lock.parent).free == 0:  # then nor could a dead owner's claim be taken over
+        if shutil.disk_usage(lock.parent).free == 0:  # the lock of a dead process cannot be taken over on a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(lock)) from None
         owner = lease.owner
         who = f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "another process"
         raise UserError(
-            str(lease.lock_file), f"{who} is writing to this folder", "no other: end it, or wait, and run again"
+            str(lease.lock_file), f"{who} is writing to this folder", "no other process: end it, or wait, and run again"
         ) from None
     except OSError as error:
         error.filename = error.filename or str(lock)
@@ -58,7 +58,7 @@ def claim(lock: Path, on_loss: Callable[[str], None] = print) -> Iterator[None]:
 
 
 def _here(owner: Any) -> bool:
-    """Whether a lock's owner is of this host and, in containers, of this process namespace."""
+    """Tell if a lock's owner is on this host and, in containers, in this process namespace."""
     if owner is None:
         return False
     name, _, namespace = owner.hostname.partition("?pidns-")

@@ -1,4 +1,4 @@
-"""What a worker tells its supervisor, between clocks: that a sample begins or has ended, and why it gives up."""
+"""Messages that a worker sends to its supervisor while no clock runs: a sample begins, has ended, or has failed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Begins:
-    """Something that may take as long as a sample begins: `line` of the journal, or None for warm-up and profile."""
+    """Say that a sample begins, so that its time limit holds; `line` of the journal, None for warm-up and profile."""
 
     line: int | None = None
 
 
 @dataclass(frozen=True)
 class Ends:
-    """It has ended; `peak_memory_bytes` is the most memory that the worker has held so far."""
+    """Say that it has ended; `peak_memory_bytes` is the worker's peak so far."""
 
     peak_memory_bytes: int
 
 
 @dataclass(frozen=True)
 class Fails:
-    """Memory or the device failed: `cause` is a key of records.LOST. The worker ends and says nothing more."""
+    """Say that memory or the device failed, and that the worker ends; `cause` is a key of records.LOST."""
 
     cause: str
     message: str

@@ -1,7 +1,7 @@
-"""In which order a job measures its samples and methods. No torch.
+"""The order in which a job measures its samples and methods. No torch.
 
-Contract: each sample is answered by all methods of the job before the next sample is begun, in an order that is drawn
-from the seed, so that the same configuration runs in the same order. It does not know what a method is.
+Each sample is answered by all methods of the job before the next sample begins; the order of the methods is drawn from
+the seed, so that one configuration always runs in one order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from longspec.core.records import Prompt
 
 
 class Line(NamedTuple):
-    """One sample that a job measures; `method` is its number in the job."""
+    """Name one sample that a job measures; `method` is the method's number in the job."""
 
     method: int
     repeat: int
@@ -22,8 +22,9 @@ class Line(NamedTuple):
 
 
 def lines(methods: Sequence[str], prompts: Sequence[Prompt], repeats: int, seed: int) -> list[Line]:
-    """List every sample of a job in order: each is answered by all methods before the next begins, in an order that is
-    drawn anew for each sample from the seed and the methods' names."""
+    """List every sample of a job in the order of measuring.
+
+    For each sample, the order of the methods is drawn anew from the seed and the methods' names."""
     found = []
     for repeat in range(repeats):
         for prompt in prompts:

@@ -1,7 +1,7 @@
-"""How far each job of an experiment is, while it runs or after. No torch.
+"""Reports how far each job of an experiment is, while it runs or after. No torch.
 
-Contract: reads the results folder and nothing else, changes nothing, and is right while jobs write. Seconds are those
-of the samples themselves: loading is not in them.
+It reads the results folder only, changes nothing, and is correct while jobs write. Seconds are those of the samples:
+loading is not in them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from longspec.measure.lock import LEASE_SECONDS
 
 @dataclass
 class Progress:
-    """One job. `total` is None before its prompts are prepared; `note` is the log's last line if it stopped."""
+    """Describe how far one method's samples are.
+
+    `total` is None before the prompts are prepared; `note` is the log's last line if the job stopped."""
 
     names: tuple[str, str, str]
     state: str
@@ -33,7 +35,9 @@ class Progress:
 
 
 def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path | None = None) -> Progress:
-    """Where one method stands; `job`: the folder of the lock and log of the job that measures it, if not its own."""
+    """Count the finished samples of one method (`names`: model, data set, method), and estimate the seconds left.
+
+    `job`: the folder of the lock and log of the job that measures the method, if it is not the method's own."""
     folder = results.joinpath(*names)
     job = job or folder
     prompts, total = folder.parent / "prompts.jsonl", None
@@ -65,7 +69,7 @@ def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path
 
 
 def _alive(lock: Path) -> bool:
-    """Whether a lock's owner has given a sign of life, by the file system's clock as far as ours agrees with it."""
+    """Tell if a lock's owner has renewed it lately (assuming that our clock and the file system's agree)."""
     try:
         return time.time() - lock.stat().st_mtime < LEASE_SECONDS
     except FileNotFoundError:
@@ -78,7 +82,7 @@ def _last_line(log: Path) -> str:
 
 
 def rows(plan: Plan) -> list[Progress]:
-    """Every job of the experiment, in the order of its grid."""
+    """Report the progress of every model, data set and method of an experiment, in the order of its grid."""
     cells = plan.grid["cells"]
     jobs = [(m, d, method) for m, datasets in cells.items() for d in datasets for method in plan.grid["methods"]]
     places = [Path(schedule.place(plan.config, plan.results, *names)) for names in jobs]

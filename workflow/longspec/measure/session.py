@@ -1,7 +1,6 @@
-"""A loaded backend (our loop, or a peer's) and the loop over its samples.
+"""Answers samples with a loaded backend (our loop, or a peer's), and shows progress between them.
 
-Contract: a sample is answered under the backend's clock alone; progress is shown between samples. It does not know
-files, and no failure but numbers that are none.
+The only clocks are the backend's. Of failures it handles non-finite logits alone; it reads and writes no results.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from longspec.decoding.autotune import tuning
 from longspec.decoding.loop import Limits
 from longspec.decoding.sampling import GREEDY
 from longspec.measure import warmup
-from longspec.measure.host_load import Surroundings
+from longspec.measure.host_load import HostLoad
 from longspec.models import machine, model_files
 from longspec.models.shared import Shared
 
 PROFILED_SAMPLES = 2
 PROFILED_TOKENS = 32
-"""At most so many tokens each."""
+"""Most tokens of a profiled answer."""
 PROGRESS_SECONDS = 10.0
-"""Between two progress lines where the output is no terminal."""
+"""Least seconds between two progress lines where the output is not a terminal."""
 
 
 class Runner:
-    """A loaded backend, ready to answer prompts."""
+    """Load a backend with its tokenizer, and answer samples of one or more turns with it."""
 
     def __init__(self, spec: GenerateSpec, shared: Shared | None = None) -> None:
-        """`shared`: where other backends of the same job find the same weights."""
+        """Load the backend of a spec; with `shared`, over weights that other backends of the job use too."""
         self.spec = spec
         self.tokenizer = prompting.tokenizer(spec["model"])
         self.backend = load(spec, shared)
@@ -47,30 +46,31 @@ class Runner:
             max_new_tokens=spec["dataset"]["max_new_tokens"],
             context_tokens=spec["model"].get("context") or self.backend.context_tokens,
         )
-        self.surroundings = Surroundings(self.backend.device)
+        self.host_load = HostLoad(self.backend.device)
 
     def answer(self, prompt: Prompt, repeat: int) -> Sample:
-        """Answer all turns of one sample; each answer goes into the next turn's prompt. UserError where the engine
-        falls back meanwhile: the samples before were measured by another."""
+        """Answer all turns of one sample; each answer goes into the next turn's prompt.
+
+        Raises UserError where the engine falls back meanwhile, since earlier samples were measured by another."""
         turns: list[Turn] = []
         texts: list[str] = []
         engine = self.backend.engine
-        self.surroundings.begin()
+        self.host_load.begin()
         for number in range(len(prompt.turns)):
             ids = prompting.asked_ids(self.tokenizer, prompt, texts)
             if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
-                break  # the tables count it as unanswered
+                break  # the tables count this turn as unanswered
             turns.append(self.backend.answer(ids, self.limits, prompt.sample_id, number))
             if turns[-1].failed:
                 break
             texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
-        sample = Sample(prompt.sample_id, repeat, turns, texts, self.surroundings.end())
+        sample = Sample(prompt.sample_id, repeat, turns, texts, self.host_load.end())
         if self.backend.engine != engine:
             raise UserError("engine", f"{engine} at first, then {self.backend.engine_note}", "engine: eager here")
         return sample
 
     def tune(self, prompts: list[Prompt], spare: list[Prompt], known: Tuning | None = None) -> Tuning | None:
-        """Choose what the method leaves to `auto`, on texts that are not measured; None where it leaves nothing."""
+        """Choose the method's options that are `auto`, on texts that are not measured; None where there are none."""
 
         def ids_of(message: str, chat: bool) -> list[int]:
             return prompting.turn_ids(self.tokenizer, [message], [], chat)
@@ -78,7 +78,7 @@ class Runner:
         return self.backend.tune(lambda: tuning.texts(prompts, spare, ids_of), self.limits, known)
 
     def profile(self, prompts: list[Prompt]) -> list[dict[str, float]] | None:
-        """Where the time goes, on the first of the measured prompts, after they were measured."""
+        """Profile the steps of answers to the first prompts that fit the context; None where the backend cannot."""
         limits = dataclasses.replace(self.limits, max_new_tokens=min(PROFILED_TOKENS, self.limits.max_new_tokens))
         room = self.limits.context_tokens
         asked = [p for p in prompts if not room or len(p.prompt_ids) <= room][:PROFILED_SAMPLES]
@@ -86,11 +86,11 @@ class Runner:
         return [row for row in found if row is not None] or None
 
     def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
-        """Unmeasured generations before the first sample, and what they took."""
+        """Generate before the first sample without measuring (warmup.py); returns lengths and seconds of each."""
         return warmup.warm_up(self.backend, self.limits, prompts, self.spec["warmup"])
 
     def conditions(self, prompts: list[Prompt]) -> dict[str, Any]:
-        """What two runs must share before one is divided by the other."""
+        """Return the conditions that two runs must share before one is divided by the other."""
         return {
             "model": model_files.resolved(self.spec["model"]),
             "prompts_sha256": prompts_sha256(prompts),
@@ -109,13 +109,13 @@ class Runner:
 
 
 def sampled(settings: SamplingSpec) -> str:
-    """What differs from plain greedy decoding, as a reader wants it."""
+    """Describe the sampling settings that differ from greedy decoding's; "greedy" where none do."""
     chosen = {key: value for key, value in settings.items() if value != getattr(GREEDY, key)}
     return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "greedy"
 
 
 class Bar:
-    """Progress between samples: a bar on a terminal, else a line now and then."""
+    """Show progress between samples: a bar on a terminal, else a line every `PROGRESS_SECONDS`."""
 
     def __init__(self, title: str, total: int, done: int) -> None:
         terminal = os.isatty(2)
@@ -138,7 +138,7 @@ class Bar:
         self._bar.close()
 
     def add(self, sample: Sample) -> None:
-        """Show one sample more, and the tokens per second of all so far."""
+        """Count one more sample, and show the tokens per second of all so far."""
         tokens, seconds = decoded(sample)
         self._tokens += tokens
         self._seconds += seconds

@@ -1,7 +1,7 @@
-"""The process of a generate job that runs the worker, which holds the device, and outlives it. No torch.
+"""The process of a generate job that starts the worker (which holds the device) and survives its failures. No torch.
 
-Contract: it ends the worker when a sample takes too long, records the samples that have no outcome, and starts it
-again; it is asleep while the worker measures.
+It ends the worker when a sample takes too long, records the samples that failed, and starts a new worker for the
+others; while the worker measures, it sleeps.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ from longspec.measure.journal import Journal
 from longspec.measure.messages import Begins, Ends, Fails, Message
 
 Work = Callable[[Job, Connection], None]
-"""What a worker does: measures what the job's journal lacks, and says over the connection how far it is. A function of
-a module, which the worker's process finds by its name."""
+"""Measure the samples missing in the job's journal, and send messages over the connection. It must be a function of a
+module, which the worker's process imports by its name."""
 DEATHS_IN_A_ROW = 4
-"""So many workers ended by failures without a sample in between, and the fault is not one sample's."""
+"""So many workers that fail without a sample in between end the job: the fault is not one sample's."""
 SECONDS_TO_END = 60.0
-"""What a worker may take to leave the device once it has said its last word."""
+"""Seconds that a worker has to release the device after its last message."""
 log = logging.getLogger("longspec.generate")
 
 
 @dataclass
 class Outcome:
-    """How a worker ended: `code` is negative for a signal; the line that it was at and why it failed, if it did."""
+    """Describe how a worker ended.
+
+    `code`: its exit status, negative for a signal. `at`: the journal's line that it was measuring, if any. `cause` (a
+    key of records.LOST) and `message`: why it failed, if it did."""
 
     code: int = 0
     at: int | None = None
@@ -45,7 +48,7 @@ class Outcome:
 
 
 def watch(work: Work, job: Job) -> Outcome:
-    """Run a worker to its end, and kill it when one sample takes longer than the job's timeout, if that is not 0."""
+    """Run a worker to its end, and kill it when a sample takes longer than the job's timeout (0: no limit)."""
     context = multiprocessing.get_context("spawn")  # a fork of this process could not use CUDA
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_be_the_worker, args=(work, job, theirs, os.getpid()))
@@ -65,20 +68,20 @@ def watch(work: Work, job: Job) -> Outcome:
 
 
 def _be_the_worker(work: Work, job: Job, connection: Connection, supervisor: int) -> None:
-    """In the worker's process: end with the supervisor, and end as every command of this package does."""
+    """Run `work` in the worker's process, which ends when the supervisor does and reports errors as commands do."""
     watchdog.end_with_parent(supervisor)
     program.run(functools.partial(work, job, connection))
 
 
 def _listen(connection: Connection, process: BaseProcess, timeout: float, outcome: Outcome) -> None:
-    """Take in what a worker says until it has ended, has failed, or is silent for too long about a sample."""
+    """Receive a worker's messages until it has ended, has failed, or exceeds the time limit of a sample."""
     left: float | None = None
     while ready := wait([connection, process.sentinel], left):
         if connection not in ready:
             return
         try:
             message: Message = connection.recv()
-        except (EOFError, OSError):  # it ended, perhaps in the middle of a message
+        except (EOFError, OSError):  # the worker ended, perhaps in the middle of a message
             return
         match message:
             case Begins(line):
@@ -92,7 +95,7 @@ def _listen(connection: Connection, process: BaseProcess, timeout: float, outcom
 
 
 class Supervisor:
-    """One job, from whatever an earlier process left to its complete journal."""
+    """Run one job until its journal is complete, continuing what an earlier process left."""
 
     def __init__(self, job: Job, work: Work) -> None:
         self.job, self.work = job, work
@@ -100,18 +103,21 @@ class Supervisor:
         self.deaths = 0
 
     def run(self) -> Journal:
-        """Start workers until every sample stands. SystemExit with a worker's code if it refused."""
+        """Start workers until every sample is on the disk.
+
+        Raises SystemExit with a worker's exit status if it stopped with an error of its own, and UserError when workers
+        keep failing or a failed sample ends the job (`stop`)."""
         while not (before := self.job.journal()).complete:
             outcome = watch(self.work, self.job)
             if outcome.cause is None and outcome.code > 0:
-                raise SystemExit(outcome.code)  # it has said why
+                raise SystemExit(outcome.code)  # the worker has printed why
             after = self.job.journal()
             if outcome.peak_memory_bytes:
                 after.note_peak(outcome.peak_memory_bytes)
             if outcome.cause is None and outcome.code == 0:
                 assert after.complete, "a worker ended in order without an end"
                 return after
-            if after.complete:  # ended in the profiled pass: the samples stand, where their time goes stays unknown
+            if after.complete:  # it failed while profiling: the samples are complete, the profile stays unknown
                 log.error("no profile: %s", outcome.cause or "killed")
                 return after
             self.deaths = 1 if after.done > before.done else self.deaths + 1
@@ -119,7 +125,9 @@ class Supervisor:
         return before
 
     def judge(self, outcome: Outcome, journal: Journal) -> None:
-        """Record the sample that ended a worker as lost, or stop; one that was killed gets a second chance."""
+        """Record the sample at which a worker failed as lost, or stop the job.
+
+        A sample whose worker was killed is tried once more before it counts as lost."""
         cause = outcome.cause or "killed"
         message = outcome.message or f"its process was ended by {signal.Signals(-outcome.code).name}"
         where = journal.where() if outcome.at is not None else "before a sample began"
@@ -128,7 +136,7 @@ class Supervisor:
             raise UserError(
                 where,
                 f"{self.deaths} processes in a row ended without a result, the last: {cause} ({message})",
-                "one to answer a sample; the log says how each ended",
+                "a process that answers this sample; the log says how each ended",
             )
         if outcome.at is None or (cause == "killed" and self.killed_at != journal.done):
             self.killed_at = journal.done

@@ -1,6 +1,6 @@
-"""The warm-up: what a process generates before its first measured sample, the same for every method.
+"""The warm-up: generations before the first measured sample, equal for every method.
 
-Contract: it is not in the data and not in any figure; run.json records what it took.
+They are in no figure; run.json records their lengths and seconds.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from longspec.core.records import Prompt
 from longspec.decoding.loop import Limits
 
 NEW_TOKENS = 32
-"""At most so many tokens each time."""
+"""Most tokens of each generation."""
 
 
 def warm_up(backend: Backend, limits: Limits, prompts: list[Prompt], times: int) -> list[dict[str, Any]]:
-    """Generate `times` times on a prompt that is not in the data; lengths and seconds of each.
+    """Generate `times` times on a prompt that is not in the data; returns lengths and seconds of each.
 
-    Its ids are those of the data's median-length prompt with its halves exchanged: as long, not the same.
+    Its ids are those of the data's median-length prompt with the two halves exchanged.
     """
     ids = sorted((p.prompt_ids for p in prompts), key=len)[len(prompts) // 2]
     ids = (ids[len(ids) // 2 :] + ids[: len(ids) // 2])[: limits.context_tokens]

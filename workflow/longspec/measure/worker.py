@@ -1,11 +1,9 @@
-"""The process of a generate job that holds the device: load, warm up, answer, append; it measures until it fails.
+"""The process of a generate job that holds the device: load, tune, warm up, then answer and append sample by sample.
 
-Where a job has several methods all of them are loaded, over one copy of the target's weights, and warmed up before the
-first sample; whose turn it is the journal says.
-
-Contract: a process in which a sample failed with its memory or its device measures nothing more: it says which cause,
-and ends. Its supervisor is told when a sample begins and ends, between clocks (messages.py). It does not know time
-limits, and it does not decide what a failure means.
+All methods of a job are loaded, over one copy of the target's weights, and warmed up before the first sample; the
+journal says which method and sample come next. A process whose memory or device failed measures nothing more: it
+reports the cause and ends. The worker tells its supervisor when a sample begins and ends (messages.py); the
+supervisor enforces time limits and decides what a failure means for the job.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ log = logging.getLogger("longspec.generate")
 
 
 def cause(error: BaseException) -> str | None:
-    """Which of records.LOST an exception stands for; None where it is a bug."""
+    """Classify an exception as a cause in records.LOST; None where it is a bug."""
     text = str(error).lower()
     words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words)):
@@ -49,8 +47,10 @@ def cause(error: BaseException) -> str | None:
 
 
 def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
-    """Measure what the job's journal lacks. `checked`: the job's specs, with the engines that were checked
-    (verify/engine/jobs.py); `tell`: reaches the supervisor."""
+    """Measure the samples missing in the job's journal, then profile.
+
+    `checked`: the job's specs with the engines that were checked (verify/engine/jobs.py); `tell` sends a message to the
+    supervisor."""
     journal = job.journal()
     runners, pieces = [], []
     shared = Shared() if len(checked) > 1 else None
@@ -61,8 +61,8 @@ def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
     _get_ready(job, journal, runners, pieces, tell)
     try:
         answered = _measure(job, journal, runners, tell)
-        tell(Begins())  # time limits hold for what follows too
-        _look_inside(job, journal, runners, answered)
+        tell(Begins())  # the time limit holds for profiling too
+        _profile(job, journal, runners, answered)
     except (MemoryError, RuntimeError) as error:
         reason = cause(error)
         if reason is None:
@@ -73,7 +73,7 @@ def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
 
 
 def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, Facts]:
-    """Load a method; returns it, and what its run notes of this process."""
+    """Load a method; returns its runner, and facts of this process for run.json."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runner = Runner(spec, shared)
     seconds = time.perf_counter() - started
@@ -88,7 +88,7 @@ def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, Facts]:
 
 
 def _get_ready(job: Job, journal: Journal, runners: list[Runner], pieces: list[Facts], tell: Tell) -> None:
-    """Tune all methods, then warm up all; note that this process begins."""
+    """Tune all methods, then warm up all, then record in the journal that this process begins."""
     conditions = [runner.conditions(job.prompts) for runner in runners]
     tuned = [
         runner.tune(job.prompts, job.spare, journal.known_tuning(method, now))
@@ -108,7 +108,7 @@ def _get_ready(job: Job, journal: Journal, runners: list[Runner], pieces: list[F
 
 
 def _measure(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> list[set[str]]:
-    """Answer and append the samples that are lacking; returns the ids of those answered here, by method."""
+    """Answer and append the missing samples; returns the ids of those that succeeded here, by method."""
     device, answered = runners[0].backend.device, [set[str]() for _ in runners]
     with Bar(job.title, len(journal.lines), journal.done) as bar:
         for method, repeat, prompt in journal.remaining():
@@ -128,16 +128,17 @@ def _measure(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> l
     return answered
 
 
-def _look_inside(job: Job, journal: Journal, runners: list[Runner], answered: list[set[str]]) -> None:
-    """Find where time and memory go, once the samples stand; none of them depends on it. Asked about prompts that this
-    process `answered`: others may be what ended an earlier one."""
+def _profile(job: Job, journal: Journal, runners: list[Runner], answered: list[set[str]]) -> None:
+    """Profile each method after all samples, on prompts that this process `answered`.
+
+    Other prompts may be the ones at which an earlier process failed."""
     for method, runner, known in zip(job.methods, runners, answered, strict=True):
         prompts = [prompt for prompt in job.prompts if prompt.sample_id in known]
-        journal.note_inside(method, runner.profile(prompts), runner.backend.memory())
+        journal.note_profile(method, runner.profile(prompts), runner.backend.memory())
 
 
 def log_line(sample: Sample, method: str = "") -> str:
-    """One sample in the log, as a person reads it, behind the method where there are several."""
+    """Format one sample for the log; `method` goes before it."""
     tokens, seconds = decoded(sample)
     steps = sum(len(turn.steps) for turn in sample.turns)
     rate = tokens / seconds if tokens else 0.0

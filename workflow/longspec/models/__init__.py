@@ -1,1 +1,1 @@
-"""The target: its files, weights, forward, attention and caches, and the machine that it runs on."""
+"""Runs models: their files, weights, forward, attention and caches, and the machine that they run on."""

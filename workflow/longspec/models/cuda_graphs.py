@@ -1,12 +1,11 @@
-"""Steps of fixed shape over buffers that never move, so that CUDA can replay them as graphs.
+"""Runs decoding steps of fixed shapes over buffers that never move, so that CUDA can replay them as graphs.
 
-A step of n nodes runs in the smallest bucket of at least n rows; the rows that are left are padding, which nobody sees
-and which the next step overwrites. Everything that differs between steps (ids, positions, slots, the prefix's length,
-the tail's mask) goes into one buffer on the host and from there to the device in one copy, and nothing comes back but
-logits. One graph per bucket serves every length, for lengths are read on the device (on_device.py).
+A step of n nodes runs in the smallest bucket of at least n rows; the remaining rows are padding, which no other row
+sees and which the next step overwrites. Everything that differs between steps (ids, positions, slots, the prefix's
+length, the tail's mask) is packed into one buffer on the host and sent to the device in one copy; only logits come
+back. One graph per bucket serves every length, since lengths are read on the device (on_device.py).
 
 Engines: `graphs` captures with CUDA; `static` runs the same buffers and buckets uncaptured, on any device.
-This module does not know methods, drafters or rules.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from longspec.models.cache.static import StaticCache
 from longspec.models.model_files import tabled_context
 
 LADDER = (1, 2, 4, 8, *range(16, 128, 16), *range(128, 1025, 64))
-"""Rows of a step. Wider steps, and prompts, run as the plain engine runs them."""
+"""Numbers of rows that steps are run with. Wider steps, and prompts, run eagerly."""
 NODES = 128
-"""Widest tail that is provided for where nobody said how wide it will be."""
+"""Widest tail to reserve where the caller does not say how wide tails will be."""
 GRAIN = 1024
-"""Capacity grows by multiples of this, and by a quarter at least: a new capacity means new graphs."""
+"""Capacity grows in multiples of this, and by a quarter at least: a new capacity needs new graphs."""
 
 Forward = Callable[..., torch.Tensor]
 Capture = Callable[[Forward, list[torch.Tensor]], Callable[[], torch.Tensor]]
-"""Makes a replay of forward(*buffers): it reads what the buffers hold then, and nothing else may have changed."""
+"""Captures forward(*buffers); the replay that it returns reads what the buffers hold when it is called."""
 
 
 def bucket(nodes: int) -> int | None:
-    """Rows that a step of so many nodes runs in; None where there is no bucket as wide."""
+    """Return the number of rows that a step of so many nodes runs with; None where no bucket is as wide."""
     return next((rows for rows in LADDER if rows >= nodes), None)
 
 
 class Fields(NamedTuple):
-    """Views of a packed buffer; see StaticLayout. `slots` [rows]: where each row's key and value go."""
+    """Name the views of a packed buffer (see StaticLayout); `slots` [rows]: where each row's key and value go."""
 
     lengths: torch.Tensor
     ids: torch.Tensor
@@ -51,14 +50,14 @@ class Fields(NamedTuple):
 
 
 def fields(packed: torch.Tensor, rows: int, tail: int) -> Fields:
-    """`packed` [bytes] as what it holds."""
+    """Split a packed buffer [bytes] into views of its fields."""
     numbers = (2, rows, rows, rows, tail)
     *front, hidden = packed.split([*(8 * count for count in numbers), rows * tail])
     return Fields._make([*(part.view(torch.int64) for part in front), hidden.view(torch.bool).view(rows, tail)])
 
 
 class Buffers:
-    """The inputs of one bucket, on the host and on the device."""
+    """Hold the inputs of one bucket, on the host and on the device."""
 
     def __init__(self, rows: int, tail: int, device: torch.device) -> None:
         size = 8 * (2 + 3 * rows + tail) + rows * tail
@@ -69,13 +68,13 @@ class Buffers:
         self._sent = torch.cuda.Event() if device.type == "cuda" else None
 
     def fill(self, ids: list[int], first: int, prefix: int, seen: np.ndarray, depths: np.ndarray) -> None:
-        """Rows for the tail's nodes from `first` on, whose ids are given, behind a prefix of so many positions.
+        """Fill in the rows of the tail's nodes from `first` on, whose `ids` are given, after `prefix` positions.
 
-        `seen` [tail, tail] (bool) and `depths` [tail] speak of all nodes of the tail up to the last of them. Padding
-        sees the prefix and the first node, so that it computes with numbers.
+        `seen` [tail, tail] (bool) and `depths` [tail] describe all nodes of the tail up to the last of them. Padding
+        rows see the prefix and the first node: a row that sees nothing would compute NaN.
         """
         if self._sent is not None:
-            self._sent.synchronize()  # the last copy may still be reading; in a decoding loop it never is
+            self._sent.synchronize()  # the last copy may still be reading the host's buffer
         host, count = self._host, len(ids)
         host.lengths[:] = prefix, first + count
         host.ids[:count] = ids
@@ -93,10 +92,10 @@ class Buffers:
 
 
 class Steps:
-    """Runs a model's steps in buckets. One sequence at a time; a step's logits are the caller's own."""
+    """Run a model's steps in buckets, for one sequence at a time."""
 
     def __init__(self, model: Any, captures: Callable[[], Capture] | None) -> None:
-        """`captures` begins a set of captures that are dropped together; None: run each step anew."""
+        """Run steps of `model`; `captures` begins a set of graphs that are dropped together, None captures nothing."""
         self._model = model
         self._captures = captures
         config = model.config.get_text_config()
@@ -108,9 +107,9 @@ class Steps:
 
     @torch.inference_mode()
     def reserve(self, capacity: int, nodes: int | None = None) -> None:
-        """Room for texts of `capacity` positions and tails of `nodes` (None: as wide as before, NODES at first).
+        """Reserve room for texts of `capacity` positions and tails of `nodes`, capture graphs, and forget the text.
 
-        Captures what that needs, and forgets the text.
+        `nodes` None: as wide as before, `NODES` at first.
         """
         self.cache.reset()
         tail = bucket(nodes or self._tail or NODES) or LADDER[-1]
@@ -120,7 +119,7 @@ class Steps:
             capacity = max(capacity, self._capacity * 5 // 4)
             self._capacity = -(-capacity // GRAIN) * GRAIN
         self._tail = max(tail, self._tail)
-        # Graphs and the old storage go before the new storage comes.
+        # Graphs and the old storage are freed before the new storage is allocated.
         self._replays.clear()
         self.cache = StaticCache(self._layers, self._capacity + self._tail)
         self._seen = np.zeros((self._tail, self._tail), dtype=bool)
@@ -130,12 +129,14 @@ class Steps:
             self._replays[rows] = self._prepare(rows, capture)
 
     def takes(self, nodes: int) -> bool:
-        """Whether a tail of so many nodes fits."""
+        """Tell if a tail of so many nodes fits into the reserved room."""
         return nodes <= self._tail
 
     @torch.inference_mode()
     def run(self, ids: list[int], parents: list[int], first: int) -> torch.Tensor:
-        """Logits [n, vocab] of `ids` [n], the tail's nodes from `first` on; parents speak of the whole tail."""
+        """Run the tail's nodes from `first` on, whose `ids` [n] are given; returns their logits [n, vocab].
+
+        `parents` are those of the whole tail."""
         rows = bucket(len(ids))
         assert rows is not None and self.takes(len(parents))
         assert self.cache.get_seq_length() == self.cache.committed + first
@@ -151,9 +152,9 @@ class Steps:
         return logits[: len(ids)].clone()  # the next replay writes to the same place
 
     def _prepare(self, rows: int, capture: Capture | None) -> tuple[Buffers, Callable[[], torch.Tensor]]:
-        """The bucket's buffers, filled with a chain behind no prefix, and what runs them."""
+        """Make a bucket's buffers, filled with a chain after no prefix, and the function that runs them."""
         buffers = Buffers(rows, self._tail, self._model.device)
-        # A table of learned positions may be shorter than the widest tail: beyond its end the driver would abort.
+        # A table of learned positions may be shorter than the widest tail; a look-up beyond its end aborts CUDA.
         depths = np.minimum(np.arange(self._tail), self._last_position)
         buffers.fill([0] * rows, 0, 0, np.tri(self._tail, dtype=bool), depths)
 
@@ -167,7 +168,7 @@ class Steps:
         return buffers, capture(forward, [buffers.packed, *self.cache.tensors])
 
     def _forward(self, inputs: Fields) -> torch.Tensor:
-        """Logits [rows, vocab] of one step, read from the device's own numbers alone."""
+        """Run one step from values on the device alone; returns the logits [rows, vocab]."""
         layout = StaticLayout(inputs.lengths, inputs.hidden, inputs.positions, inputs.tail_positions)
         self.cache.slots = inputs.slots
         try:
@@ -185,13 +186,13 @@ class Steps:
 
 
 def cuda_capture() -> Capture:
-    """Captures that share a memory pool: they never run at the same time, and what they return is copied."""
+    """Begin a set of captures that share a memory pool; `Steps` copies each result before the next replay."""
     pool = torch.cuda.graph_pool_handle()
 
     def capture(forward: Forward, buffers: list[torch.Tensor]) -> Callable[[], torch.Tensor]:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries and kernels set themselves up before they may be captured
+        with torch.cuda.stream(stream):  # libraries and kernels initialise at their first calls, outside of a capture
             for _ in range(2):
                 forward(*buffers)
         torch.cuda.current_stream().wait_stream(stream)

@@ -1,7 +1,4 @@
-"""What a target lends a drafter beside its cache and features: its rotary tables, its embedding, rows of its head.
-
-It does not know drafters.
-"""
+"""Gives a drafter the parts of a target that it shares: rotary tables, input embedding, rows of the output head."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from longspec.core.errors import UserError
 from longspec.models.target import CausalLM
 
 GROWING = ("dynamic", "longrope")
-"""Rotary embeddings whose tables change with the longest position that was asked for."""
+"""Types of rotary embedding whose tables change with the longest position so far."""
 SIZES = ("hidden_size", "intermediate_size", "num_attention_heads")
 
 
 @torch.inference_mode()
 def require_last_layer(target: CausalLM, drafter: str) -> None:
-    """Refuse a target whose last layer `drafter` cannot use: a UserError with its model type and why.
+    """Raise UserError for a target whose last layer's keys and values a drafter cannot use.
 
-    It runs one token, and forgets the text."""
+    `drafter`: its name, for the message. Runs one token, and forgets the target's text."""
     lack = _lack(target)
     if lack is not None:
         raise UserError(
@@ -65,7 +62,7 @@ def _last_type(config: Any) -> list[str]:
 
 
 class Lending:
-    """The parts of one target."""
+    """Return the parts of one target that a drafter shares."""
 
     def __init__(self, target: CausalLM) -> None:
         self.target = target
@@ -87,13 +84,13 @@ class Lending:
 
     @torch.inference_mode()
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """The target's input embeddings [..., hidden] of ids [...]."""
+        """Look up the target's input embeddings [..., hidden] of ids [...]."""
         embedded: torch.Tensor = self.target.model.get_input_embeddings()(ids)
         return embedded.to(self.target.dtype)
 
     @torch.inference_mode()
     def head_rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """The output head's weights [n, hidden] of ids [n], as written, whatever the engine made of them."""
+        """Return the output head's weights [n, hidden] of ids [n], in the original layout whatever the engine."""
         if self._head is None:
             output = self.target.model.get_output_embeddings()
             tied = getattr(self.target.config, "tie_word_embeddings", False)

@@ -1,7 +1,7 @@
-"""The machine a run happens on: which device, dtype and threads it gets, and what is written down about it.
+"""Chooses device, number format and threads of a run, and describes the machine for run.json.
 
-Contract: `auto` is resolved here once per job and the result recorded, so that runs that got different
-answers are never compared. It does not know models or data. Secrets: nothing is taken from the environment.
+`auto` is resolved here once per job and the result is recorded, so that runs with different results are never compared.
+No environment variable is recorded, since it may hold a secret.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ PACKAGES = ("torch", "transformers", "tokenizers", "snakemake", "datasets", "num
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """`cpu`, `gpu`, or `auto` (a GPU where there is one)."""
+    """Choose the device: `cpu`, `gpu` (UserError where there is none), or `auto` (a GPU where there is one)."""
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("device", "gpu, but torch sees no GPU here", "cpu or auto on this machine")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device multiplies it natively, else float32."""
+    """Choose the number format.
+
+    `auto` is bfloat16 where the device multiplies it natively, else float16 on a GPU and float32 on a CPU."""
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype
@@ -44,7 +46,7 @@ def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def resolve_threads(wanted: int | str) -> int:
-    """`auto` is the physical cores that this process may use."""
+    """Choose the number of threads; `auto` is the number of physical cores that this process may use."""
     if wanted != "auto":
         return int(wanted)
     allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 1 << 16
@@ -52,8 +54,10 @@ def resolve_threads(wanted: int | str) -> int:
 
 
 def processor_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """Processors that Linux's control groups let this process use (infinite: all): the least of its group's and of
-    those above it. Version 2 has a file cpu.max, version 1 a folder of its own for `cpu`."""
+    """Read how many processors Linux's control groups let this process use; infinity without a limit.
+
+    The limit is the least of the process's group and those above it. Version 2 of control groups has a file cpu.max,
+    version 1 a folder of its own for `cpu`."""
     try:
         groups = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
     except OSError:
@@ -84,7 +88,7 @@ def _quota(folder: Path) -> float:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory held so far: on the device for a GPU, by the process for a CPU."""
+    """Return the peak memory so far: of the device for a GPU, of the process for a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -92,12 +96,12 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's."""
+    """Return the name of the GPU, or of the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """What a reader needs to know to repeat the run: hardware, versions, commit."""
+    """Describe what is needed to repeat the run: hardware, versions of packages, commit."""
     cuda = device.type == "cuda"
     return {
         "platform": platform.platform(),
@@ -124,7 +128,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -1,7 +1,7 @@
-"""Bytes held, by what holds them: the target's weights and cache, the drafter's weights and state.
+"""Counts the bytes of the target's weights and cache, and of the drafter's weights and state.
 
-Contract: whatever tensors can be reached from the two objects, each storage once; what belongs to a module is weights,
-all else is a cache or other state. It knows no drafter.
+It counts all tensors that can be reached from the two objects, each storage once; tensors of a module are weights, all
+others are caches or other state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 
 def by_part(target: Any, drafter: Any) -> dict[str, int]:
-    """`drafter` may be None; what it shares with the target counts as the target's."""
+    """Count bytes of target and drafter (None: no drafter) by part; what they share counts as the target's."""
     seen: set[int] = set()
     weights, state = _held(target, seen)
     drafter_weights, drafter_state = _held(drafter, seen)
@@ -27,7 +27,7 @@ def by_part(target: Any, drafter: Any) -> dict[str, int]:
 
 
 def _held(root: Any, seen: set[int]) -> tuple[int, int]:
-    """(bytes of weights, of other tensors) reachable from `root` and not in `seen`, which grows."""
+    """Count the bytes of (weights, other tensors) reachable from `root` that are not in `seen`, and add them to it."""
     found = [0, 0]
     waiting = [(root, False)]
     while waiting:
@@ -55,7 +55,7 @@ def _held(root: Any, seen: set[int]) -> tuple[int, int]:
 
 
 def _storage(tensor: torch.Tensor) -> tuple[int, int]:
-    """(what names the tensor's storage, its bytes); a kernel's own layout has no storage that can be seen."""
+    """Return (identity, bytes) of a tensor's storage; a tensor in a kernel's own layout has no visible storage."""
     try:
         storage = tensor.untyped_storage()
         return storage.data_ptr(), storage.nbytes()

@@ -1,4 +1,4 @@
-"""Where a model's files are: a package's GGUF (converted once), a hub repository, or a local folder.
+"""Finds and loads a model's files: a package's GGUF (converted once), a hub repository, or a local folder.
 
 Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
 its own to be run unless the configuration trusts it (trust.py). `fingerprint` is cheap enough for planning,
@@ -31,7 +31,7 @@ HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
 def folder(model: ModelSpec) -> Path:
-    """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
+    """Return the local folder of a model's files, downloaded or converted if need be; raises UserError if unsafe."""
     trusted = trust.allowed(model)
     if model.get("package"):
         return convert_gguf.converted(convert_gguf.packaged(model["package"]))
@@ -43,8 +43,9 @@ def folder(model: ModelSpec) -> Path:
 
 
 def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) -> Any:
-    """transformers' causal LM in a model's folder, in evaluation mode; UserError when it cannot be read, or when the
-    folder's weights are not the model's, all of them and no others."""
+    """Load transformers' causal LM from a model's folder, in evaluation mode.
+
+    Raises UserError when it cannot be read, or when weights are missing, superfluous or of other shapes."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -66,7 +67,7 @@ def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) ->
 
 
 def plain(model: ModelSpec, dtype: Any, device: Any) -> Any:
-    """The model of a config entry as transformers ships it, on a device: nothing of our engine in it."""
+    """Load the model of a configuration entry on a device as transformers ships it, without our engine."""
     return causal_lm(folder(model), dtype, trust.allowed(model)).to(device)
 
 
@@ -110,7 +111,7 @@ def chat_template(model: ModelSpec) -> str | None:
 
 
 def fingerprint(model: ModelSpec) -> str:
-    """Changes when the model does. Reads no weights and imports nothing heavy."""
+    """Identify the state of a model's files for planning; large weights are not read, nor is torch imported."""
     files, template = _files_fingerprint(model), chat_template(model)
     return files if template is None else f"{files} {hashlib.sha256(template.encode()).hexdigest()[:16]}"
 
@@ -135,12 +136,12 @@ def _files_fingerprint(model: ModelSpec) -> str:
 
 
 def tokenizer(place: Path, trusted: bool = False) -> Any:
-    """The tokenizer in a model's folder; `trusted`: its own code may run."""
+    """Load the tokenizer in a model's folder; `trusted` allows its own code to run. UserError where there is none."""
     try:
         with uncollected():
             from transformers import AutoTokenizer
 
-            # Given and not left out: by default transformers asks a person at a terminal whether to run it.
+            # trust_remote_code is always given: by default, transformers would ask at the terminal.
             return AutoTokenizer.from_pretrained(place, trust_remote_code=trusted)
     except Exception as error:  # tokenizer files fail with whatever their parsers raise
         raise UserError(
@@ -177,13 +178,13 @@ def vocabulary(place: Path, trusted: bool = False) -> int | None:
 
 
 def stated_context(config: Any) -> int | None:
-    """The context limit in a model's text configuration: preparing and generating must agree on it."""
+    """Read the context limit, in tokens, from a model's text configuration; None where it states none."""
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
 
 
 def tabled_context(config: Any) -> int | None:
-    """Positions beyond which a model cannot be run, since it looks them up in a table; None where it computes them."""
+    """Count the positions of a model that looks them up in a table; None where it computes them (rotary)."""
     rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
     return None if rotary else stated_context(config)
 

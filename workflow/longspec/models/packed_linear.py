@@ -1,10 +1,10 @@
-"""How a model is run: as written (`eager`), with weights packed once for the CPU (`packed`), or as CUDA graphs.
+"""Packs a model's linear layers for the CPU (engine `packed`), and chooses between the engines of our loop.
 
 Plain torch lays the weights out for oneDNN again in every call; for one token that costs as much as the product
 itself. Packing keeps the laid-out copy instead, through the operators that torch's own inductor uses. Layers that a
 forward gives the same input (queries, keys and values; gate and up) become one product: a small one costs more to
-start than to compute. It is a transformation of the loaded module: the modelling code stays transformers'. This
-module does not know models; which layers share an input it sees by running one forward.
+start than to compute. Which layers share an input is found by running one forward. The loaded module is transformed;
+the modelling code stays transformers'.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ from longspec.core.errors import UserError
 from longspec.models.attention.on_device import HAS_TRITON
 
 INVARIANT_ROWS = (33, 16, 15, 9, 8, 4, 3, 2, 1)
-"""Numbers of rows that are compared, most first."""
+"""Numbers of rows whose results are compared, most first."""
 PROBE_RESULTS = 165 * 576
-"""Results of noise that a layer is tried on, at least: enough that a difference in one of 5,000 shows in each layer."""
+"""Least results that a layer is tried on (of noise): enough that a difference in one of 5,000 shows in each layer."""
 PROBE_ROWS = (36, 165)
-"""Within these bounds: few rows of a layer of many features, whose products take long."""
+"""Bounds of the rows that a layer is tried on; layers with many features, which take long, get few."""
 INVARIANT_AT_MOST = 4
-"""More rows than these are not computed for the sake of one."""
+"""Most rows that are computed in place of one for the sake of invariance."""
 ROWS = 16
 """Rows that oneDNN optimises the layout for; more or fewer may come. Without the hint float32 is a quarter slower."""
 
 
 class PackedLinear(nn.Module):
-    """x [..., rows, in_features] -> [..., rows, out_features], like the nn.Linear layers that it is made from, one
-    after another.
+    """Compute one or more nn.Linear layers as one product: x [..., rows, in_features] to [..., rows, out_features].
 
-    `least_rows`: fewer rows are filled up to it with zeros, so that a row's result does not depend on how many it
-    comes with: oneDNN computes a lone row of many features in another order than two.
+    The layers' outputs are concatenated. `least_rows`: fewer rows are padded to it with zeros, so that a row's result
+    does not depend on the number of rows: oneDNN sums a lone row of many features in another order than two.
     """
 
     def __init__(self, *linears: nn.Linear) -> None:
@@ -49,10 +48,11 @@ class PackedLinear(nn.Module):
         self.least_rows = 1
 
     def __deepcopy__(self, memo: dict[int, object]) -> PackedLinear:
-        """Itself: use changes nothing in it, and copies of a model share their weights (shared.py)."""
+        """Return the layer itself: calls do not change it, and copies of a model share their weights (shared.py)."""
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x [..., rows, in_features] to [..., rows, out_features]."""
         rows = x.shape[-2]
         if rows >= self.least_rows:
             return self._product(x)
@@ -63,8 +63,9 @@ class PackedLinear(nn.Module):
         return result
 
     def invariant_from(self, x: torch.Tensor) -> int | None:
-        """The fewest rows from which on all results are bit for bit the same; tried on `x` [rows, in_features]. None
-        where they are too many."""
+        """Find the fewest rows from which on a row's result is the same bits, tried on `x` [rows, in_features].
+
+        None where more than `INVARIANT_AT_MOST` rows would be needed."""
 
         def by(rows: int) -> torch.Tensor:
             return torch.cat([self._product(part) for part in x.split(rows)])
@@ -82,7 +83,7 @@ def _bias(linear: nn.Linear) -> torch.Tensor:
 
 
 class SharedProduct:
-    """Layers that get the same input, computed together when the first of them is asked."""
+    """Compute layers that get the same input together, when the first of them is called."""
 
     def __init__(self, linears: list[nn.Linear]) -> None:
         self.product = PackedLinear(*linears)
@@ -91,7 +92,7 @@ class SharedProduct:
         self._left: dict[int, torch.Tensor] = {}
 
     def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        """The output of layer `number`: what was kept of the same input, and each kept output is given once."""
+        """Return the output of layer `number`; outputs of the other layers are kept until each is asked for once."""
         if x is not self._input or number not in self._left:
             self._input, self._left = x, dict(enumerate(self.product(x).split(self._sizes, dim=-1)))
         output = self._left.pop(number)
@@ -101,7 +102,7 @@ class SharedProduct:
 
 
 class SharedPart(nn.Module):
-    """One of the layers of a SharedProduct, standing where the nn.Linear stood."""
+    """Stand in for one nn.Linear layer of a SharedProduct."""
 
     def __init__(self, product: SharedProduct, number: int) -> None:
         super().__init__()
@@ -109,6 +110,7 @@ class SharedPart(nn.Module):
         self._number = number
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x [..., rows, in_features] to [..., rows, out_features]."""
         return self._shared.part(self._number, x)
 
 
@@ -133,18 +135,18 @@ def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def not_invariant(engine: str, device: torch.device, dtype: torch.dtype) -> UserError:
-    """Say that invariant numerics cannot be had by an engine here."""
+    """Make the error for invariant numerics that an engine does not have here."""
     return UserError(
         "numerics",
         f"invariant, but engine {engine} in {str(dtype).removeprefix('torch.')} on {device.type} gives a token other "
-        "logits when others are run with it",
+        "logits when it is run together with others",
         "auto or fast here",
     )
 
 
 @functools.cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether torch was built with the operators, and this processor runs them in `dtype`: tried on a small layer."""
+    """Tell if torch has the packing operators and this processor runs them in `dtype`, by trying a small layer."""
     linear = nn.Linear(32, 32, dtype=dtype)
     try:
         with torch.inference_mode():
@@ -155,9 +157,9 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 def pack(model: nn.Module, run: Callable[[], object]) -> None:
-    """Replace every plain linear layer of `model`. Tied embeddings keep their own, unpacked weights.
+    """Replace every plain linear layer of `model` by a packed one; tied embeddings keep their own, unpacked weights.
 
-    `run` makes the model do one forward.
+    `run` runs one forward of the model.
     """
     replaced: dict[nn.Module, nn.Module] = {}
     for group in _sharing(model, run):
@@ -171,10 +173,11 @@ def pack(model: nn.Module, run: Callable[[], object]) -> None:
 
 @torch.inference_mode()
 def make_invariant(model: nn.Module) -> bool:
-    """Let each row's result be the same however many rows come with it, and tell whether the packed layers can;
-    `CausalLM` tries the whole model."""
+    """Make each packed layer's results independent of the number of rows; returns false where a layer cannot be.
+
+    `CausalLM` then tries the whole model."""
     found: dict[torch.Size, int] = {}
-    layers = sorted(_packed(model), key=lambda layer: layer.packed.shape[0])  # those that are tried soonest come first
+    layers = sorted(_packed(model), key=lambda layer: layer.packed.shape[0])  # the quickest to try come first
     for layer in layers:
         shape = layer.packed.shape
         if shape not in found:
@@ -191,7 +194,7 @@ def make_invariant(model: nn.Module) -> bool:
 
 
 def fills_rows(model: nn.Module) -> bool:
-    """Whether any packed layer is given more rows than were asked for, for the sake of invariance."""
+    """Tell if any packed layer pads its rows for the sake of invariance."""
     return any(layer.least_rows > 1 for layer in _packed(model))
 
 
@@ -201,8 +204,8 @@ def _packed(model: nn.Module) -> list[PackedLinear]:
 
 
 def _sharing(model: nn.Module, run: Callable[[], object]) -> list[list[nn.Linear]]:
-    """Groups of two or more linear layers that one forward gives the very same tensor."""
-    calls: list[tuple[nn.Linear, torch.Tensor]] = []  # holds the inputs, so that no identity is used twice
+    """Find groups of two or more linear layers that one forward gives the same tensor object."""
+    calls: list[tuple[nn.Linear, torch.Tensor]] = []  # keeps the inputs alive, so that no id() is reused
     hooks = [
         module.register_forward_pre_hook(lambda linear, args: calls.append((linear, args[0])))
         for module in model.modules()

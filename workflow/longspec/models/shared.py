@@ -1,7 +1,6 @@
-"""One model's weights for several users in a process: modules of their own over the same tensors.
+"""Shares one model's weights among several modules in a process, each with its own state over the same tensors.
 
-Contract: hooks, attention settings, caches and whatever else a user does to its module stay its own, so that nobody
-pays for a neighbour; weights, which nobody changes, are held once. It does not know models.
+Hooks, attention settings and caches of one module do not affect another; weights, which nothing changes, are held once.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 
-def twin(model: Any) -> Any:
-    """A copy of a module in all but its parameters and buffers, which are the same tensors."""
+def with_shared_weights(model: Any) -> Any:
+    """Copy a module in all but its parameters and buffers, which are the same tensors."""
     held = (part for module in model.modules() for part in (module._parameters, module._buffers))
     same = {id(tensor): tensor for part in held for tensor in part.values() if tensor is not None}
     return copy.deepcopy(model, same)
 
 
 class Shared:
-    """The models that the users hold in common, by name. What lies here is never run, so that copies start clean."""
+    """Hold models by name, and hand out copies that share their weights; the originals are never run or changed."""
 
     def __init__(self) -> None:
         self._models: dict[str, Any] = {}
 
-    def twin(self, name: str, load: Callable[[], Any]) -> Any:
-        """A copy of the model of that name, which is loaded when it is first asked for."""
+    def model(self, name: str, load: Callable[[], Any]) -> Any:
+        """Return a copy of the model of that name, which `load` loads when it is first asked for."""
         if name not in self._models:
             self._models[name] = load()
-        return twin(self._models[name])
+        return with_shared_weights(self._models[name])

@@ -1,6 +1,6 @@
-"""The shape of a tail: which nodes see each other, at which positions, and in which order they are run.
+"""The shape of a tail (the nodes behind the committed text): which nodes see each other, their positions and order.
 
-Parents number the tail's nodes, -1 is the end of the prefix.
+A node's parent is the number of another node of the tail; -1 is the end of the prefix.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from longspec.models.attention import hybrid
 
 
 def layout(parents: list[int], first: int, prefix: int, device: torch.device) -> hybrid.Layout:
-    """Positions and visibility of the tail's nodes from `first` on, behind `prefix` positions."""
+    """Compute positions and mask of the tail's nodes from `first` on, after `prefix` positions."""
     if is_chain(parents):
         positions = torch.arange(prefix, prefix + len(parents), device=device)
         plain = prefix == first == 0 or len(parents) == 1
@@ -30,14 +30,14 @@ def layout(parents: list[int], first: int, prefix: int, device: torch.device) ->
 
 
 def is_chain(parents: list[int]) -> bool:
-    """Whether each node is the child of the one before it."""
+    """Tell if each node is the child of the one before it."""
     return all(parent == node - 1 for node, parent in enumerate(parents))
 
 
 def main_path_first(parents: list[int]) -> list[int]:
-    """All nodes, those of the path along first children before the others.
+    """Order all nodes so that the path along first children comes before the others.
 
-    Its keys then lie where vanilla's do, which is what it takes for attention to add in the same order.
+    Keys of that path then lie where vanilla's do, so that attention sums in the same order.
     """
     first_child: dict[int, int] = {}
     for node, parent in enumerate(parents):

@@ -1,8 +1,8 @@
-"""A causal language model from Hugging Face, made to extend a tree of tokens over a preallocated cache.
+"""Runs a causal language model from Hugging Face over a preallocated cache, on text and on trees of draft tokens.
 
-Contract: `append` runs text that is certain; `extend` runs nodes that may be rejected, and `commit` keeps
-some of them. The modelling code is transformers' own, unmodified: our attention and cache reach it through
-its public interfaces. The same class serves as a drafter. It does not know methods, acceptance or clocks.
+`append` runs text that is certain; `extend` runs nodes that may be rejected, and `commit` keeps some of them. The
+modelling code is transformers' own, unmodified: our attention and cache reach it through its public interfaces. Targets
+and drafter models both use this class.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ transformers_logging.disable_progress_bar()
 
 
 INVARIANCE_TOKENS = 51
-"""Tokens that are run to see whether a model is invariant."""
+"""Tokens that are run to see if a model is invariant."""
 
 
 class CausalLM:
-    """One sequence's worth of model state: weights, cache, and the tail's shape."""
+    """Run a causal language model on one sequence; holds weights, cache, and the tail of nodes not yet decided on."""
 
     def __init__(
         self,
@@ -38,10 +38,11 @@ class CausalLM:
         tried: bool = False,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """`model`: a transformers causal LM in evaluation mode, on its device, which is changed into ours;
-        `folder`: where it came from; `engine`: see packed_linear.py; `numerics`: see `_resolve_numerics`; `tried`:
-        whether the model is known to be invariant, so that it need not be tried here; `dtype`: of its arithmetic, where
-        the weights are held in another number format (see `from_folder`)."""
+        """Take over a transformers causal LM in evaluation mode, on its device; it is changed in place.
+
+        `folder`: where it came from; `engine`: see packed_linear.py; `numerics`: see `_resolve_numerics`; `tried`: true
+        if the model is known to be invariant, so that it is not tried here; `dtype`: of its arithmetic, where the
+        weights are held in another number format (see `from_folder`)."""
         self.folder = folder
         self.model = model
         self.dtype: torch.dtype = dtype or model.dtype
@@ -56,9 +57,9 @@ class CausalLM:
         self._steps: cuda_graphs.Steps | None = None
         self._parents: list[int] = []
         self._slots: list[int] = []
-        """Where in the tail each node's keys lie."""
+        """Place of each node's keys in the tail."""
         self._rows: list[int] = []
-        """Which row of the last forward each of its nodes was."""
+        """Row of the last forward in which each of its nodes was run."""
         self._watched: list[int] = []
         self._seen: dict[int, torch.Tensor] = {}
         self._keep = 0
@@ -95,7 +96,7 @@ class CausalLM:
         return "invariant" if invariant else "fast"
 
     def _is_invariant(self) -> bool:
-        """Tried on this model: a text run one token at a time, and in steps of several."""
+        """Try if a text's logits are the same bits when it is run one token at a time and in steps of several."""
         tokens = min(INVARIANCE_TOKENS, self.context_tokens or INVARIANCE_TOKENS)
         ids = [number * 7919 % self.vocab_size for number in range(tokens)]
         logits = []
@@ -120,9 +121,10 @@ class CausalLM:
         trusted: bool = False,
         tried: bool = False,
     ) -> CausalLM:
-        """Load safetensors weights; UserError when the folder holds no causal LM that can be read. `trusted`: code
-        that the folder brings may run. Where the native engine was chosen and computes in float32, weights stay what
-        they are in the files."""
+        """Load a model from a folder of safetensors weights; raises UserError when that cannot be read.
+
+        `trusted` allows code in the folder to run. For the native engine in float32, weights keep the number format of
+        the files."""
         held = model_files.stored_dtype(folder) if engine == "native" and dtype == torch.float32 else dtype
         model = model_files.causal_lm(folder, held or dtype, trusted)  # as the check of its engine loads it
         if model.dtype != dtype and type(model.get_input_embeddings()) is not torch.nn.Embedding:
@@ -132,22 +134,22 @@ class CausalLM:
 
     @property
     def attention(self) -> str:
-        """The name of the attention that transformers' code was given."""
+        """Return the name of the attention implementation that transformers' code was given."""
         return self._attention.NAME
 
     @property
     def context_tokens(self) -> int | None:
-        """Positions that the model was made for, where its config says so."""
+        """Return the context limit in tokens that the model's configuration states; None where it states none."""
         return model_files.stated_context(self.config)
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """The model's end-of-sequence ids."""
+        """Return the model's end-of-sequence ids."""
         return model_files.stop_ids(self.model)
 
     @property
     def length(self) -> int:
-        """Positions committed to the cache."""
+        """Count the positions committed to the cache."""
         return self._cache.committed if self._cache else 0
 
     def reserve(self, capacity: int, nodes: int | None = None) -> None:
@@ -244,15 +246,17 @@ class CausalLM:
         return keep
 
     def features(self, layers: list[int], node: int) -> torch.Tensor:
-        """What the watched `layers` put out for a node of the last `extend`, or (-1) the last token of the last
-        `append`: [len(layers), hidden]."""
+        """Return the features [len(layers), hidden] of watched `layers` for a node of the last `extend`.
+
+        `node` -1 is the last token of the last `append`."""
         row = -1 if node < 0 else self._rows[node]
         seen = self._seen if self.native is None else self.native.watched
         return torch.stack([seen[layer][row] for layer in layers]).to(self.dtype)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give the last layer's keys (rotated) and values of the committed text, [kv_heads, length, head_dim]: views
-        where the cache lies so, else copies."""
+        """Return the last layer's keys (rotated) and values of the committed text, [kv_heads, length, head_dim].
+
+        They are views where the cache is laid out so, else copies."""
         assert self._cache is not None, "reset() comes first"
         return self._cache.last_layer()
 

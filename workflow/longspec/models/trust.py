@@ -1,4 +1,4 @@
-"""What a model's folder may ask for before anything in it is believed.
+"""Checks that a model's folder is safe to load, before anything in it is loaded.
 
 Contract: code of a model runs only where its entry trusts it and names one state of it for ever: a local folder, or a
 commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to
@@ -25,7 +25,7 @@ INTERNAL = ("_attn_implementation_internal", "_experts_implementation_internal",
 
 
 def allowed(model: ModelSpec, where: str = "model") -> bool:
-    """Whether a model's config entry lets its code run; UserError at `where` if that code could change meanwhile."""
+    """Tell if a model's configuration entry allows its code to run; UserError at `where` if that code is not pinned."""
     trusted = bool(model.get("trust_remote_code"))
     if trusted and not model.get("path") and not revisions.is_commit(model.get("revision")):
         raise UserError(
@@ -60,11 +60,11 @@ def refuse_unsafe(place: Path, trusted: bool) -> None:
         else:
             _refuse_code(file, content)
     if (place / "adapter_config.json").exists():
-        raise UserError(str(place), "has an adapter_config.json, so another model belongs to it", "a whole model")
+        raise UserError(str(place), "has an adapter_config.json, so its weights are an adapter's", "a whole model")
 
 
 def read_json(file: Path) -> Any:
-    """Read a JSON file of a model's folder. UserError naming it where that cannot be done."""
+    """Read a JSON file of a model's folder; raises UserError that names the file if it cannot be read."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -79,7 +79,7 @@ def _refuse_other_weights(file: Path, content: Any) -> None:
 
 
 def _refuse_code_of_others(file: Path, content: Any) -> None:
-    """`owner/name--file.Class` is fetched from another repository, of which the entry's commit says nothing."""
+    """Refuse an `auto_map` like `owner/name--file.Class`, which fetches code that the entry's commit does not pin."""
     for key, value in _entries(content):
         if key == "auto_map" and "--" in json.dumps(value):
             raise UserError(
@@ -99,7 +99,7 @@ def _refuse_code(file: Path, content: Any) -> None:
 
 
 def _entries(content: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value at any depth below configurations; not inside vocabularies, whose keys are words."""
+    """Yield every key and value of nested configurations at any depth; not of vocabularies, whose keys are words."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield key, value

@@ -1,1 +1,1 @@
-"""How a drafter is made: a target's own answers, and one layer trained on them."""
+"""Trains a GLIDE drafter: collects a target's own answers, and trains one layer on them."""

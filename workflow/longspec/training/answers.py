@@ -1,10 +1,10 @@
-"""A target's own answers to many questions at once, with what training a drafter needs of them.
+"""Generates a target's own answers to many questions in a batch, with the tensors that training a drafter needs.
 
-Contract: every finished answer comes with its token ids and, for each position that the target ran, the best ids of
-its next-token distribution, the features of some layers, and the last layer's keys and values (after rotation): they
-are kept as they fall out of decoding, at no cost. Slots decode side by side; one that is done takes the next question.
-Questions that were left open are continued by sampling (temperature 1, top-p); answers are greedy, as they are
-measured. An answer that turns into a loop is cut there. It does not know drafters or files.
+Every answer comes with its token ids and, for each position that the target ran, the best ids of its next-token
+distribution, the features of some layers, and the last layer's keys and values (after rotation): all of it is computed
+by decoding anyway. Each row of the batch (a slot) decodes one answer, and takes the next question when it is done.
+Questions that end in "…" are continued by sampling (temperature 1, top-p); answers are greedy, as they are measured. An
+answer that starts to repeat itself is cut there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from longspec.training import slots
 from longspec.training.questions import OPEN
 
 TOP = 16
-"""Ids of each next-token distribution that are kept: they hold 0.97 of SmolLM2's probability and more."""
+"""Ids kept of each next-token distribution; they hold at least 0.97 of SmolLM2's probability."""
 TOP_P = 0.95
 QUESTION_TOKENS = 64
 LONGEST_PERIOD = 32
@@ -28,9 +28,10 @@ LONGEST_PERIOD = 32
 
 @dataclass
 class Answer:
-    """`ids` [n + 1]: question and answer, of which the first `prompt` are the question. Of the n that were run:
-    `top_ids` and `top_log_p` [n, TOP] of the token after each; `features` [n, layers, hidden]; `keys` and `values`
-    of the last layer [n, kv_heads, head_dim]."""
+    """Hold one answer, and what the target computed at each of its n positions that were run.
+
+    `ids` [n + 1]: question and answer; the first `prompt` of them are the question. `top_ids` and `top_log_p` [n, TOP]
+    of the next token; `features` [n, layers, hidden]; `keys` and `values` of the last layer [n, kv_heads, head_dim]."""
 
     ids: torch.Tensor
     prompt: int
@@ -43,16 +44,19 @@ class Answer:
 
 @dataclass
 class Slot:
-    """One question on its way: `asking` while its open end is sampled, `prompt` tokens once it is asked."""
+    """Hold the state of one question and its answer while they are generated."""
 
     ids: list[int]
     asking: bool
+    """True while the question's open end is sampled."""
     forced: list[int] = field(default_factory=list)
+    """Tokens of the chat template after the question that are still to be run, one a step."""
     prompt: int = 0
+    """Length of the question with its template; 0 until it is complete."""
 
 
 def looped(ids: list[int]) -> int:
-    """Tokens of `ids` before it repeats itself three times at its end, or all of them."""
+    """Count the tokens of `ids` before it repeats itself three times at its end; all of them if it does not."""
     for period in range(1, LONGEST_PERIOD + 1):
         length = 3 * max(period, 4)
         if len(ids) >= length + period and ids[-length:] == ids[-length - period : -period]:
@@ -61,7 +65,7 @@ def looped(ids: list[int]) -> int:
 
 
 class Answering:
-    """A batch of slots over one target."""
+    """Answer questions in a batch of slots over one target."""
 
     def __init__(
         self,
@@ -110,10 +114,11 @@ class Answering:
 
     @torch.inference_mode()
     def run(self, questions: Iterator[str]) -> Iterator[Answer]:
-        """Answers as they are finished, until the questions end."""
+        """Yield answers as they are finished, until the questions end."""
         exhausted = False
         while True:
             free = [number for number, slot in enumerate(self.slots) if slot is None]
+            # A prefill runs for all free slots at once, so it waits until some are free.
             if not exhausted and len(free) >= max(1, self.count // 16):
                 exhausted = self._fill(free, questions)
             if all(slot is None for slot in self.slots):
@@ -121,7 +126,7 @@ class Answering:
             yield from self._step()
 
     def _fill(self, free: list[int], questions: Iterator[str]) -> bool:
-        """Give free slots a question each and run all of it but its last token; whether questions ran out."""
+        """Give each free slot a question and run it but for its last token; returns true if the questions ran out."""
         taken: list[int] = []
         while len(taken) < len(free):
             question = next(questions, None)
@@ -159,7 +164,7 @@ class Answering:
         self.cache.filling = None
 
     def _step(self) -> list[Answer]:
-        """One token for every slot."""
+        """Decode one token in every slot; returns the answers that are finished."""
         cache, device = self.cache, self.target.device
         tokens = torch.tensor([[slot.ids[-1] if slot else 0] for slot in self.slots], device=device)
         cache.longest = int(cache.lengths.max()) + 1
@@ -183,7 +188,7 @@ class Answering:
         return self._decide(best.indices[:, 0].tolist(), self._sampled(logits))
 
     def _sampled(self, logits: torch.Tensor) -> dict[int, int]:
-        """A token for each slot whose question is still being asked."""
+        """Sample a token for each slot whose question is still open, by slot number."""
         asking = [number for number, slot in enumerate(self.slots) if slot and slot.asking and not slot.forced]
         if not asking:
             return {}
@@ -193,17 +198,18 @@ class Answering:
         return dict(zip(asking, ids.gather(1, picked)[:, 0].tolist(), strict=True))
 
     def _decide(self, greedy: list[int], sampled: dict[int, int]) -> list[Answer]:
+        """Append each slot's next token: the template's, a sampled one, or the greedy one; returns finished answers."""
         done = []
         stop_ids = self.target.stop_ids
         for number, slot in enumerate(self.slots):
             if slot is None:
                 continue
-            if slot.forced:
+            if slot.forced:  # the question is closed: run the template after it
                 slot.ids.append(slot.forced.pop(0))
                 if not slot.forced:
                     slot.asking, slot.prompt = False, len(slot.ids)
                 continue
-            if slot.asking:
+            if slot.asking:  # the question goes on until a stop id or its longest length
                 start = len(slot.ids)
                 if sampled[number] in stop_ids or start - len(self._encode(self.before)) > QUESTION_TOKENS:
                     slot.forced = list(self.after_ids)

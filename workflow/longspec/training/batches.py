@@ -1,9 +1,9 @@
-"""Batches of answers as the drafter's layer takes them.
+"""Collates answers into batches for training the drafter's layer.
 
-Contract: a batch holds whole sequences; every position whose successor is an answer token but the first is a query,
-with a lag of its own (flash noisy training, arXiv 2502.17421) that hides the target's last `lag` positions from it.
-A part of the sequences is moved far along, but for their first few positions (anchor-offset indices): the keys that
-were computed without are rotated on, which for a rotary embedding is the same. It does not know the drafter.
+A batch holds whole sequences. Every position whose successor is an answer token but the first is a query, with a lag of
+its own (flash noisy training, arXiv 2502.17421) that hides the target's last `lag` positions from it. Some sequences
+are shifted to later positions, but for their first few (anchor-offset indices, the same paper): their keys, computed
+without the shift, are rotated by it, which is exact for rotary embeddings.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from longspec.drafters.glide.model import LAGS, rotate
 from longspec.training.shards import Sequence
 
 LAG_WEIGHTS = (0.36, 0.24, 0.17, 0.13, 0.10)
-"""How often lags 1, 2, … are trained on: the first drafts are always used, later ones if those were accepted."""
+"""Shares of lags 1, 2, … in training: a first draft is always used, a later one only if those before were accepted."""
 ANCHORS = 4
-"""Most positions that stay at the start (attention sinks) when the rest is moved."""
+"""Most positions that stay at the start (attention sinks) when the others are shifted."""
 
 
 @dataclass
 class Batch:
-    """b sequences, padded to l positions and to q queries of each, of which `real` [b, q] are some.
+    """Hold b sequences, padded to l positions and q queries each; `real` [b, q] is false for padding.
 
     `ids` [b, l] (-1 is padding) at `positions` [b, l]; `at` [b, q]: the queries' indices; `lags` [b, q];
     `features` [b, q, layers, hidden]; `keys`, `values` [b, kv_heads, l, d]; `top_ids`, `top_p` [b, q, TOP]: of the
@@ -51,8 +51,9 @@ def collate(
     anchors: int = 0,
     rotary: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> Batch:
-    """A batch with the lags [queries] of each sequence. `shift` > 0 moves all but the first `anchors` positions;
-    `rotary(positions)` then gives cos and sin."""
+    """Collate sequences into a batch, with the lags [queries] of each.
+
+    `shift` > 0 is added to all but the first `anchors` positions; `rotary(positions)` then returns cos and sin."""
     pad = torch.nn.utils.rnn.pad_sequence
     n = [len(s.ids) - 1 for s in sequences]
     ats = [torch.arange(s.prompt, length) for s, length in zip(sequences, n, strict=True)]
@@ -64,7 +65,7 @@ def collate(
         positions = positions + shift * (positions >= anchors)
         moved = torch.where(torch.arange(max(n)) >= anchors, shift, 0)
         cos, sin = rotary(moved)
-        # Some rotary embeddings also scale; the keys were scaled when they were made.
+        # Some rotary embeddings also scale, which the keys are already.
         scale = torch.sqrt(cos**2 + sin**2)
         keys = rotate(keys.float(), cos / scale, sin / scale).to(keys.dtype)
     return Batch(
@@ -84,12 +85,12 @@ def collate(
 
 
 def random_lags(queries: int, random: np.random.Generator) -> torch.Tensor:
-    """A lag for each query."""
+    """Draw a lag for each query, by `LAG_WEIGHTS`."""
     return torch.from_numpy(1 + random.choice(len(LAG_WEIGHTS), size=queries, p=LAG_WEIGHTS))
 
 
 def grouped(sequences: list[Sequence], tokens: int, random: np.random.Generator) -> list[list[Sequence]]:
-    """All sequences in random batches of about `tokens` queries, each of sequences that are about as long."""
+    """Group all sequences into batches of about `tokens` queries, in random order; lengths in a batch are similar."""
     order = random.permutation(len(sequences))
     groups: list[list[Sequence]] = []
     for chunk in range(0, len(order), 256):

@@ -1,6 +1,6 @@
-"""What a drafter starts training from: copies of the target's own layers, or another checkpoint.
+"""Makes the drafter that training starts from: copies of the target's own layers.
 
-A copied start learns several times as fast as a random one. It does not know data.
+Training from a copied start is several times as fast as from a random one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from longspec.drafters.glide.model import Glide, Sizes
 from longspec.models.target import CausalLM
 
 QUIET = 0.06
-"""Scale of the copied layers' output where no norm follows: as they are, their logits are far too large."""
+"""Scale of the copied layers' output where no norm follows; unscaled, the logits would be far too large."""
 QUIET_NORM = 0.25
 """Scale of the copied final norm."""
 
 
 def untrained(target: CausalLM, feature_layers: int, norm: bool) -> Glide:
-    """A drafter of the target's sizes: self-attention from its first layer, the rest from its last, where they fit."""
+    """Make a drafter of the target's sizes: self-attention copied from its first layer, the rest from its last.
+
+    Weights whose shapes differ stay random."""
     model = Glide(Sizes.of(target.config), norm=norm, feature_layers=feature_layers)
     decoder = target.model.get_decoder()
     first, last = decoder.layers[0], decoder.layers[-1]
@@ -50,7 +52,7 @@ def _attention(ours: Any, layer: Any) -> None:
 
 
 def _copy(ours: Any, source: Any, *names: str) -> None:
-    """The weights below `source` under one another, if it has them and they fit; else ours stay random."""
+    """Copy the concatenated weights of the named parts of `source`, if they exist and fit; else ours stay random."""
     try:
         weights = torch.cat([source.get_submodule(name).weight for name in names])
     except AttributeError:

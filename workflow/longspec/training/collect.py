@@ -1,8 +1,8 @@
-"""The target answers questions, and what training a drafter needs of that is kept on disk.
+"""Collects a target's answers to questions on disk, as training data for a drafter.
 
-Contract: answers.json lists the shards in the folder `answers` beside it. An interrupted run goes on: shards of the
-same version are kept, each run of questions beginning with a seed of its own. The size is announced and checked against
-the disk before it starts. It does not know drafters.
+answers.json lists the shards in the folder `answers` beside it. An interrupted run continues: shards of the same
+version are kept, and the questions go on with another seed. The size is announced and checked against the disk before
+the run starts.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 
 ASKED_TOKENS = 128
-"""Room for a question's own tokens, its chat template included."""
+"""Tokens reserved for a question with its chat template."""
 log = logging.getLogger("longspec.answer")
 
 
 def feature_layers(layers: int) -> list[int]:
-    """Decoder layers whose features are kept: one and two thirds of the way up, and the last (as EAGLE-3)."""
+    """List the decoder layers whose features are kept: at one and two thirds of the depth, and the last (EAGLE-3)."""
     return sorted({layers // 3, 2 * layers // 3, layers - 1})
 
 
 def announce(folder: Path, spec: AnswersSpec, per_token: float, have: int) -> None:
-    """Say what the shards will take; UserError when the disk cannot hold it."""
+    """Log the size of the shards still to be written; raises UserError when the disk has too little room.
+
+    `per_token`: bytes of one answer token; `have`: answer tokens that are on the disk already."""
     need, free = per_token * max(0, spec["train_tokens"] - have), shutil.disk_usage(folder).free
     log.info("%d answer tokens, of which %d are there: %.2f GB more on disk", spec["train_tokens"], have, need / 1e9)
     if need > 0.95 * free:
@@ -45,7 +47,7 @@ def announce(folder: Path, spec: AnswersSpec, per_token: float, have: int) -> No
 
 
 def produced(spec: AnswersSpec, seed: int) -> Iterator[Answer]:
-    """Answers to questions, or texts as they are, within the target's context."""
+    """Yield answers to the spec's questions, or its texts unchanged, within the target's context."""
     target = job_target.load(spec)
     lending.require_last_layer(target, "glide")
     context = spec["model"].get("context") or target.context_tokens
@@ -60,7 +62,7 @@ def produced(spec: AnswersSpec, seed: int) -> Iterator[Answer]:
         if capacity <= least:
             raise UserError(
                 "answer_tokens",
-                f"{spec['answer_tokens']}, with {QUESTION_TOKENS} of a question all of the context of {context}",
+                f"{spec['answer_tokens']}; with {QUESTION_TOKENS} of a question they fill the context of {context}",
                 f"less than {max(0, capacity - QUESTION_TOKENS)}",
             )
         answering = Answering(target, tokenizer, layers, spec["slots"], spec["answer_tokens"], capacity, seed)
@@ -68,7 +70,7 @@ def produced(spec: AnswersSpec, seed: int) -> Iterator[Answer]:
 
 
 def fill(folder: Path, spec: AnswersSpec, have: int) -> None:
-    """Write shards until there are enough tokens, or nothing more to answer."""
+    """Write shards until there are `train_tokens` answer tokens, or no more questions; `have` of them exist."""
     number = len(list(folder.glob("*.safetensors")))
     waiting: list[Answer] = []
     started, new = time.monotonic(), 0
@@ -88,5 +90,5 @@ def fill(folder: Path, spec: AnswersSpec, have: int) -> None:
 
 
 def counted(folder: Path) -> int:
-    """Answer tokens in a folder's shards."""
+    """Count the answer tokens in a folder's shards."""
     return sum(s.queries + 1 for file in folder.glob("*.safetensors") for s in shards.read(file))

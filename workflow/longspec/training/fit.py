@@ -1,7 +1,6 @@
 """The training loop: AdamW on the objective, resumable, on one process or several (accelerate).
 
-Contract: `fit` takes a state forward to the last step and calls back every so many steps. The same seed, data and
-number of processes give the same steps. It does not know files of answers, nor what becomes of the checkpoint.
+Steps are a function of seed, data and number of processes.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from longspec.training.shards import Sequence
 
 WARMUP_STEPS = 100
 FALL = 0.2
-"""Share of the steps, at the end, in which the learning rate falls."""
+"""Share of the steps, at the end, over which the learning rate falls to 0."""
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.1, 1.0
 
 
 def rate(step: int, steps: int) -> float:
-    """The learning rate's share at a step: warm-up, constant, linear fall."""
+    """Compute the factor of the learning rate at a step: linear warm-up, then 1, then a linear fall."""
     return min(1.0, (step + 1) / WARMUP_STEPS, (steps - step) / max(1.0, FALL * steps))
 
 
 def optimiser(objective: Objective, learning_rate: float) -> torch.optim.Optimizer:
-    """AdamW as LongSpec's; matrices decay, norms and lag embeddings do not."""
+    """Make LongSpec's AdamW, with weight decay on matrices but not on norms and lag embeddings."""
     weights = [(name, p) for name, p in objective.model.named_parameters()]
     matrices = [p for name, p in weights if p.dim() > 1 and "lag" not in name]
     others = [p for name, p in weights if p.dim() <= 1 or "lag" in name]
@@ -40,10 +39,10 @@ def optimiser(objective: Objective, learning_rate: float) -> torch.optim.Optimiz
 
 
 class Fit:
-    """One training, from `step` to `steps`."""
+    """Run one training, from `step` to `steps`."""
 
     def __init__(self, spec: TrainedSpec, objective: Objective, sequences: list[Sequence], far: int) -> None:
-        """`far`: the furthest position that shifted sequences may reach."""
+        """Prepare a training of `objective` on `sequences`; `far`: the last position that shifts may reach."""
         self.spec, self.sequences, self.far = spec, sequences, far
         self.accelerator = Accelerator(cpu=objective.head.device.type == "cpu")
         self.objective = objective
@@ -55,23 +54,23 @@ class Fit:
         self._wrapped, self.optimiser = self.accelerator.prepare(objective, self.optimiser)
 
     def move(self, batch: Batch) -> Batch:
-        """To the device that trains."""
+        """Move a batch to the device that trains."""
         device = self.accelerator.device
         return Batch(**{f.name: getattr(batch, f.name).to(device) for f in fields(batch)})
 
     def state(self) -> dict[str, Any]:
-        """All that going on needs."""
+        """Return what a resumed training needs: model, optimiser, steps and tokens."""
         model, optimiser = self.objective.model.state_dict(), self.optimiser.state_dict()
         return {"model": model, "optimiser": optimiser, "step": self.step, "tokens": self.tokens}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Resume from what `state` returned."""
         self.objective.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.tokens = state["step"], state["tokens"]
 
     def run(self, every: int, report: Callable[[float, float], None]) -> None:
-        """To the end; `report(loss, learning_rate)` after every `every` steps and the last."""
+        """Train to the last step, calling `report(loss, learning_rate)` after every `every` steps and the last."""
         losses: list[float] = []
         share = 0.0
         for batch in self._batches():
@@ -93,7 +92,7 @@ class Fit:
                 losses = []
 
     def _batches(self) -> Iterator[Batch]:
-        """Epoch after epoch, each in an order of its own; a resumed training skips what was done of its epoch."""
+        """Yield batches without end, each epoch in another order; a resumed training skips those already used."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         done, epoch = 0, 0
         while True:

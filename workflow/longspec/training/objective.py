@@ -1,7 +1,7 @@
-"""What a drafter is trained for: the target's own next-token distribution, at the lag that drafting will have.
+"""The training objective of a drafter: the target's own next-token distribution, at lags that drafting will have.
 
-Contract: `forward` gives the mean soft cross-entropy over a batch's queries, on the ids that the drafter has. The
-embedding and the head are the target's and stay as they are. It does not know optimisers or files.
+The loss is the mean soft cross-entropy over a batch's queries, on the ids that the drafter drafts. The embedding and
+the head are the target's, and are not trained.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from longspec.training.shards import Sequence
 
 Rotary = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 WIDTH = 4
-"""Lags that are evaluated: a chain of this many drafts."""
+"""Lags that are evaluated: those of a chain of this many drafts."""
 
 
 class Objective(nn.Module):
-    """A drafter with what it borrows from the target."""
+    """Compute the loss of a drafter on batches, with the target's embedding, head and rotary embedding."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class Objective(nn.Module):
         rotary: Rotary,
         window: int,
     ) -> None:
-        """`head` [vocab, hidden]; `draft_ids` [n]: the rows that are drafted; `rotary(positions)`: cos and sin."""
+        """Prepare the loss; `head` [vocab, hidden], `draft_ids` [n]: its rows, `rotary(positions)`: cos and sin."""
         super().__init__()
         self.model = model
-        self._borrowed = (embedding, rotary)  # in a tuple, so that they are no parameters of this module
+        self._borrowed = (embedding, rotary)  # in a tuple, lest the embedding become a parameter of this module
         self.window = window
         columns = torch.full((len(head),), -1)
         columns[draft_ids] = torch.arange(len(draft_ids))
@@ -44,7 +44,7 @@ class Objective(nn.Module):
         self.register_buffer("head", head[draft_ids].to(torch.bfloat16), persistent=False)
 
     def logits(self, batch: Batch) -> torch.Tensor:
-        """[queries that are real, draft ids]."""
+        """Compute the drafter's logits [real queries, draft ids]."""
         embedding, rotary = self._borrowed
         model, low = self.model, torch.bfloat16
         embedded = embedding(batch.ids.clamp(min=0)).float()
@@ -64,17 +64,18 @@ class Objective(nn.Module):
         return logits
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        """Compute the mean soft cross-entropy over a batch's real queries."""
         logits = self.logits(batch)
         columns, p = self.columns[batch.top_ids[batch.real]], batch.top_p[batch.real]
         p = p * (columns >= 0)
-        # In bfloat16: exact enough for a gradient, and a third of a CPU's step otherwise.
+        # In bfloat16: exact enough for a gradient; in float32 it would take a third of a CPU's step.
         log_q = logits.log_softmax(-1).gather(1, columns.clamp(min=0)).float()
         loss: torch.Tensor = -(p * log_q).sum(-1).mean()
         return loss
 
     @torch.no_grad()
     def hits(self, sequences: list[Sequence], lag: int, move: Callable[[Batch], Batch]) -> list[torch.Tensor]:
-        """For each sequence, at which of its queries the best draft with this lag is the target's own best token."""
+        """Compare drafts with the target's best tokens at one lag: for each sequence, a bool for each query."""
         found = []
         for start in range(0, len(sequences), 8):
             part = sequences[start : start + 8]
@@ -88,9 +89,9 @@ class Objective(nn.Module):
 def agreement(
     objective: Objective, sequences: list[Sequence], move: Callable[[Batch], Batch]
 ) -> tuple[list[float], float]:
-    """Share of next tokens that are drafted right at each lag, and tokens per step of greedy chains of WIDTH drafts.
+    """Compute the share of correct drafts at each lag, and tokens per step of greedy chains of `WIDTH` drafts.
 
-    The chains are exact but for rounding: with drafts accepted so far, the drafter has seen the text itself.
+    The chains are those of decoding but for rounding: as long as drafts are accepted, the drafter has seen the text.
     """
     hits = [objective.hits(sequences, lag, move) for lag in range(1, WIDTH + 1)]
     steps = tokens = 0
@@ -105,12 +106,12 @@ def agreement(
 
 
 def _rows(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Rows `at` [b, q, 1] of a table [b or 1, 1, l, r]."""
+    """Gather rows `at` [b, q, 1] of a table [b or 1, 1, l, r]: [b, 1, q, r]."""
     wide = table.expand(len(at), -1, -1, -1)[:, 0]
     return wide.gather(1, at.expand(-1, -1, wide.shape[-1]))[:, None]
 
 
 def _added(hidden: torch.Tensor) -> torch.Tensor:
-    """[b, q, l] -> what is added to scores, [b, 1, q, l]."""
+    """Turn a mask of hidden positions [b, q, l] into what is added to scores [b, 1, q, l]: 0 or -inf."""
     added = torch.zeros(hidden.shape, dtype=torch.bfloat16, device=hidden.device)
     return added.masked_fill_(hidden, float("-inf"))[:, None]

@@ -1,7 +1,7 @@
-"""Questions for a target to answer, drawn from a file of tasks and topics: what a drafter is trained on.
+"""Draws questions for a target to answer from a file of tasks and topics; a drafter is trained on the answers.
 
-Contract: the same seed file and seed give the same questions, none twice. A question that ends in "…" is an opening,
-which the target itself is to go on with. It does not know models, nor what is measured later.
+The questions are a function of the file and the seed, and none comes twice. One that ends in "…" is an opening, which
+the target itself continues.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read(file: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def draw(file: Path, seed: int) -> Iterator[str]:
-    """Questions without end, or until new ones are hard to find. Openings that the target varies may come again."""
+    """Yield questions until no new ones are found; openings, which the target varies, may come again."""
     tasks, fillings = read(file)
     choose = random.Random(seed)
     seen: set[str] = set()

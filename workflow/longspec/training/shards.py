@@ -1,7 +1,7 @@
-"""Answers on disk: shards of some sequences each, in bfloat16, read memory-mapped.
+"""Stores answers on disk as shards of some sequences each, in bfloat16, read memory-mapped.
 
-Contract: features are kept from a little before the answer on, where training may look; all else of the whole
-sequence. A shard appears whole or not at all. It does not know what is trained.
+Features are stored from `LAGS` positions before the answer on, where training needs them; all else for the whole
+sequence. A shard appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from longspec.training.answers import TOP, Answer
 PER_SHARD = 128
 """Sequences in a shard."""
 PROMPT_SHARE = 0.8
-"""Question tokens for each answer token, as it was with the default questions: for announcing sizes only."""
+"""Question tokens for each answer token, as measured with the default questions; used to announce sizes only."""
 
 
 @dataclass
 class Sequence:
-    """An answer as in answers.Answer; `features` [rows, layers, hidden] begin at position `features_from`."""
+    """Hold an answer read from a shard (fields as in `answers.Answer`).
+
+    `features` [rows, layers, hidden] begin at position `features_from`."""
 
     ids: torch.Tensor
     prompt: int
@@ -38,12 +40,12 @@ class Sequence:
 
     @property
     def queries(self) -> int:
-        """Positions that are trained on: the answer's tokens that have a successor."""
+        """Count the positions that are trained on: the answer's tokens that have a successor."""
         return len(self.ids) - 1 - self.prompt
 
 
 def bytes_per_token(config: Any, layers: int) -> float:
-    """Disk that one answer token takes, its share of the question included."""
+    """Estimate the bytes on disk of one answer token, its share of the question included."""
     sizes = Sizes.of(config)
     features = layers * sizes.hidden * 2
     rest = 2 * sizes.kv_heads * sizes.head_dim * 2 + TOP * 6 + 4
@@ -51,7 +53,7 @@ def bytes_per_token(config: Any, layers: int) -> float:
 
 
 def write(file: Path, answers: list[Answer]) -> None:
-    """One shard."""
+    """Write answers as one shard."""
     first = [max(0, answer.prompt - LAGS) for answer in answers]
     tensors = {
         name: torch.cat([getattr(answer, name) for answer in answers]).cpu()
@@ -67,7 +69,7 @@ def write(file: Path, answers: list[Answer]) -> None:
 
 
 def read(file: Path) -> list[Sequence]:
-    """The sequences of one shard that have something to train on."""
+    """Read the sequences of one shard, without those that have no position to train on."""
     content = load_file(file)
     first = content.get("features_from", torch.zeros(len(content["lengths"]), dtype=torch.int32))
     sequences, start, run, feature = [], 0, 0, 0

@@ -1,7 +1,7 @@
-"""Many texts side by side in one model: a cache whose slots have lengths of their own, and the attention over it.
+"""Batched decoding of texts of different lengths: a cache whose rows (slots) have their own lengths, and its attention.
 
-Contract: a batch of prompts fills the slots that `filling` names; otherwise every slot gets one token. The model is
-transformers' own, reached through its interfaces for caches and attention. It does not know what the texts are.
+A batch of prompts fills the slots that `filling` names; otherwise every slot gets one token. The model is transformers'
+own, used through its interfaces for caches and attention.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "longspec_slots"
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of all slots, each [slots, kv_heads, capacity, head_dim]; every slot has a length of its own."""
+    """Cache one layer's keys and values of all slots, each [slots, kv_heads, capacity, head_dim]."""
 
     is_sliding = False
 
@@ -26,6 +26,8 @@ class SlotLayer(CacheLayerMixin):
         self.view = view
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate storage at the first update, when sizes and number format are known."""
+
         def storage(states: torch.Tensor) -> torch.Tensor:
             return states.new_zeros(self.view.slots, states.shape[1], self.view.capacity, states.shape[3])
 
@@ -35,6 +37,7 @@ class SlotLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store new keys and values; returns those that attention reads: the prompts' own, or all up to `longest`."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -50,20 +53,24 @@ class SlotLayer(CacheLayerMixin):
         return self.keys[:, :, :longest], self.values[:, :, :longest]
 
     def get_seq_length(self) -> int:
+        """Return 0: slots have different lengths, and positions are given to the model."""
         return 0
 
     def get_max_length(self) -> int:
+        """Return the capacity of a slot, in tokens."""
         return self.view.capacity
 
     def get_max_cache_shape(self) -> int:
+        """Return the capacity of a slot, in tokens."""
         return self.view.capacity
 
     def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        """Return the length and offset of the keys that transformers' own mask would cover."""
         return int(query_length), 0
 
 
 class SlotCache(Cache):
-    """What all layers share: the slots' lengths, and which of them are being filled with prompts."""
+    """Hold the cache of all layers, the slots' lengths, and which slots are being filled with prompts."""
 
     def __init__(self, layers: int, slots: int, capacity: int, device: torch.device) -> None:
         self.slots, self.capacity = slots, capacity
@@ -84,9 +91,9 @@ def slot_attention(
     hidden: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface. query [slots, heads, n, d]; n > 1 is a batch of prompts.
+    """Compute attention over slots, by transformers' attention interface; query [slots, heads, n, d].
 
-    `hidden` [slots, 1, 1, keys] is added to the scores when every slot decodes one token.
+    `hidden` [slots, 1, 1, keys] is added to the scores when every slot decodes one token; None for a batch of prompts.
     """
     slots, heads, _, d = query.shape
     kv_heads = key.shape[1]

@@ -1,7 +1,4 @@
-"""Texts as they are, instead of answers: what a drafter of the published recipe is trained on.
-
-It does not know drafters, nor where the texts are kept in the end.
-"""
+"""Runs given texts through a target, as training data for a drafter in place of answers (LongSpec's recipe)."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from longspec.training.answers import TOP, Answer
 
 
 def run(target: CausalLM, tokenizer: Any, layers: list[int], file: Path, longest: int) -> Iterator[Answer]:
-    """As `answers` gives them, for texts in pieces of `longest` tokens: the first token of each is its question."""
+    """Yield texts in pieces of at most `longest` tokens as answers, the first token of each being its question."""
     target.watch(layers)
     for text in read(file):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

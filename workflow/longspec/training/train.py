@@ -1,8 +1,7 @@
-"""A drafter for one target from its answers; a checkpoint, and training.csv of how it went.
+"""Trains a drafter for one target from its answers; writes a checkpoint, and training.csv with its progress.
 
-Contract: interrupted, it goes on from the last report (training.pt beside the output) if nothing that it depends on
-has changed. Several processes: `accelerate launch -m longspec train …`; the first writes. It does not know
-methods, prompts that are measured, or speed.
+An interrupted training resumes from the last report (training.pt beside the output) if nothing that it depends on has
+changed. For several processes: `accelerate launch -m longspec train …`; the first of them writes.
 """
 
 from __future__ import annotations
@@ -30,16 +29,18 @@ from longspec.training.objective import WIDTH, Objective, agreement
 from longspec.training.shards import Sequence
 
 HELD_OUT = 2
-"""Sequences of each shard that are not trained on."""
+"""Sequences of each shard that are held out for evaluation."""
 EVALUATED = 128
 COLUMNS = ["step", "tokens", "loss", *(f"agreement_lag_{n}" for n in range(1, WIDTH + 1)), "acceptance_length"]
 FARTHEST = 30_000
-"""Position that shifted sequences reach at most, as LongSpec's."""
+"""Last position that shifted sequences may reach, as LongSpec's."""
 log = logging.getLogger("longspec.train")
 
 
 def read(listed: Path) -> tuple[list[Sequence], list[Sequence]]:
-    """Sequences to train on, and those held out."""
+    """Read the sequences to train on, and those held out; raises UserError when there are too few.
+
+    `listed`: answers.json."""
     files = json.loads(listed.read_text(encoding="utf-8"))["shards"]
     parts = [shards.read(listed.parent / file) for file in files]
     kept = [sequence for part in parts for sequence in part[HELD_OUT:]]
@@ -53,7 +54,9 @@ def read(listed: Path) -> tuple[list[Sequence], list[Sequence]]:
 
 
 def draft_ids(sequences: list[Sequence], vocab_size: int, wanted: int | None) -> torch.Tensor:
-    """The most frequent ids of the answers, ascending; of those unseen the lowest, which merges made first."""
+    """Choose the `wanted` most frequent ids of the answers, ascending; None takes all ids.
+
+    Of ids that do not occur the lowest come first: a tokenizer's merges make frequent tokens first."""
     if wanted is None or wanted >= vocab_size:
         return torch.arange(vocab_size)
     counts = torch.zeros(vocab_size)
@@ -64,7 +67,7 @@ def draft_ids(sequences: list[Sequence], vocab_size: int, wanted: int | None) ->
 
 
 def prepared(spec: TrainedSpec, target: CausalLM, sequences: list[Sequence]) -> tuple[Objective, list[int], int]:
-    """The objective, the feature layers of a hybrid, and how far positions may go."""
+    """Make the objective; returns it, the feature layers (of a hybrid), and the last position that shifts may reach."""
     layers = feature_layers(target.config.num_hidden_layers) if spec["kind"] == "hybrid" else []
     ids = draft_ids(sequences, target.vocab_size, spec["draft_vocabulary"])
     if spec.get("start"):
@@ -78,7 +81,7 @@ def prepared(spec: TrainedSpec, target: CausalLM, sequences: list[Sequence]) -> 
     lending = Lending(target)
     longest = max(len(sequence.ids) for sequence in sequences)
     far = max(longest + 1, min(FARTHEST, (target.context_tokens or FARTHEST) - 1))
-    # Plain tensors: what inference mode made cannot be trained through.
+    # Copies: no gradient can be computed through tensors that inference mode made.
     cos, sin = (table.clone().to(target.device) for table in lending.rotary(far + 1))
     every = torch.arange(target.vocab_size, device=target.device)
     embedding = target.model.get_input_embeddings()
@@ -89,7 +92,7 @@ def prepared(spec: TrainedSpec, target: CausalLM, sequences: list[Sequence]) -> 
 
 
 class Table:
-    """training.csv: one line per report. A resumed training goes on below its own lines."""
+    """Write training.csv, one line per report; a resumed training keeps the lines up to its step."""
 
     def __init__(self, file: Path, step: int) -> None:
         self.file = file
@@ -97,6 +100,7 @@ class Table:
         self.rows = [line.split(",") for line in lines if int(line.split(",")[0]) <= step]
 
     def add(self, *values: float) -> None:
+        """Append one line, and write the file."""
         self.rows.append([f"{value:.6g}" for value in values])
         with self.file.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
@@ -105,7 +109,9 @@ class Table:
 
 
 def train(spec: TrainedSpec, version: str, listed: Path, weights: Path) -> None:
-    """The whole job."""
+    """Train a drafter on the answers that `listed` names, and write its checkpoint and training.csv.
+
+    `version`: what a training state must have been made from to be resumed; `weights`: the checkpoint's file."""
     device = machine.resolve_device(spec["device"])
     folder, trusted = model_files.folder(spec["model"]), trust.allowed(spec["model"])
     target = CausalLM.from_folder(folder, device, torch.float32, "eager", trusted=trusted)

@@ -1,1 +1,1 @@
-"""Is the output the model's, and are the files what was measured? The gate, and two audits."""
+"""Checks that outputs are the model's and that files are what was measured: the gate, and two audits."""

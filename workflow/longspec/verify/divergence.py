@@ -1,11 +1,10 @@
-"""How close the target's choice was where two outputs part, measured on known texts (replays.py).
+"""Measures how close the target's choice was where two outputs part, by running the known text again (replays.py).
 
-Contract: it knows no method and no drafter, so that a fault of theirs cannot pass for rounding. Rounding is measured
-within one engine: our own, by running vanilla's text one token a step, as vanilla does, and several tokens a step, as
-verification does (for a method that branches behind other branches too: keys of a path that is not the first lie
-elsewhere, so that its sums are made in another order, decision 0005); a peer's, by its own modelling code, as its
-`generate` runs it and in one forward and in two. How far our engine is from a peer's is no rounding: it is a figure of
-its own.
+No method and no drafter takes part, so that a fault of theirs cannot pass for rounding. Rounding is measured within one
+engine. For our own, vanilla's text is run one token a step, as vanilla does, and several tokens a step, as verification
+does (for a method that branches also after other branches: keys of a path that is not the first lie elsewhere, so that
+its sums are made in another order, decision 0005). For a peer's, its own modelling code runs the text as its `generate`
+does, in one forward and in two. The distance between our engine and a peer's is not rounding, and is recorded apart.
 """
 
 from __future__ import annotations
@@ -28,10 +27,12 @@ from longspec.verify import replays
 
 
 class Meter:
-    """The target alone, run over a known text; a peer's modelling code as well."""
+    """Run the target, and a peer's modelling code, over known texts to compare the scores of two outputs."""
 
     def __init__(self, spec: GenerateSpec, prompts: list[Prompt], nodes: int) -> None:
-        """`nodes`: most that the method verifies in one step."""
+        """Load the target of a spec, and the peer's model where a peer answered.
+
+        `nodes`: most nodes that the method verifies in one step."""
         self.spec = spec
         self.settings = Settings(**spec["sampling"])
         peer = registry.decodes(spec["method"]["method"]) == "peers"
@@ -45,11 +46,11 @@ class Meter:
         self.prompts = {prompt.sample_id: prompt for prompt in prompts}
 
     def prompt_ids(self, sample: Sample, turn: int) -> list[int]:
-        """What the turn was asked, with the sample's own earlier answers."""
+        """Make the prompt's ids of a turn, with the sample's own earlier answers in it."""
         return prompting.answered_ids(self.tokenizer, self.prompts[sample.sample_id], sample, turn)
 
     def logits(self, prompt_ids: list[int], ids: list[int]) -> Iterable[torch.Tensor]:
-        """The target's logits [vocab] after a prompt and `ids`: run one token a step first, then in other ways."""
+        """Yield the target's logits [vocab] after a prompt and `ids`, run one token a step and then in other ways."""
         most = max(*self.sizes, *(sum(shape) for shape in replays.BRANCHED))
         self.target.reset(len(prompt_ids) + len(ids) + most)
         after_prompt = self.target.append(prompt_ids)
@@ -65,12 +66,13 @@ class Meter:
             yield last[-1]
 
     def plain_logits(self, prompt_ids: list[int], ids: list[int]) -> Iterable[torch.Tensor]:
-        """Run a prompt and `ids` by a peer's own modelling code: the logits [vocab] as its `generate` has them first,
-        then in other ways."""
+        """Yield the logits [vocab] after a prompt and `ids` of a peer's own modelling code, run in several ways.
+
+        The first way is that of its `generate`."""
         return replays.plainly(self.plain, prompt_ids, ids)
 
     def scores(self, text_key: int, prompt_ids: list[int], ids: list[int], logits: torch.Tensor) -> torch.Tensor:
-        """Scores [vocab] of which the next token is the best one: warped, and noised above temperature 0."""
+        """Compute the scores [vocab] of which the best is the next token: warped logits, with noise if sampled."""
         text = Text(self.settings, prompt_ids + ids[:-1], self.target.vocab_size, self.target.device)
         root = TokenTree.rooted_at((prompt_ids + ids)[-1])
         scores = text.scores(logits[None], root, [0])[0].float()
@@ -79,13 +81,13 @@ class Meter:
         return scores
 
     def compare(self, ours: Sample, vanilla: Sample) -> Comparison:
-        """Where the two part, and how close that was."""
+        """Compare a sample with vanilla's: find where they part, and measure how close the choice was there."""
         parted = first_divergence(ours, vanilla)
         if parted is None:
             return Comparison(ours.sample_id, ours.repeat, identical=True)
         turn, position = parted
         outputs = [s.turns[turn].output_ids if turn < len(s.turns) else [] for s in (ours, vanilla)]
-        if position >= min(map(len, outputs)):  # one of them stops, although the tokens are the same
+        if position >= min(map(len, outputs)):  # one of them stops where the other goes on
             return Comparison(ours.sample_id, ours.repeat, False, turn, position)
         mine, theirs = (output[position] for output in outputs)
         ids, prompt_ids = outputs[1][:position], self.prompt_ids(vanilla, turn)
@@ -111,15 +113,15 @@ class Meter:
         )
 
     def scale(self, logits: torch.Tensor) -> float:
-        """How large the scores are of which these are the logits [vocab]: penalised and divided by the temperature."""
+        """Measure how large the scores are that are made of these logits [vocab] by penalty and temperature."""
         settings = self.settings
         return replays.warped(float(replays.scale(logits)), settings.repetition_penalty, settings.temperature)
 
     def place(self, ours: Sample, identical: bool) -> Comparison:
-        """Each output token's quantile in the target's distribution, ids in the order of falling probability.
+        """Compute each output token's quantile in the target's distribution, ids being ordered by falling probability.
 
-        A peer samples from the distribution of its own modelling code, and is held against that; how far that is from
-        ours is said of the position where it is most."""
+        A peer is compared with the distribution of its own modelling code; the largest distance between that and ours
+        is recorded with it."""
         quantiles: list[float] = []
         apart: list[tuple[float, float, float]] = []
         for number, turn in enumerate(ours.turns):
@@ -146,7 +148,7 @@ class Meter:
         return Comparison(ours.sample_id, ours.repeat, identical, quantiles=quantiles, scale=at, engines_apart=most)
 
     def every_logits(self, prompt_ids: list[int], ids: list[int]) -> torch.Tensor:
-        """The target's logits [n, vocab] before each of `ids`."""
+        """Compute the target's logits [n, vocab] before each of `ids`."""
         self.target.reset(len(prompt_ids) + len(ids))
         first = self.target.append(prompt_ids)[None]
         return torch.cat([first, self.target.extend(ids[:-1], list(range(-1, len(ids) - 2)))]) if ids[1:] else first
@@ -156,7 +158,7 @@ class Meter:
 def measure(
     spec: GenerateSpec, prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int, drawn: bool
 ) -> list[Comparison]:
-    """One Comparison for each pair of ours and vanilla's; `drawn`: outputs differ by design."""
+    """Compare each pair of samples (a method's, vanilla's); `drawn`: outputs differ by design (residual verifier)."""
     meter = Meter(spec, prompts, nodes)
     if drawn:
         return [meter.place(sample, first_divergence(sample, other) is None) for sample, other in pairs]

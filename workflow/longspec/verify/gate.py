@@ -56,7 +56,7 @@ def compare(
 def _compared(
     spec: GenerateSpec, prompts: list[Prompt], pairs: list[tuple[Sample, Sample]], nodes: int
 ) -> list[Comparison]:
-    drawn = registry.rule_name(spec) != "keyed"
+    drawn = registry.verification(spec) != "keyed"
     if not pairs or (not drawn and all(first_divergence(*pair) is None for pair in pairs)):
         return [Comparison(sample.sample_id, sample.repeat, identical=True) for sample, _ in pairs]
     from longspec.verify import divergence  # torch and the model, where something is to be measured

@@ -1,7 +1,7 @@
-"""Known texts run over one engine in several ways: what the gate asks where outputs part, and what bounds are made of.
+"""Runs known texts by one engine in several ways, to measure its rounding: for the gate, and to derive its bounds.
 
-Contract: all ways give a text's logits by the same engine, so that they differ by its rounding alone. No position is
-run that the model was not made for. It knows no method, drafter or verdict.
+All ways compute a text's logits by the same engine, so that they differ by its rounding alone. No position is run that
+lies beyond the model's context.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from longspec.models.target import CausalLM
 SOME = (2, 8)
 """Tokens a step, beside the method's own most: kernels differ by shape, and each shape is a sample of rounding."""
 BRANCHED = ((2, 1), (3, 2), (4, 4), (4, 9))
-"""(tokens of the path a step, branches before it)."""
+"""Pairs (tokens of the path a step, branches before it)."""
 
 
 def chained(target: CausalLM, ids: list[int], step: int) -> Iterator[torch.Tensor]:
-    """Logits [k, vocab] after each of `ids`, run `step` tokens at a time behind what the cache holds."""
+    """Yield logits [k, vocab] after each of `ids`, run `step` tokens at a time after what the cache holds."""
     for start in range(0, len(ids), step):
         some = ids[start : start + step]
         yield target.extend(some, list(range(-1, len(some) - 1)))
@@ -30,7 +30,9 @@ def chained(target: CausalLM, ids: list[int], step: int) -> Iterator[torch.Tenso
 
 
 def branched(target: CausalLM, ids: list[int], step: int, branches: int) -> Iterator[torch.Tensor]:
-    """The same where in each step other children of the root lie before the text's own path; the last step is full."""
+    """Yield logits [k, vocab] after each of `ids`, run in trees whose first `branches` children are not the text's.
+
+    Each step has `step` tokens of the text; if need be the first has fewer."""
     first = len(ids) % step
     for start in range(first - step if first else 0, len(ids), step):
         root, *rest = ids[max(0, start) : start + step]
@@ -42,10 +44,10 @@ def branched(target: CausalLM, ids: list[int], step: int, branches: int) -> Iter
 
 
 def after(target: CausalLM, ids: list[int], step: int) -> torch.Tensor:
-    """Logits [vocab] after the last of `ids`, run `step` tokens at a time.
+    """Compute the logits [vocab] after the last of `ids`, run `step` tokens at a time.
 
-    The last is the first of its step, as the root of a draft is; what follows it, as far as the model's context goes,
-    cannot change it but by rounding.
+    The last token is the first of its step, as the root of a draft is. The tokens after it (as far as the model's
+    context allows) change its logits by rounding alone.
     """
     for _ in chained(target, ids[:-1], step):
         pass
@@ -55,10 +57,10 @@ def after(target: CausalLM, ids: list[int], step: int) -> torch.Tensor:
 
 
 def plainly(model: Any, prompt_ids: list[int], ids: list[int]) -> Iterator[torch.Tensor]:
-    """Run a prompt and `ids` by a transformers model in four ways; yields the logits [vocab] after the last token.
+    """Yield the logits [vocab] after a prompt and `ids`, run by a transformers model in four ways.
 
-    As its `generate` does first, a forward for the prompt and for each token; then the answer in one, as it verifies
-    drafts; all in one; and the last token by itself behind all."""
+    First as its `generate` does, one forward for the prompt and one for each token; then the answer in one forward, as
+    it verifies drafts; prompt and answer in one; and the last token by itself after all others."""
     after_prompt, cache = _forward(model, prompt_ids)
     of_prompt, alone = copy.deepcopy(cache), after_prompt
     for token in ids:
@@ -72,14 +74,14 @@ def plainly(model: Any, prompt_ids: list[int], ids: list[int]) -> Iterator[torch
 
 
 def _forward(model: Any, ids: list[int], cache: Any = None) -> tuple[torch.Tensor, Any]:
-    """Logits [vocab] after the last of `ids`, run in one forward behind a cache, and the cache with them."""
+    """Run `ids` in one forward after a cache; returns the logits [vocab] after the last, and the cache with them."""
     given = torch.tensor([ids], device=model.device)
     output = model(given, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return output.logits[0, -1], output.past_key_values
 
 
 def _without_last(model: Any, text: list[int], cache: Any) -> Any:
-    """The cache of a text without its last token: cut, or run anew where a layer keeps more or less than all keys."""
+    """Remove a text's last token from its cache; the text is run anew where layers do not simply keep all keys."""
     if len(text) > 1 and all(type(layer) is DynamicLayer for layer in cache.layers):
         cache.crop(-1)
         return cache
@@ -87,20 +89,23 @@ def _without_last(model: Any, text: list[int], cache: Any) -> Any:
 
 
 def scale(logits: torch.Tensor) -> torch.Tensor:
-    """How large the scores of a row [.., vocab] are, for the rounding that they may have: the best one's absolute
-    value, or how far it lies above the median. A few ids that a model masks with a large number change nothing."""
+    """Measure how large the scores of a row [.., vocab] are, to which rounding is proportional: [..].
+
+    It is the best one's absolute value or its distance from the median, whichever is larger. A few ids that a model
+    masks with a large negative number do not change it."""
     best = logits.float().amax(-1)
     return torch.maximum(best.abs(), best - logits.float().median(-1).values)
 
 
 def warped(scale: float, repetition_penalty: float, temperature: float) -> float:
-    """The scale of scores that are made of logits of this one."""
+    """Convert the scale of logits to that of the scores made of them by penalty and temperature."""
     return scale * max(1.0, repetition_penalty) / (temperature or 1.0)
 
 
 def moved(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """How far any two scores of a row [.., vocab] move against each other between two runs: the largest minus the
-    least of the differences, over the ids that both can sample."""
+    """Measure how far any two scores of a row [.., vocab] move against each other between two runs: [..].
+
+    It is the largest minus the least of the differences, over the ids that both can sample."""
     both = some.isfinite() & others.isfinite()
     difference = some.float() - others.float()
     high = difference.masked_fill(~both, float("-inf")).amax(-1)

@@ -1,1 +1,1 @@
-"""One file a peer, found by its name: another library's own loop over the same model."""
+"""Peers: other libraries' decoding loops over the same model. One file each, found by its name."""

@@ -1,10 +1,9 @@
-"""Hugging Face `generate` under our clock: every peer that is an option of it.
+"""Hugging Face `generate`, timed by our clock rules: the code that all peers of that library share.
 
-Contract: `generate` runs as it is. A streamer, which it calls after each step, takes the time at which the first
-tokens are known (the end of prefill, as in our loop); a hook keeps each forward's ids, from which the steps are
-counted after the clock has stopped. With assisted generation the first forward verifies drafts together with the
-prompt: what it emits belongs to prefill (`Turn.prefill_tokens`). Library: transformers 5.23, generation/utils.py.
-It knows nothing of our engine.
+`generate` runs unchanged. A streamer, which it calls after each step, takes the time at which the first tokens are
+known (the end of prefill, as in our loop); a hook keeps each forward's ids, from which the steps are counted after the
+clock has stopped. With assisted generation the first forward verifies drafts together with the prompt: what it emits
+belongs to prefill (`Turn.prefill_tokens`). Library: transformers 5.23, generation/utils.py.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from longspec.models import model_files
 
 
 class _Clock(BaseStreamer):
-    """Takes the time after the first step, and keeps what each step emitted."""
+    """Take the time after the first step, and keep the tokens that each step emitted."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -33,7 +32,7 @@ class _Clock(BaseStreamer):
         self._prompt_seen = False
 
     def put(self, value: torch.Tensor) -> None:
-        """The prompt first, then the tokens of a step."""
+        """Receive the prompt at the first call, and one step's tokens at each later one."""
         if not self._prompt_seen:
             self._prompt_seen = True
             return
@@ -42,21 +41,23 @@ class _Clock(BaseStreamer):
         self.emitted.append(value.reshape(-1).tolist())
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no tokens are buffered."""
 
 
 class Generate:
-    """A model with the options that make its `generate` a peer."""
+    """Answer prompts by a model's `generate` with fixed options."""
 
     def __init__(self, model: Any, options: dict[str, Any], assistant: Any = None, ahead: int = 0) -> None:
-        """`options`: of GenerationConfig; `assistant`: a smaller model with the same vocabulary; `ahead`: how many
-        tokens behind the longest text `generate` may yet draft."""
+        """Answer prompts by `model.generate` with these options of GenerationConfig.
+
+        `assistant`: a smaller model with the same vocabulary, which drafts. `ahead`: how many tokens beyond the longest
+        text that is asked for `generate` may still draft."""
         self.model, self.options, self.assistant = model, options, assistant
         self.loop = f"transformers {transformers.__version__} generate"
         run = [(model, ahead)] if assistant is None else [(model, ahead), (assistant, 0)]
         tables = [(model_files.tabled_context(one.config.get_text_config()), more) for one, more in run]
         self.context_tokens = min((table - more for table, more in tables if table), default=None)
-        """Tokens of the longest text that no model here runs out of learned positions for."""
+        """Most tokens of a text for which each model has learned positions; None without such a limit."""
         self._ran: list[torch.Tensor] = []
         model.register_forward_pre_hook(self._keep, with_kwargs=True)
 
@@ -64,7 +65,7 @@ class Generate:
         self._ran.append(named["input_ids"])
 
     def config(self, limits: Limits, settings: Settings, room: int) -> transformers.GenerationConfig:
-        """One answer's settings; nothing is left to what the model's folder says."""
+        """Make one answer's GenerationConfig; no default of the model's folder remains in it."""
         stop_ids = sorted(limits.stop_ids)
         chosen: dict[str, Any] = {"do_sample": False}
         if settings.temperature > 0:
@@ -86,12 +87,14 @@ class Generate:
 
     @torch.inference_mode()
     def answer(self, prompt_ids: list[int], limits: Limits, settings: Settings, seed: int) -> Turn:
-        """Answer one prompt."""
+        """Answer one prompt, and count and time it.
+
+        Raises UserError when the text may run past the last learned position of a model."""
         room, at_limit = limits.room(len(prompt_ids))
         if self.context_tokens and len(prompt_ids) + room - 1 > self.context_tokens:
             raise UserError(
                 "context",
-                f"a text of {len(prompt_ids)} + {room - 1} tokens, where {self.loop} runs past a model's last position",
+                f"a text of {len(prompt_ids)} + {room - 1} tokens; {self.loop} would run past a model's last position",
                 f"at most {self.context_tokens} for the target",
             )
         device = self.model.device
@@ -121,7 +124,9 @@ class Generate:
 
 
 def step(drafted: list[int], emitted: list[int]) -> tuple[int, int, int]:
-    """(drafted, offered, accepted) of a step that ran `drafted` behind the last token and gave `emitted`."""
+    """Count (drafted, offered, accepted) tokens of a step that ran `drafted` after the last token.
+
+    `emitted`: the tokens that the step gave. Offered are the positions whose draft was compared (core/records.py)."""
     pairs = zip(drafted, emitted, strict=False)
     accepted = next((n for n, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(drafted), len(emitted)))
     return len(drafted), accepted + int(accepted < min(len(drafted), len(emitted))), accepted

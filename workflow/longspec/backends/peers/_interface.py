@@ -1,9 +1,8 @@
-"""What a peer is: somebody else's decoding of the same model, measured by our clock rules and judged by our gate.
+"""The interface of a peer: another library's decoding of the same model, timed by our clock rules, judged by our gate.
 
-Contract: a file in `peers/` has the literals DRAFTS (whether it speculates) and OPTIONS, and `make(model, **options)`.
-The options in this file's OPTIONS are every peer's: they say how the model is loaded (backends/peer.py).
-A peer gets the modelling code as its authors ship it, with nothing of our engine; what it answers is written down in
-the same record as what our loop answers.
+A file in `peers/` has the literals DRAFTS (true if it speculates) and OPTIONS, and `make(model, **options)`. The
+OPTIONS of this file belong to all peers: they say how the model is loaded (backends/peer.py). A peer runs the library's
+own modelling code, without our engine; its answers are recorded in the same form as our loop's.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ OPTIONS = {
 
 
 class Peer(Protocol):
-    """One decoding function of another library over a loaded model."""
+    """Answer prompts by another library's decoding function over a loaded model."""
 
     loop: str
-    """Whose loop it is, with its version."""
+    """The library, its version, and its function."""
 
     def answer(self, prompt_ids: list[int], limits: Limits, settings: Settings, seed: int) -> Turn:
-        """Answer one prompt. `seed` starts the library's own generator, where it samples."""
+        """Answer one prompt, and count and time it; `seed` seeds the library's own sampling."""
         ...

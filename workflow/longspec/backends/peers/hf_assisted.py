@@ -1,4 +1,4 @@
-"""Hugging Face assisted generation: a smaller model of the same vocabulary drafts (Gante 2023)."""
+"""Hugging Face `generate` with an assistant: a smaller model of the same vocabulary drafts (Gante 2023)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPTIONS = {
 def make(
     model: Any, assistant: ModelSpec, num_assistant_tokens: int, assistant_confidence_threshold: float
 ) -> Generate:
-    """`generate` with this assistant; UserError when its vocabulary is another."""
+    """Make `generate` with this assistant; raises UserError when its vocabulary has another size than the target's."""
     helper = model_files.plain(assistant, model.dtype, model.device)
     sizes = [one.config.get_text_config().vocab_size for one in (model, helper)]
     if sizes[0] != sizes[1]:

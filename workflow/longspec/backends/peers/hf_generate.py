@@ -1,4 +1,4 @@
-"""Hugging Face `generate` without speculation: the baseline that most papers use, and the test of ours."""
+"""Hugging Face `generate` without speculation: the baseline of most papers, and the reference that checks ours."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ OPTIONS: dict[str, dict[str, object]] = {}
 
 
 def make(model: Any) -> Generate:
-    """`generate` as it is."""
+    """Make `generate` without drafts."""
     return Generate(model, {})

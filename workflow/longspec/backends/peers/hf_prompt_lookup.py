@@ -24,7 +24,7 @@ OPTIONS = {
 
 
 def make(model: Any, prompt_lookup_num_tokens: int, max_matching_ngram_size: int) -> Generate:
-    """`generate` with these options."""
+    """Make `generate` with prompt lookup."""
     options = {"prompt_lookup_num_tokens": prompt_lookup_num_tokens, "max_matching_ngram_size": max_matching_ngram_size}
-    # `generate` limits no lookup by the longest text that was asked for.
+    # Prompt lookup may draft beyond max_new_tokens.
     return Generate(model, options, ahead=prompt_lookup_num_tokens - 1)

@@ -1,1 +1,1 @@
-"""Which shape `auto` takes: measured costs, recorded acceptance, predicted throughput."""
+"""Choose the shape of a method's tree (`auto`) by measured costs, recorded acceptance and predicted throughput."""

@@ -1,12 +1,12 @@
-"""What a shape would do on a text of which every position's drafts are known, and what its steps would cost.
+"""Predict acceptance and seconds of a tree's shape on texts whose drafts are recorded at every position.
 
 A chain of gamma drafts is expected to accept sum_i prod_{j<=i} a_j of them, where a_j is the acceptance at position j
 (Leviathan et al. 2023, equation 1, with a_j not all equal). Instead of an expectation over independent positions we
 walk through each text as the shape would, from the end of one step to the start of the next: for a chain that is what
-the loop will do on this text. A tree of widths w_d is the recorded one with only the best w_d nodes of each depth below
-those kept above; it accepts at least that much, since what the wide tree had dropped may find room. A step costs T(q),
-the drafter's expansions of its levels and its commit; what a method computes itself is left out. This module does not
-know how any of it was measured.
+the loop will do on this text. A tree of widths w_d is simulated by cutting the recorded one: at each depth the best w_d
+nodes below kept parents. The prediction is a lower bound, since a narrow tree may also draft nodes for which the
+recorded one had no room. A step costs T(q), the drafter's expansions of its levels and its commit; the method's own
+computation is left out.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from longspec.decoding.tree import TokenTree
 
 @dataclass(frozen=True)
 class Step:
-    """What could have been accepted at one position of a text."""
+    """Hold the tree drafted at one position of a text, and which of its nodes the text confirms."""
 
     path: list[int]
-    """Nodes that say what the text says, from the root on."""
+    """Nodes whose tokens are the text's own, from the root on."""
     levels: list[list[tuple[int, int]]]
-    """By depth below the root: each node with its parent, in the order in which the method preferred them."""
+    """(node, parent) of every node, by depth below the root, best first."""
 
     def rank(self, depth: int) -> int:
-        """Of the path's node at `depth` + 1, among its siblings."""
+        """Return the rank, among its siblings, of the confirmed node at `depth` + 1; 0 is the best."""
         siblings = [node for node, parent in self.levels[depth] if parent == self.path[depth]]
         return siblings.index(self.path[depth + 1])
 
     def cut(self, widths: list[int]) -> tuple[int, list[int]]:
-        """Drafts accepted, and nodes at each depth, in a shape of these widths."""
+        """Cut the tree down to these widths; returns the drafts it would accept and its nodes at each depth."""
         kept, accepted, sizes = {0}, 0, []
         for depth, (width, level) in enumerate(zip(widths, self.levels, strict=False), start=1):
             kept = set(itertools.islice((node for node, parent in level if parent in kept), width))
@@ -47,32 +47,35 @@ class Step:
 
 @dataclass(frozen=True)
 class Costs:
-    """Median seconds: `target` by rows (forward, verification and commit), the drafter's `expand` by the number of
-    nodes below which it looks, and its `commit`."""
+    """Hold the measured median seconds of each part of a step.
+
+    `target` by rows q of the forward (forward, verification and commit together); the drafter's `expand` by the number
+    of nodes that it expands; the drafter's `commit`."""
 
     target: dict[int, float]
     expand: dict[int, float]
     commit: float
 
     def step(self, levels: list[int], depth: int) -> float:
-        """Seconds of a step whose tree has `levels` nodes at each depth, when the method wants `depth` of them.
+        """Estimate the seconds of a step whose tree has `levels[d]` nodes at depth d + 1, of at most `depth` levels.
 
-        A level that the drafter had nothing for was asked for too."""
+        The call that found no drafts and so ended a shorter tree is paid for too."""
         asked = [1, *levels][: min(depth, len(levels) + 1)]
-        return _at(self.target, 1 + sum(levels)) + sum(_at(self.expand, nodes) for nodes in asked) + self.commit
+        target = _interpolate(self.target, 1 + sum(levels))
+        return target + sum(_interpolate(self.expand, nodes) for nodes in asked) + self.commit
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a shape is expected to do; speedup is over one token a step, without a drafter."""
+    """Hold the predicted throughput of a shape; speedup is over one token a step without a drafter."""
 
     tokens_per_second: float
     acceptance_length: float
     speedup: float
 
 
-def _at(seconds: dict[int, float], count: int) -> float:
-    """Interpolated; past the last measured count, along the last two."""
+def _interpolate(seconds: dict[int, float], count: int) -> float:
+    """Interpolate linearly between measured counts; above the largest, extrapolate from the last two."""
     counts = sorted(seconds)
     if count > counts[-1] and len(counts) > 1:
         low, high = counts[-2:]
@@ -81,7 +84,7 @@ def _at(seconds: dict[int, float], count: int) -> float:
 
 
 def recorded(tree: TokenTree, following: list[int]) -> Step:
-    """The step with this tree, where these tokens follow in the text."""
+    """Compare a drafted tree with the tokens that follow in the text."""
     path = [0]
     children = {(tree.parents[node], tree.tokens[node]): node for node in range(1, len(tree))}
     for token in following:
@@ -95,7 +98,7 @@ def recorded(tree: TokenTree, following: list[int]) -> Step:
 
 
 def acceptance_by_rank(steps: list[Step]) -> list[list[float]]:
-    """[depth][k]: of the accepted nodes at this depth (the root: all), the share whose k-th child is accepted."""
+    """Compute the share of accepted nodes whose k-th child is accepted too: [depth][k], the root being depth 0."""
     table = []
     for depth in range(max((len(step.path) for step in steps), default=1) - 1):
         reached = sum(len(step.path) > depth for step in steps)
@@ -105,7 +108,7 @@ def acceptance_by_rank(steps: list[Step]) -> list[list[float]]:
 
 
 def predict(texts: list[list[Step]], widths: list[int], costs: Costs) -> Prediction:
-    """What a shape of these widths does on texts, of each of which every position is given."""
+    """Predict the throughput of a shape on texts that were recorded at every position; `widths` by depth."""
     count, seconds = 0, 0.0
     for steps in texts:
         at = 0
@@ -116,4 +119,4 @@ def predict(texts: list[list[Step]], widths: list[int], costs: Costs) -> Predict
             at += accepted + 1
     tokens = sum(map(len, texts))
     rate = tokens / seconds
-    return Prediction(rate, tokens / count, rate * _at(costs.target, 1))
+    return Prediction(rate, tokens / count, rate * _interpolate(costs.target, 1))

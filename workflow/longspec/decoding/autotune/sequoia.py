@@ -1,9 +1,9 @@
-"""The tree of n draft tokens of which most are accepted, when acceptance depends on depth and rank alone.
+"""Find the tree of n draft tokens with the most expected acceptances, given acceptance by depth and rank.
 
 Sequoia's dynamic programme (Chen et al. 2024, arXiv 2402.12374, section 4.1), with an acceptance vector for each
 depth and so with a limit of depth. A node's children are its first, second, ... candidates without a gap, and the
-expected number of accepted drafts is the sum over nodes of the product of acceptance along their path. It does not
-know what the tree costs, nor that a drafter may have fewer candidates.
+expected number of accepted drafts is the sum over nodes of the product of acceptance along their path. It ignores what
+a tree costs, and that a drafter may have fewer candidates.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 
 
 class BestTrees:
-    """Best trees of every size up to `nodes`, root not counted."""
+    """Find the best tree of every size up to `nodes` draft tokens (the root is not counted)."""
 
     def __init__(self, acceptance: list[list[float]], nodes: int) -> None:
-        """`acceptance` [depth][k]: probability that the k-th child of an accepted node at this depth is accepted."""
+        """Find the trees; `acceptance` [depth][k]: probability that an accepted node's k-th child is accepted."""
         sizes = np.arange(nodes + 1)
         below = np.zeros(nodes + 1)  # expected accepted drafts below a node, by the number of drafts there
         self._taken: list[list[np.ndarray]] = []
-        """By depth and rank: of n drafts for this child and its later siblings, how many it and its subtree get."""
+        """[depth][rank][n]: of n drafts for this child and its later siblings, how many its own subtree gets."""
         for row in reversed(acceptance):
             later, taken = np.zeros(nodes + 1), []
             for share in reversed(row):
@@ -38,11 +38,11 @@ class BestTrees:
         self._expected = below
 
     def expected(self, nodes: int) -> float:
-        """Accepted drafts of the best tree of at most `nodes`."""
+        """Return the expected number of accepted drafts of the best tree of at most `nodes` drafts."""
         return float(self._expected[nodes])
 
     def parents(self, nodes: int) -> list[int]:
-        """That tree: each node's parent, the root's is -1; siblings in the order of their rank."""
+        """Return each node's parent in the best tree of at most `nodes` drafts; the root's is -1, siblings by rank."""
         parents = [-1]
         waiting = [(0, 0, 0, nodes)]  # parent, its depth, rank of the next child, drafts for it and later ones
         while waiting:
@@ -57,7 +57,7 @@ class BestTrees:
         return parents
 
     def widths(self, nodes: int) -> list[int]:
-        """How many nodes that tree has at each depth below the root."""
+        """Count the nodes at each depth below the root in the best tree of at most `nodes` drafts."""
         depths = [0]
         for parent in self.parents(nodes)[1:]:
             depths.append(depths[parent] + 1)

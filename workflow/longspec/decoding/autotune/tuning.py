@@ -1,11 +1,9 @@
-"""Chooses the shape that a method leaves to `auto`: the one with the best predicted throughput.
+"""Choose the shape of a method whose option is `auto`: the one with the best predicted throughput.
 
-Contract: on a few texts, none of which is measured later, the method says before each token which tree of its widest
-shape it would draft; each candidate shape is then tried on these trees, cut down to it, and paid for with measured
-times. Given these measurements the choice is determined. It knows no method and no drafter by name.
-
-Other texts are other texts, and the best of many candidates on a few is luck in part: predictions (prediction.py) lean
-upwards.
+On a few texts, none of which is measured later, the method drafts a tree of its widest shape before every token. Each
+candidate shape is then evaluated on these trees, cut down to it, with measured costs (prediction.py); the choice is
+deterministic given these measurements. The prediction for the chosen shape is biased upwards, since it is the best of
+many on few texts.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import torch
 from longspec.core.records import Prompt
 from longspec.core.run_record import Tuning
 from longspec.decoding.autotune.prediction import Costs, Prediction, Step, acceptance_by_rank, predict, recorded
-from longspec.decoding.interfaces import Candidate, Candidates, Drafter, Method, Rule, Tunable
+from longspec.decoding.interfaces import Candidate, Candidates, Drafter, Method, Tunable, Verifier
 from longspec.decoding.loop import Limits, generate, now
 from longspec.decoding.tree import TokenTree
 from longspec.models.target import CausalLM
@@ -29,25 +27,26 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Rows of the forwards that are timed; between them time is interpolated, above them extrapolated."""
 ROUNDS = 5
 PROBE_SECONDS = 14.0
-"""No further tree is asked for after this time."""
+"""No further tree is drafted after this time."""
 NEW_TOKENS = 128
 FALLBACK_TEXTS = 8
 SPARE = "rows that are not measured"
 EXCHANGED = "measured messages with their halves exchanged"
-"""What the texts that a shape was chosen on may be."""
+"""Kinds of text that a shape may be chosen on, as run.json names them."""
 
 
 def texts(
     measured: list[Prompt], spare: list[Prompt], ids_of: Callable[[str, bool], list[int]]
 ) -> tuple[list[list[int]], str]:
-    """Token ids to tune on, and what they are. None is a measured prompt.
+    """Return the token ids to tune on, none of them a measured prompt, and their kind (`SPARE` or `EXCHANGED`).
 
-    `ids_of` makes a prompt of a message, in the chat template if the second argument says so."""
+    `ids_of(message, chat)` tokenizes a message, in the chat template if `chat` is true."""
     known = {tuple(prompt.prompt_ids) for prompt in measured}
     named = {prompt.sample_id for prompt in measured}
     found = [p.prompt_ids for p in spare if p.sample_id not in named and tuple(p.prompt_ids) not in known]
     if found:
         return found, SPARE
+    # Without spare rows: measured prompts, spread evenly over their lengths, with the halves of each exchanged.
     by_length = sorted(measured, key=lambda prompt: len(prompt.prompt_ids))
     count = min(FALLBACK_TEXTS, len(by_length))
     for number in range(count):
@@ -61,7 +60,9 @@ def texts(
 
 
 def choose(candidates: list[Candidate], texts: list[list[Step]], costs: Costs) -> tuple[Candidate, Prediction | None]:
-    """The best candidate, of equals the first; the first and no prediction where nothing was recorded."""
+    """Choose the candidate with the highest predicted throughput, of equals the first.
+
+    Where nothing was recorded: the first candidate, and None for its prediction."""
     if not any(texts):
         return candidates[0], None
     predictions = [predict(texts, candidate.widths, costs) for candidate in candidates]
@@ -69,8 +70,8 @@ def choose(candidates: list[Candidate], texts: list[list[Step]], costs: Costs) -
     return candidates[best], predictions[best]
 
 
-class Stopwatch:
-    """A drafter, timed."""
+class TimedDrafter:
+    """Time the `expand` and `commit` calls of a drafter."""
 
     def __init__(self, drafter: Drafter, device: torch.device) -> None:
         self.drafter, self.device = drafter, device
@@ -78,27 +79,29 @@ class Stopwatch:
         self._expand: defaultdict[int, list[float]] = defaultdict(list)
         self._commit: list[float] = []
 
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
-        """The drafter's own."""
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Verifier) -> list[Candidates]:
+        """Call the drafter's `expand`, and keep its seconds by the number of nodes."""
         started = now(self.device)
-        found = self.drafter.expand(tree, nodes, width, rule)
+        found = self.drafter.expand(tree, nodes, width, verifier)
         self._expand[len(nodes)].append(now(self.device) - started)
         return found
 
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
-        """The drafter's own."""
+        """Call the drafter's `commit`, and keep its seconds."""
         started = now(self.device)
         self.drafter.commit(emitted, tree, path)
         self._commit.append(now(self.device) - started)
 
     def costs(self, target_seconds: dict[int, float]) -> Costs:
-        """Medians of what was timed."""
+        """Return the median seconds of the timed calls together with those of the target."""
         expand = {nodes: statistics.median(seconds) for nodes, seconds in sorted(self._expand.items())}
         return Costs(target_seconds, expand or {1: 0.0}, statistics.median(self._commit or [0.0]))
 
 
 class Probe:
-    """Proposes nothing, but has its method draft the tree that it would have proposed, until the time is over."""
+    """Record the tree that a method would propose at every position, while decoding one token a step.
+
+    Stops recording `seconds` after it was made."""
 
     def __init__(self, method: Method, seconds: float = PROBE_SECONDS) -> None:
         self.method, self.max_nodes = method, method.max_nodes
@@ -107,40 +110,41 @@ class Probe:
 
     @property
     def over(self) -> bool:
-        """Whether the time is."""
+        """Tell if the time for recording has run out."""
         return time.perf_counter() > self._end
 
     def propose(
-        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+        self, root: int, drafter: Drafter | None, verifier: Verifier, stop_ids: Collection[int], room: int
     ) -> TokenTree:
-        """The root alone."""
+        """Record the method's tree, and propose the root alone."""
         if not self.over or not self.trees:
-            self.trees.append(self.method.propose(root, drafter, rule, stop_ids, room))
+            self.trees.append(self.method.propose(root, drafter, verifier, stop_ids, room))
         return TokenTree.rooted_at(root)
 
     def steps(self, output_ids: list[int]) -> list[Step]:
-        """Of one text, whose trees are forgotten then."""
+        """Compare the recorded trees with the text they were drafted on, and forget them."""
         trees, self.trees = self.trees, []
         return [recorded(tree, output_ids[at:]) for at, tree in enumerate(trees, start=1)]
 
 
 def within(ids: list[int], context_tokens: int | None, nodes: int = 0) -> list[int]:
-    """The last of these ids, at least one, behind which so many nodes lie within the context."""
+    """Cut ids from the left so that they and `nodes` more tokens fit into the context; keeps at least one id."""
     return ids if context_tokens is None else ids[-max(1, context_tokens - nodes) :]
 
 
 def target_seconds(
-    target: CausalLM, ids: list[int], tree: TokenTree, rule: Rule, context_tokens: int | None = None
+    target: CausalLM, ids: list[int], tree: TokenTree, verifier: Verifier, context_tokens: int | None = None
 ) -> dict[int, float]:
-    """T(q) behind these ids for the first q nodes of a tree: forward, verification and commit; for every q that the
-    context has room for behind them."""
+    """Measure T(q): median seconds of forward, verification and commit of q tree nodes after the text `ids`.
+
+    For every q of `BUCKETS` that fits into the context after `ids`; nodes are the first q of `tree`."""
     buckets = [rows for rows in BUCKETS if context_tokens is None or len(ids) + rows <= context_tokens]
     tree = TokenTree(list(tree.tokens), list(tree.parents), list(tree.depths))
     while len(tree) < BUCKETS[-1]:
         tree.add(ids[0], len(tree) - 1)
     target.reset(len(ids) + BUCKETS[-1])
     target.append(ids)
-    rule.start(ids)
+    verifier.start(ids)
     seconds = {}
     for rows in buckets:
         part = TokenTree(tree.tokens[:rows], tree.parents[:rows], tree.depths[:rows])
@@ -148,10 +152,10 @@ def target_seconds(
         for _ in range(1 + ROUNDS):
             target.rewind(len(ids))
             started = now(target.device)
-            acceptance = rule.verify(part, target.extend(part.tokens, part.parents), (), rows)
+            acceptance = verifier.verify(part, target.extend(part.tokens, part.parents), (), rows)
             target.commit(acceptance.path)
             times.append(now(target.device) - started)
-        seconds[rows] = statistics.median(times[1:])
+        seconds[rows] = statistics.median(times[1:])  # the first round warms up
     return seconds
 
 
@@ -162,12 +166,14 @@ def tune(
     drafter: Drafter,
     prompts: list[list[int]],
     limits: Limits,
-    rule_of: Callable[[int], Rule],
+    verifier_of: Callable[[int], Verifier],
 ) -> tuple[Method, Tuning]:
-    """The method with the chosen shape, and what the choice rests on. `rule_of` makes the rule of a text by number."""
+    """Choose a method's shape on `prompts`; returns the method with it, and the measurements behind the choice.
+
+    `verifier_of(number)` makes the verifier of the text with that number."""
     started = time.perf_counter()
     short = Limits(limits.stop_ids, min(limits.max_new_tokens, NEW_TOKENS), limits.context_tokens)
-    probe, timed = Probe(method), Stopwatch(drafter, target.device)
+    probe, timed = Probe(method), TimedDrafter(drafter, target.device)
     used: list[list[int]] = []
     tried: list[list[Step]] = []
     largest = TokenTree.rooted_at(prompts[0][-1])
@@ -175,13 +181,13 @@ def tune(
         ids = within(prompt_ids, limits.context_tokens)
         if tried and probe.over:
             break
-        turn = generate(target, probe, timed, ids, short, rule_of(number))
+        turn = generate(target, probe, timed, ids, short, verifier_of(number))
         largest = max([largest, *probe.trees], key=len)
         used.append(ids)
         tried.append(probe.steps(turn.output_ids))
     median = sorted(used, key=len)[len(used) // 2]
     median = within(median, limits.context_tokens, BUCKETS[-1])
-    costs = timed.costs(target_seconds(target, median, largest, rule_of(len(used)), limits.context_tokens))
+    costs = timed.costs(target_seconds(target, median, largest, verifier_of(len(used)), limits.context_tokens))
     acceptance = acceptance_by_rank([step for steps in tried for step in steps])
     candidates = method.candidates(acceptance)
     chosen, prediction = choose(candidates, tried, costs)

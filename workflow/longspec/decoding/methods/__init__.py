@@ -1,1 +1,1 @@
-"""The shape of a proposal: one file a method, found by its name."""
+"""Methods: the shape of a proposal. One file each, found by its name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from longspec.decoding.interfaces import Candidate, Drafter, Rule
+from longspec.decoding.interfaces import Candidate, Drafter, Verifier
 from longspec.decoding.tree import TokenTree
 
 DRAFTS = True
@@ -21,11 +21,11 @@ OPTIONS = {
     },
 }
 LONGEST = 32
-"""Of the chains that `auto` chooses from."""
+"""Most draft tokens of the chains that `auto` chooses from."""
 
 
 class Method:
-    """The drafter's best token, again and again."""
+    """Propose a chain of at most `gamma` tokens, each the drafter's best guess after the one before."""
 
     def __init__(self, gamma: int | str) -> None:
         self.auto = isinstance(gamma, str)
@@ -33,13 +33,13 @@ class Method:
         self.max_nodes = 1 + self.gamma
 
     def propose(
-        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+        self, root: int, drafter: Drafter | None, verifier: Verifier, stop_ids: Collection[int], room: int
     ) -> TokenTree:
-        """A chain; shorter where the drafter has no guess, at a stop id, and at the limit."""
+        """Propose a chain; it ends early where the drafter has no guess, after a stop id, and at `room`."""
         assert drafter is not None
         tree, node = TokenTree.rooted_at(root), 0
         for _ in range(min(self.gamma, room)):
-            best = drafter.expand(tree, [node], 1, rule)[0]
+            best = drafter.expand(tree, [node], 1, verifier)[0]
             if not best:
                 break
             node = tree.add(best[0][0], node)
@@ -48,5 +48,5 @@ class Method:
         return tree
 
     def candidates(self, acceptance: list[list[float]]) -> list[Candidate]:
-        """Every length; their number is small enough to ask nothing of `acceptance`."""
+        """List every length up to `LONGEST`; there are too few to need `acceptance`."""
         return [Candidate({"gamma": gamma}, [1] * gamma) for gamma in range(1, LONGEST + 1)]

@@ -2,8 +2,8 @@
 
 Level i takes the best `tree_shape[i]` nodes by cumulative log q among all children of level i - 1,
 whichever their parents. `auto` chooses among the trees that Sequoia's dynamic programme grows
-(autotune/sequoia.py), each reduced to its nodes per depth: the beam puts them where the drafter is surest in each
-step, not always below the same ranks, so it is the measured steps that say what such widths are worth, not the
+(autotune/sequoia.py), each reduced to its nodes per depth. The beam puts these nodes where the drafter is surest in
+each step, not always below the same ranks; their worth is therefore predicted from recorded steps, not by the
 programme.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Collection
 from heapq import nlargest
 
 from longspec.decoding.autotune.sequoia import BestTrees
-from longspec.decoding.interfaces import Candidate, Drafter, Rule
+from longspec.decoding.interfaces import Candidate, Drafter, Verifier
 from longspec.decoding.tree import TokenTree
 
 DRAFTS = True
@@ -31,13 +31,13 @@ OPTIONS = {
     },
 }
 WIDEST = [8] * 4 + [4] * 4 + [2] * 16
-"""What `auto` measures: wide where ranks below the first may pay, deep enough for text that is copied."""
+"""The shape that `auto` records: wide where lower ranks may pay, deep enough for text that is copied."""
 NODES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 23, 27, 31, 39, 47, 55, 63)
-"""Numbers of draft tokens that `auto` chooses from; some fill what may be a kernel's bucket together with the root."""
+"""Numbers of draft tokens that `auto` chooses from; with the root 3, 15, 31 and 63 fill rows of a power of two."""
 
 
 class Method:
-    """A beam whose width at each depth is given."""
+    """Propose a beam of the most probable paths, `tree_shape[i]` nodes wide at depth i + 1."""
 
     def __init__(self, tree_shape: list[int] | str) -> None:
         self.auto = isinstance(tree_shape, str)
@@ -45,15 +45,15 @@ class Method:
         self.max_nodes = 1 + sum(self.tree_shape)
 
     def propose(
-        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+        self, root: int, drafter: Drafter | None, verifier: Verifier, stop_ids: Collection[int], room: int
     ) -> TokenTree:
-        """Smaller where the drafter has fewer guesses, at stop ids, and at the limit."""
+        """Propose a tree; it is smaller where the drafter has fewer guesses, after stop ids, and at `room`."""
         assert drafter is not None
         tree = TokenTree.rooted_at(root)
         frontier = {0: 0.0}
         for width in self.tree_shape[:room]:
-            breadths = rule.breadths(list(frontier.values()), width)
-            candidates = drafter.expand(tree, list(frontier), max(breadths), rule)
+            breadths = verifier.breadths(list(frontier.values()), width)
+            candidates = drafter.expand(tree, list(frontier), max(breadths), verifier)
             children = [
                 (score + log_q, token, parent)
                 for (parent, score), below, breadth in zip(frontier.items(), candidates, breadths, strict=True)
@@ -67,7 +67,7 @@ class Method:
         return tree
 
     def candidates(self, acceptance: list[list[float]]) -> list[Candidate]:
-        """The nodes per depth of the best tree of each size, for each limit of its depth."""
+        """List the nodes per depth of the best tree of each size (`NODES`) under each limit of its depth."""
         found: dict[tuple[int, ...], None] = {(1,): None}
         for depth in range(1, min(len(acceptance), len(WIDEST)) + 1):
             best = BestTrees(acceptance[:depth], NODES[-1])

@@ -1,10 +1,10 @@
-"""Vanilla decoding: the root alone, one token per step. The baseline of every speedup."""
+"""Vanilla decoding: no drafts, one token per step. The baseline of every speedup."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from longspec.decoding.interfaces import Drafter, Rule
+from longspec.decoding.interfaces import Drafter, Verifier
 from longspec.decoding.tree import TokenTree
 
 DRAFTS = False
@@ -14,12 +14,12 @@ OPTIONS: dict[str, dict[str, object]] = {}
 
 
 class Method:
-    """Proposes nothing."""
+    """Propose no drafts."""
 
     max_nodes = 1
 
     def propose(
-        self, root: int, drafter: Drafter | None, rule: Rule, stop_ids: Collection[int], room: int
+        self, root: int, drafter: Drafter | None, verifier: Verifier, stop_ids: Collection[int], room: int
     ) -> TokenTree:
-        """The root alone."""
+        """Propose the root alone."""
         return TokenTree.rooted_at(root)

@@ -1,1 +1,1 @@
-"""Which drafts the target keeps: one file a rule, found by its name."""
+"""Verifiers: which drafts are kept and which tokens are emitted. One file each, found by its name."""

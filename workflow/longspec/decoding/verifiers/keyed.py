@@ -1,4 +1,4 @@
-"""The keyed rule: the target's choice at each output position is fixed by noise of that position; follow it.
+"""The keyed verifier: noise of each output position fixes the target's choice there; drafts equal to it are kept.
 
 With Gumbel noise g keyed by (seed, sample, turn, output position), arg max(log p + g) is a sample of p (Gumbel-max)
 that does not depend on what was drafted. The emitted tokens are those choices, so every method and drafter gives
@@ -18,8 +18,8 @@ from longspec.decoding.sampling import Settings, Text
 from longspec.decoding.tree import TokenTree
 
 
-class Rule:
-    """See the module; the interface is described in _interface.py."""
+class Verifier:
+    """Accept drafts that equal the target's own choice (`decoding/interfaces.py` has the interface)."""
 
     def __init__(self, settings: Settings, text_key: int, vocab_size: int, device: torch.device) -> None:
         self._settings = settings
@@ -28,10 +28,11 @@ class Rule:
         self._noise = GumbelNoise(text_key, vocab_size, device) if settings.temperature > 0 else None
 
     def start(self, prompt_ids: list[int]) -> None:
+        """Begin a new text; the last id of the prompt is the root of the first tree."""
         self._text = Text(self._settings, prompt_ids, self._vocab_size, self._device)
 
     def breadths(self, scores: list[float], width: int) -> list[int]:
-        """Any number will do: what is drafted never changes what is emitted."""
+        """Allow each node `width` children: what is drafted never changes what is emitted."""
         return [width] * len(scores)
 
     def draft(
@@ -43,7 +44,7 @@ class Rule:
         informed: bool = True,
         ids: torch.Tensor | None = None,
     ) -> list[Candidates]:
-        """The ids with the best chance: of being the target's choice under its noise if `informed`, else by q."""
+        """Choose the ids likeliest to be the target's choice: by q with the target's noise if `informed`, else by q."""
         scores = self._text.scores(logits, tree, nodes, ids).float()
         if informed:
             scores = self._noised(scores, tree, nodes, ids)
@@ -53,6 +54,7 @@ class Rule:
         return [[(t, s) for t, s in zip(*row, strict=True) if s > float("-inf")] for row in rows]
 
     def verify(self, tree: TokenTree, logits: torch.Tensor, stop_ids: Collection[int], room: int) -> Acceptance:
+        """Emit the target's choices along the drafted path that they follow, and the choice after it."""
         nodes = list(range(len(tree)))
         chosen, finite = choices(self._noised(self._text.scores(logits, tree, nodes), tree, nodes))
         acceptance = descend(tree, chosen, finite, stop_ids, room)
@@ -64,7 +66,7 @@ class Rule:
     def _noised(
         self, scores: torch.Tensor, tree: TokenTree, nodes: list[int], ids: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Scores [n, vocab or less] plus the noise of the position after each node."""
+        """Add the noise of the position after each node to scores [n, columns]."""
         if self._noise is None:
             return scores
         rows = self._noise.rows([self._text.position + tree.depths[node] for node in nodes])
@@ -72,9 +74,10 @@ class Rule:
 
 
 def choices(scores: torch.Tensor) -> tuple[list[int], list[bool]]:
-    """The best id of each row of `scores` [n, vocab], and whether its score is a number. One transfer to the host.
+    """Return the best id of each row of `scores` [n, vocab], and if its score is finite.
 
-    NaN counts as the best of all, and the lowest id among equals; on a CPU, max is five times as fast as argmax.
+    NaN counts as the best of all; of equal scores the lowest id is taken. Both results come in one transfer to the
+    host. On a CPU, max is five times as fast as argmax.
     """
     best = scores.max(-1)
     chosen, finite = torch.stack([best.indices, best.values.isfinite().long()]).tolist()
@@ -82,9 +85,9 @@ def choices(scores: torch.Tensor) -> tuple[list[int], list[bool]]:
 
 
 def descend(tree: TokenTree, chosen: list[int], finite: list[bool], stop_ids: Collection[int], room: int) -> Acceptance:
-    """Follow `chosen` [n], the target's token after each node, down the tree while it was drafted.
+    """Follow the target's choices (`chosen` [n], the token after each node) down the tree as far as they were drafted.
 
-    Children of one node carry different tokens. A node whose `finite` [n] is false ends the text before its token.
+    Children of one node must carry different tokens. A node whose `finite` [n] is false ends the text before its token.
     """
     children = {
         (parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))

@@ -1,9 +1,10 @@
-"""The residual rule: accept a draft x ~ q with probability min(1, p(x) / q(x)), else sample from what is left of p.
+"""The residual verifier: accept a draft x ~ q with probability min(1, p(x) / q(x)), else sample norm((p - q)+).
 
 Speculative sampling (Leviathan et al. 2023; Chen et al. 2023). Where a node has several children they were drawn
 from q without replacement and are tried in the order of drawing: after a rejection p becomes norm((p - q)+) and q
 loses the rejected id (SpecInfer, Miao et al. 2024; Sequoia, Chen et al. 2024). Children that a drafter proposed
-without drawing them are points: q is 1 there. Emitted tokens have the distribution p; they are not vanilla's tokens.
+without drawing them count as drawn from a q that is 1 at their id. Emitted tokens have the distribution p, but are not
+the tokens that vanilla decoding emits.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from longspec.decoding.sampling import Settings, Text
 from longspec.decoding.tree import TokenTree
 
 
-class Rule:
-    """See the module; the interface is described in _interface.py."""
+class Verifier:
+    """Accept drafts by the ratio of p to q (`decoding/interfaces.py` has the interface)."""
 
     def __init__(self, settings: Settings, text_key: int, vocab_size: int, device: torch.device) -> None:
         self._settings = settings
@@ -30,12 +31,13 @@ class Rule:
         """By node: its children's tokens in the order of drawing, and the q [vocab] that they were drawn from."""
 
     def start(self, prompt_ids: list[int]) -> None:
+        """Begin a new text; the last id of the prompt is the root of the first tree."""
         self._text = Text(self._settings, prompt_ids, self._vocab_size, self._device)
 
     def breadths(self, scores: list[float], width: int) -> list[int]:
-        """Shares of `width` in proportion to q of each node's path, by largest remainder.
+        """Divide `width` children among the nodes in proportion to q of each node's path, by largest remainder.
 
-        They are fixed before the children are drawn: to keep or drop a child for what it is would change q.
+        The numbers are fixed before the children are drawn: keeping or dropping a child by its token would change q.
         """
         weights = torch.tensor(scores, dtype=torch.float64).softmax(0) * width
         counts = weights.floor()
@@ -52,7 +54,7 @@ class Rule:
         informed: bool = True,
         ids: torch.Tensor | None = None,
     ) -> list[Candidates]:
-        """Ids drawn from the drafter's q, warped as the target's p is; the same q is used to verify them."""
+        """Draw ids from the drafter's q, warped as the target's p is, and keep q to verify them."""
         q = self._text.scores(logits, tree, nodes, ids).double().softmax(-1)
         columns = slice(q.shape[-1]) if ids is None else ids
         q, drafted = q.new_zeros(len(nodes), self._vocab_size), q  # ids that the drafter lacks have no probability
@@ -65,6 +67,7 @@ class Rule:
         return drawn
 
     def verify(self, tree: TokenTree, logits: torch.Tensor, stop_ids: Collection[int], room: int) -> Acceptance:
+        """Emit accepted drafts from the root on, and one token of the residual or of p after the last."""
         children: dict[int, dict[int, int]] = {}
         for child, parent in enumerate(tree.parents):
             children.setdefault(parent, {})[tree.tokens[child]] = child
@@ -91,11 +94,13 @@ class Rule:
         return Acceptance(path, emitted, accepted, offered, stop_reason)
 
     def _token(self, p: torch.Tensor, node: int, below: dict[int, int]) -> int:
-        """One token with distribution p [vocab]: a child that passes its test, or one from what p has left."""
+        """Sample one token with distribution p [vocab]: an accepted child of `node`, or a draw from the residual.
+
+        `below`: the children's nodes by token."""
         order, q = self._drawn.get(node, (list(below), None))
         for token in order:
             if token not in below:
-                break  # only a first part of what was drawn went into the tree
+                break  # the tree has only the first of the tokens that were drawn
             proposal = point(token, p) if q is None else q
             if self.draws.accepts(acceptance_probability(p, proposal, token)):
                 return token
@@ -105,19 +110,19 @@ class Rule:
 
 
 def acceptance_probability(p: torch.Tensor, q: torch.Tensor, token: int) -> float:
-    """min(1, p(x) / q(x)) for a token x that was drawn from q."""
+    """Compute min(1, p(x) / q(x)) for a token x that was drawn from q."""
     return min(1.0, p[token].item() / q[token].item())
 
 
 def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """norm((p - q)+), the distribution after a rejection; p where rounding left nothing."""
+    """Compute norm((p - q)+), the distribution after a rejection; p itself where rounding left nothing."""
     left = (p - q).clamp_(min=0)
     mass = left.sum()
     return left / mass if mass > 0 else p
 
 
 def without(q: torch.Tensor, token: int) -> torch.Tensor:
-    """q among the ids that are left when `token` is gone."""
+    """Remove a token from q [vocab] and renormalise."""
     left = q.clone()
     left[token] = 0
     mass = left.sum()
@@ -125,7 +130,7 @@ def without(q: torch.Tensor, token: int) -> torch.Tensor:
 
 
 def point(token: int, like: torch.Tensor) -> torch.Tensor:
-    """The distribution that always gives `token`."""
+    """Make the distribution, of the shape of `like` [vocab], that is 1 at `token`."""
     q = torch.zeros_like(like)
     q[token] = 1
     return q

@@ -1,4 +1,4 @@
-"""GLIDE and the hybrid: a drafter of one layer over the target's keys and values (drafter.py), and its parts."""
+"""GLIDE and the hybrid: drafters of one decoder layer that attends to the target's keys and values."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ OPTIONS = {
 
 
 def make(target: CausalLM, *, weights: ModelSpec | None, window: int) -> GlideDrafter:
-    """Load the checkpoint for this target. UserError when it is none, another target's, or the target lends nothing."""
+    """Load a GLIDE drafter for this target.
+
+    Raises UserError when there are no weights, when they were not made for this target, or when the target's last
+    layer does not give its keys and values."""
     return loaded(target, weights, window, "glide")
 
 
 def loaded(target: CausalLM, weights: ModelSpec | None, window: int, drafter: str) -> GlideDrafter:
-    """The same for a drafter of that name."""
+    """Load a GLIDE layer's checkpoint for this target; `drafter` is the name that error messages use."""
     if weights is None:
         raise UserError("weights", "none for this model", "weights on the method, or `drafter:` on the model")
     lending.require_last_layer(target, drafter)

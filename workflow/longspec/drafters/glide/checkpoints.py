@@ -1,14 +1,14 @@
-"""A GLIDE drafter's checkpoint: safetensors with the names that LongSpec publishes, and a few of our own.
+"""Reads and writes a GLIDE drafter's checkpoint: safetensors with LongSpec's published names and a few of our own.
 
-Contract: `load` gives a layer whose every tensor came from the file and belongs to this target, or a UserError;
-which parts the layer has follows from the tensors there are. Published checkpoints also carry the cross-attention's
-k_proj and v_proj, which nothing uses. Of our own:
+`load` returns a layer whose every tensor came from the file and fits this target, or raises UserError. The tensors in
+the file decide which parts the layer has. Published checkpoints also have the cross-attention's k_proj and v_proj,
+which are not used. Our own names:
 
     norm.weight                         a norm before the target's head
     fusion.*, lag_embedding             the hybrid's
     feature_layers [layers]             the decoder layers whose features it reads
     draft_ids [n]                       the ids that it drafts, ascending; without it, all
-    target_probe [8, 8]                 a corner of the target's embedding, to know the target again
+    target_probe [8, 8]                 a corner of the target's embedding, by which the target is recognised
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ JOINED = {
     "self_attn.kv_proj": ("self_attn.k_proj", "self_attn.v_proj"),
     "mlp.gate_up_proj": ("mlp.gate_proj", "mlp.up_proj"),
 }
-"""Layers that run as one and are stored as two."""
+"""Linear layers that are merged into one when loaded, and the names of the two that a file has for each."""
 UNUSED = {f"cross_attn.{part}_proj.{kind}" for part in "kv" for kind in ("weight", "bias")}
 FACTS = {"feature_layers", "draft_ids", "target_probe"}
 """Tensors that are not weights."""
@@ -39,7 +39,7 @@ PROBE = 8
 
 @dataclass
 class Checkpoint:
-    """A layer and what its file says about it."""
+    """Hold a drafter layer, the target layers whose features it reads, and the ids that it drafts (None: all)."""
 
     model: Glide
     feature_layers: list[int]
@@ -47,12 +47,14 @@ class Checkpoint:
 
 
 def load(weights: ModelSpec, target: CausalLM) -> Checkpoint:
-    """The checkpoint of a config entry (hub or path), checked against the target."""
+    """Load the checkpoint of a configuration entry (hub or path), and check that it fits the target."""
     return read(model_files.folder(weights), target)
 
 
 def read(folder: Path, target: CausalLM) -> Checkpoint:
-    """The checkpoint in a folder. UserError names the first tensors that are missing, unknown, or of another shape."""
+    """Read the checkpoint in a folder.
+
+    Raises UserError with the first tensors that are missing, unknown, or of another shape than the target needs."""
     tensors: dict[str, torch.Tensor] = {}
     try:
         for file in sorted(folder.glob("*.safetensors")):
@@ -74,7 +76,7 @@ def read(folder: Path, target: CausalLM) -> Checkpoint:
 
 
 def write(folder: Path, checkpoint: Checkpoint, target_embedding: torch.Tensor, config: str) -> None:
-    """The same in bfloat16, with the text of a config.json beside it."""
+    """Write a checkpoint in bfloat16, and `config` as its config.json."""
     tensors = {name: t.to(torch.bfloat16).contiguous() for name, t in stored(checkpoint.model.state_dict()).items()}
     tensors["target_probe"] = target_embedding[:PROBE, :PROBE].to(torch.bfloat16).contiguous()
     if checkpoint.draft_ids is not None:
@@ -88,7 +90,7 @@ def write(folder: Path, checkpoint: Checkpoint, target_embedding: torch.Tensor, 
 
 
 def stored(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A layer's state under the published names."""
+    """Rename a layer's state to the published names, splitting merged linear layers."""
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         layer, _, kind = name.rpartition(".")
@@ -100,7 +102,7 @@ def stored(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def joined(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The other way round, in float32."""
+    """Rename published tensors to a layer's state in float32, merging what runs as one linear layer."""
     state = {name: tensor.float() for name, tensor in tensors.items() if name not in UNUSED}
     for layer, parts in JOINED.items():
         for kind in ("weight", "bias"):
@@ -120,7 +122,7 @@ def _check(folder: Path, found: dict[str, torch.Tensor], expected: dict[str, tor
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
             shape = list(found[name].shape)
-            raise UserError(str(folder), f"{name} is {shape}", f"{list(tensor.shape)}: another target's drafter?")
+            raise UserError(str(folder), f"{name} is {shape}", f"{list(tensor.shape)}, as this target needs")
 
 
 def _check_target(folder: Path, facts: dict[str, torch.Tensor], target: CausalLM) -> None:

@@ -1,16 +1,16 @@
-"""GLIDE (LongSpec, arXiv 2502.17421) and the hybrid: one small layer over the target's own keys and values.
+"""Drafts with GLIDE (LongSpec, arXiv 2502.17421) or its hybrid: one layer over the keys and values of the target.
 
-What a draft step costs does not grow with the text, but for reading the target's last keys and values; what the
-drafter keeps is constant. A checkpoint decides which of the two it is, and which ids it drafts; the text's own ids
-are candidates too. The text's keys are made when its tokens are certain, drafted nodes' when they are expanded: so a
-step whose drafts were all accepted starts with two tokens. The cross-attention sees verified keys only.
+The drafter's memory is constant, and a draft step costs the same however long the text is, but for reading the
+target's keys and values. The checkpoint decides which of the two it is and which ids it drafts; ids of the text itself
+are candidates too. Keys of the text are computed when its tokens are certain, keys of drafted nodes when these are
+expanded: after a step whose drafts were all accepted, two tokens are read. The cross-attention sees verified keys only.
 """
 
 from __future__ import annotations
 
 import torch
 
-from longspec.decoding.interfaces import Candidates, Rule
+from longspec.decoding.interfaces import Candidates, Verifier
 from longspec.decoding.tree import TokenTree
 from longspec.drafters.glide.candidates import Ids
 from longspec.drafters.glide.model import Glide
@@ -52,10 +52,10 @@ class GlideDrafter:
         self.layer.take(self._features(-1))
 
     @torch.inference_mode()
-    def expand(self, tree: TokenTree, nodes: list[int], width: int, rule: Rule) -> list[Candidates]:
+    def expand(self, tree: TokenTree, nodes: list[int], width: int, verifier: Verifier) -> list[Candidates]:
         """Draft below all `nodes` in one pass; they all see the same verified keys of the target."""
         logits = self.layer.root(self._text) if nodes == [0] else self.layer.below(tree, nodes, self._text)
-        return rule.draft(logits, tree, nodes, width, ids=None if self._ids is None else self._ids.all)
+        return verifier.draft(logits, tree, nodes, width, ids=None if self._ids is None else self._ids.all)
 
     @torch.inference_mode()
     def commit(self, emitted: list[int], tree: TokenTree, path: list[int]) -> None:
@@ -67,5 +67,5 @@ class GlideDrafter:
         self.layer.take(self._features(path[-1]))
 
     def _features(self, node: int) -> torch.Tensor | None:
-        """The target's features [layers, hidden] of a node, for a hybrid."""
+        """Read the target's features [layers, hidden] of a node, if the layer is a hybrid."""
         return self._target.features(self._feature_layers, node) if self._feature_layers else None

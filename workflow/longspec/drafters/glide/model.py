@@ -1,4 +1,4 @@
-"""GLIDE's drafter layer, and the hybrid that also reads the target's features: the arithmetic, and nothing of decoding.
+"""The forward of GLIDE's drafter layer, and of the hybrid that also reads the target's features.
 
 One decoder layer of the target's sizes (LongSpec, arXiv 2502.17421; GLIDE with a CaPE, arXiv 2402.02082):
 
@@ -11,8 +11,7 @@ One decoder layer of the target's sizes (LongSpec, arXiv 2502.17421; GLIDE with 
 
 `features` are those of some layers at the last verified position, `lag` positions before the token whose successor
 is drafted (as in EAGLE-3, arXiv 2503.01840). The self-attention's keys depend on the token and its position alone,
-in the hybrid too: what is cached is the same whoever drafted it, and one pass trains on any lag. This module does not
-know caches, trees or files.
+in the hybrid too: a cached key does not depend on the step that drafted its token, and one pass trains on any lag.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 from longspec.models.attention.hybrid import products
 
 LAGS = 8
-"""Lags that have an embedding of their own; longer ones share the last."""
+"""Number of lag embeddings; longer lags use the last."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the target that the drafter takes over."""
+    """Hold the sizes of the target that its drafter layer shares."""
 
     hidden: int
     intermediate: int
@@ -42,7 +41,7 @@ class Sizes:
 
     @classmethod
     def of(cls, config: object) -> Sizes:
-        """From a transformers text configuration."""
+        """Read the sizes from a transformers text configuration."""
         heads, hidden = config.num_attention_heads, config.hidden_size  # type: ignore[attr-defined]
         return cls(
             hidden=hidden,
@@ -55,7 +54,7 @@ class Sizes:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of x [..., n, head_dim] by cos and sin [..., n, rotated], rotated <= head_dim."""
+    """Apply rotary embedding to x [..., n, head_dim] by cos and sin [..., n, rotated], rotated <= head_dim."""
     width = cos.shape[-1]
     turned, rest = (x, None) if width == x.shape[-1] else (x[..., :width], x[..., width:])
     first, second = turned.chunk(2, dim=-1)
@@ -66,9 +65,9 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, added: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """query [b, heads, n, d] over key and value [b, kv_heads, l, d]; `added` [b or 1, 1, n, l] goes onto the scores.
+    """Attend with query [b, heads, n, d] to key and value [b, kv_heads, l, d]; returns [b, n, heads * d].
 
-    Returns [b, n, heads * d]. The heads of a group become further rows of their shared key head.
+    `added` [b or 1, 1, n, l] is added to the scores. Query heads that share a key head are run as further rows of it.
     """
     batch, heads, n, d = query.shape
     groups = heads // key.shape[1]
@@ -85,7 +84,7 @@ def attend(
 
 
 class Attention(nn.Module):
-    """The projections of one attention; without `kv`, for queries alone. Keys and values are projected at once."""
+    """Hold the projections of one attention: queries and output, and with `kv` keys and values in one matrix."""
 
     def __init__(self, sizes: Sizes, bias: bool, kv: bool) -> None:
         super().__init__()
@@ -96,12 +95,12 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(sizes.heads * sizes.head_dim, sizes.hidden, bias=False)
 
     def split(self, projected: torch.Tensor) -> torch.Tensor:
-        """[b, n, heads * d] -> [b, heads, n, d]."""
+        """Split projected rows [b, n, heads * d] into heads [b, heads, n, d]."""
         return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
 class MLP(nn.Module):
-    """SwiGLU of the target's sizes."""
+    """Compute a SwiGLU feed-forward of the target's sizes."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -109,13 +108,14 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(sizes.intermediate, sizes.hidden, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x [..., hidden] to [..., hidden]."""
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
         mixed: torch.Tensor = self.down_proj(silu(gate) * up)
         return mixed
 
 
 class Fusion(nn.Module):
-    """Features [..., layers, hidden] of the target -> what is added to the embedding [..., hidden]."""
+    """Fuse features of several target layers into one vector that is added to the embedding."""
 
     def __init__(self, sizes: Sizes, layers: int) -> None:
         super().__init__()
@@ -123,13 +123,14 @@ class Fusion(nn.Module):
         self.proj = nn.Linear(layers * sizes.hidden, sizes.hidden, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map features [..., layers, hidden] to [..., hidden]."""
         normed = [norm(part) for norm, part in zip(self.norms, features.unbind(-2), strict=True)]
         fused: torch.Tensor = self.proj(torch.cat(normed, dim=-1))
         return fused
 
 
 class Glide(nn.Module):
-    """The layer. Which parts it has is a matter of its checkpoint: see checkpoints.py."""
+    """Run GLIDE's decoder layer; the checkpoint decides which optional parts it has (checkpoints.py)."""
 
     def __init__(self, sizes: Sizes, bias: bool = False, norm: bool = True, feature_layers: int = 0) -> None:
         super().__init__()
@@ -148,7 +149,7 @@ class Glide(nn.Module):
     def keys_values(
         self, embedded: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What tokens [b, n, hidden] leave in the window's cache: keys (rotated) and values [b, kv_heads, n, d]."""
+        """Compute the self-attention's keys (rotated) and values [b, kv_heads, n, d] of embeddings [b, n, hidden]."""
         attn = self.self_attn
         keys, values = attn.split(attn.kv_proj(self.input_layernorm(embedded))).chunk(2, dim=1)
         return rotate(keys, cos, sin), values
@@ -160,9 +161,10 @@ class Glide(nn.Module):
         window: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
         target: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
     ) -> torch.Tensor:
-        """h [b, n, hidden] -> what goes into the target's head [b, n, hidden].
+        """Map embeddings h [b, n, hidden] to the hidden states [b, n, hidden] that the target's head reads.
 
-        `window` and `target`: keys and values [b, kv_heads, l, d], and what is added to their scores [b, 1, n, l].
+        `window` and `target`: keys and values [b, kv_heads, l, d] of the self- and the cross-attention, and what is
+        added to their scores [b, 1, n, l], or None.
         """
         attn = self.self_attn
         query = rotate(attn.split(attn.q_proj(self.input_layernorm(h))), *rotary)

@@ -1,8 +1,8 @@
-"""The drafter's own key/value cache: a ring over the last tokens of the text, and the nodes of one draft before it.
+"""The GLIDE drafter's key/value cache: a ring buffer over the last tokens of the text, and the nodes of one draft.
 
-Contract: storage is fixed when it is made, whatever the text's length. A text token overwrites the one that has
-left the window; drafted nodes lie apart, so that rejected ones leave nothing behind. The order in memory means
-nothing to attention; `hidden` says what a node must not see. It does not know how keys are made.
+Storage does not grow with the text: a token overwrites the one that has left the window. Drafted nodes are stored
+apart, so that rejected ones leave nothing behind. The order in memory does not matter to attention; `hidden` is the
+mask of what a node must not see.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ NODES = 1024
 
 
 class Ring:
-    """Keys and values, each [1, kv_heads, nodes + window + 1, head_dim]. Nodes fill their part from its end."""
+    """Cache keys and values, each [1, kv_heads, nodes + window + 1, head_dim]; nodes fill their part from its end."""
 
     def __init__(
         self, kv_heads: int, head_dim: int, window: int, dtype: torch.dtype, device: torch.device, nodes: int = NODES
     ) -> None:
-        """A token sees itself and the `window` tokens before it."""
+        """Allocate storage for a window in which a token sees itself and the `window` tokens before it."""
         self.window, self.size, self.nodes = window, window + 1, nodes
-        # As attention's first product reads them, like the target's: see preallocated.py.
+        # Transposed as attention's first product reads them: see models/cache/preallocated.py.
         self.keys = torch.zeros(1, kv_heads, head_dim, nodes + self.size, dtype=dtype, device=device).transpose(2, 3)
         self.values = torch.zeros(1, kv_heads, nodes + self.size, head_dim, dtype=dtype, device=device)
         self.reset()
 
     def reset(self) -> None:
-        """A new text; the storage stays."""
+        """Begin a new text in the same storage."""
         self.length = 0
         self.drop()
 
@@ -39,11 +39,11 @@ class Ring:
 
     @property
     def bytes(self) -> int:
-        """Storage held."""
+        """Return the size of the storage in bytes."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """The text's next tokens: keys and values [1, kv_heads, n, head_dim]."""
+        """Append keys and values [1, kv_heads, n, head_dim] of the text's next tokens."""
         n = keys.shape[2]
         kept = min(n, self.size)
         places = self.nodes + torch.arange(self.length + n - kept, self.length + n, device=keys.device) % self.size
@@ -52,7 +52,9 @@ class Ring:
         self.length += n
 
     def extend(self, nodes: list[int], parents: list[int], keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Drafted `nodes`, children of `parents`; a parent that is no drafted node is the text's last token."""
+        """Append keys and values of drafted `nodes`, children of `parents`.
+
+        A parent that is not a drafted node is the text's last token."""
         first = self.nodes - len(self._columns) - len(nodes)
         if first < 0:
             self._grow()
@@ -70,12 +72,14 @@ class Ring:
         self.nodes *= 2
 
     def view(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """All that was written and may still be seen: views [1, kv_heads, l, head_dim]."""
+        """Return the keys and values in use: views [1, kv_heads, l, head_dim]."""
         here = slice(self.nodes - len(self._columns), self.nodes + min(self.length, self.size))
         return self.keys[:, :, here], self.values[:, :, here]
 
     def hidden(self, nodes: list[int], depths: list[int]) -> np.ndarray | None:
-        """What each of `nodes`, `depths` below the text's last token, must not see of `view`: [n, l] bool, or None."""
+        """Return the mask [n, l] of what each node must not see of `view`; None where each sees everything.
+
+        `depths` of the nodes count from the text's last token."""
         drafted, filled = len(self._columns), min(self.length, self.size)
         branches = any(len(self._rows[node]) < drafted for node in nodes if node in self._rows)
         expired = self.length - 1 + max(depths) > self.window

@@ -1,1 +1,1 @@
-"""One attention function for prompts, steps and trees, and the kernels behind it."""
+"""Attention for prompts, decoding steps and trees of drafts, and the kernels behind it."""

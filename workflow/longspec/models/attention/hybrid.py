@@ -1,9 +1,8 @@
-"""One attention function for prefill, vanilla steps, drafted chains and drafted trees.
+"""Attention of our engine, for prefill, vanilla steps, drafted chains and drafted trees alike.
 
-Registered with transformers as an attention implementation, so that it runs inside unmodified models.
-Every query sees the whole prefix; a mask is needed only for the tail (the idea of LongSpec's hybrid tree
-attention, arXiv 2502.17421), and for none at all when one token is decoded. Grouped heads are not repeated.
-It does not know which model calls it, nor how the tree was drafted.
+It is registered with transformers as an attention implementation, so that it runs inside unmodified models.
+Every query sees the whole prefix; only the tail needs a mask (the idea of LongSpec's hybrid tree attention,
+arXiv 2502.17421), and not even that when one token is decoded. Keys of grouped heads are not repeated.
 
 On a CPU it is two matrix products around a softmax. torch's flash kernel takes 1.5 to 3 times as long there
 (bfloat16, 4,096 positions, 1 to 64 queries), if the keys are stored as the first product reads them (preallocated.py).
@@ -25,15 +24,15 @@ from longspec.models.attention import on_device
 
 NAME = "longspec_hybrid"
 GRAIN = 32
-"""Keys are run in multiples of it on a CPU, those beyond the last one hidden. Softmax and products then add in the same
-order however many keys follow, and a token's output has the same bits whether it is run alone or with others."""
+"""Keys are run in multiples of this number on a CPU; those beyond the last one are masked. Softmax and products then
+sum in the same order however many keys follow, so that a token's output has the same bits alone or with others."""
 PREFILL_ROWS = 256
-"""Queries of a prefill that are run together on a CPU: few enough that what they don't see costs little."""
+"""Queries of a prefill that are run together on a CPU: few enough that masked products cost little."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the queries of one forward see the cache.
+    """Describe which positions of the cache the queries of one forward see.
 
     `hidden` [n, tail] (bool): the tail nodes that each query must not see; None when one query sees all, and
     for the plain causal order of a prefill. `positions` [n]: the queries' positions in the text.
@@ -44,22 +43,22 @@ class Layout:
     positions: torch.Tensor
     tail_positions: torch.Tensor
     memo: dict[Any, list[Block]] = field(default_factory=dict)
-    """What layers of one kind share within a forward."""
+    """Blocks of this layout, computed once for all layers of one kind."""
 
 
 @dataclass(frozen=True)
 class Local:
-    """What a layer sees of the text before a query: the last `size` positions, or its own chunk of so many."""
+    """Limit what a layer's queries see to the last `size` positions, or (`chunked`) to their own chunk of that size."""
 
     size: int
     chunked: bool = False
 
     def first(self, position: int) -> int:
-        """The first position that a query at `position` sees."""
+        """Return the first position that a query at `position` sees."""
         return position // self.size * self.size if self.chunked else max(0, position - self.size + 1)
 
     def hides(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Tell which positions of `keys` [m] each of `queries` [n] does not see, [n, m]; those behind it aside."""
+        """Return the mask [n, m] of positions `keys` [m] that are too far before each of `queries` [n]."""
         if self.chunked:
             return (queries // self.size)[:, None] != (keys // self.size)[None]
         return queries[:, None] - keys[None] >= self.size
@@ -67,7 +66,7 @@ class Local:
 
 @dataclass(frozen=True)
 class Block:
-    """Queries `rows` see the keys `seen`, but for what `added` [groups * queries, last keys] hides with -inf."""
+    """Run queries `rows` over the keys `seen`; `added` [groups * queries, last keys] is added to scores: 0 or -inf."""
 
     rows: slice
     seen: slice
@@ -75,12 +74,12 @@ class Block:
 
 
 def causal_mask(n: int, device: torch.device) -> torch.Tensor:
-    """What is hidden in a chain of n nodes, [n, n] bool: all that comes later."""
+    """Make the mask [n, n] (bool) of what is hidden in a chain of n nodes: all later nodes."""
     return torch.ones(n, n, dtype=torch.bool, device=device).triu(1)
 
 
 def _blocks(layout: Layout, keys: int, local: Local | None, on_cpu: bool) -> Iterator[Block]:
-    """Blocks whose `added` are bool, [queries, last keys] or None. On a CPU a prefill is cut into several."""
+    """Yield blocks of a forward, with masks [queries, last keys] (bool) or None; on a CPU, a prefill gives several."""
     positions, tail = layout.positions, layout.tail_positions
     if not on_cpu:
         plain = layout.hidden is None and len(positions) > 1
@@ -104,8 +103,9 @@ def _block(
     local: Local | None,
     grain: int,
 ) -> Block:
-    """Queries at `positions` behind `prefix` committed keys and a tail at the positions `tail`. The keys that are
-    seen begin and end at multiples of `grain`."""
+    """Make a block of queries at `positions`, over `prefix` committed keys and a tail at the positions `tail`.
+
+    Its keys begin and end at multiples of `grain`."""
     keys = prefix + len(tail)
     first, end = 0, -(-keys // grain) * grain
     if local is not None and keys <= local.size:
@@ -123,7 +123,7 @@ def _block(
 
 
 def _added(hidden: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
-    """The same as what is added to the scores of the last keys: [groups * n, m], 0 where seen, else -inf."""
+    """Turn a mask [n, m] into what is added to the scores of the last keys [groups * n, m]: 0 where seen, else -inf."""
     return torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, float("-inf")).repeat(groups, 1)
 
 
@@ -136,12 +136,13 @@ def products(
     softcap: float | None,
     sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """softmax(scaling * query keyᵀ + added) value; with `softcap` the scores pass through softcap * tanh(x / softcap).
+    """Compute softmax(scaling * query keyᵀ + added) value by two matrix products.
 
-    query [kv_heads, rows, d], key and value [kv_heads, l, d], `added` [rows, last keys]; `sinks` [kv_heads, rows]: the
-    scores of a further key without a value. Returns [kv_heads, rows, d].
+    query [kv_heads, rows, d], key and value [kv_heads, l, d], `added` [rows, last keys]. With `softcap`, scores pass
+    through softcap * tanh(x / softcap). `sinks` [kv_heads, rows]: scores of a further key without a value. Returns
+    [kv_heads, rows, d].
     """
-    start = query.new_empty(1, 1, 1)  # never read: beta is 0
+    start = query.new_empty(1, 1, 1)  # baddbmm needs it, and does not read it since beta is 0
     scores = torch.baddbmm(start, query, key.transpose(1, 2), beta=0, alpha=scaling / (softcap or 1))
     if softcap is not None:
         scores = scores.tanh_().mul_(softcap)
@@ -156,7 +157,9 @@ def products(
 def _flash(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, added: torch.Tensor | None
 ) -> torch.Tensor:
-    """The same by torch's fused kernels. Their masks span all keys: behind a longer prefix the tail is run apart."""
+    """Compute attention by torch's fused kernels.
+
+    Their masks span all keys; where the tail is short against the prefix, it is therefore computed separately."""
     if added is not None and added.shape[1] * 2 < key.shape[1] and query.shape[2] % 8 == 0:
         return on_device.prefix_and_tail(query[None], key[None], value[None], added, scaling)[0]
     if added is not None:
@@ -170,7 +173,9 @@ Laid = TypeVar("Laid", Layout, on_device.StaticLayout)
 
 @contextmanager
 def laid_out(layout: Laid) -> Iterator[Laid]:
-    """Run a forward whose queries see the cache in this way. Not every model hands an argument of its own on."""
+    """Make attention use this layout within the block.
+
+    It is global state, since not every model passes further arguments on to its attention."""
     global _running
     before, _running = _running, layout
     try:
@@ -191,10 +196,10 @@ def hybrid_attention(
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface, within `laid_out`; `attention_mask` is what `local` made of the model's masks.
+    """Compute attention by transformers' interface; call it within `laid_out`.
 
-    query [1, heads, n, d], key and value [1, kv_heads, l, d]; `s_aux` [heads]: scores of a key without a value. Returns
-    [1, n, heads, d].
+    query [1, heads, n, d], key and value [1, kv_heads, l, d]; `attention_mask`: what `local` returned in place of the
+    model's masks; `s_aux` [heads]: scores of a key without a value. Returns [1, n, heads, d].
     """
     assert _running is not None
     layout, near = _running, Local(sliding_window) if sliding_window else attention_mask
@@ -234,11 +239,11 @@ def _attended(
         ]
     parts = []
     for block in layout.memo[memo]:
-        # The heads of a group become further query rows of their shared key head: nothing is repeated.
+        # The heads of a group become further query rows of their shared key head, so that no key is repeated.
         rows = query[0, :, block.rows].reshape(kv_heads, -1, d)
         seen = key[0, :, block.seen], value[0, :, block.seen]
         if on_cpu or not plain:
-            # A group's rows stand head by head, and so do their sinks.
+            # A group's rows are ordered head by head, and so are their sinks.
             mine = None if sinks is None else sinks.view(kv_heads, groups).repeat_interleave(rows.shape[1] // groups, 1)
             part = products(rows, *seen, scaling, block.added, softcap, mine)
         else:
@@ -250,8 +255,9 @@ def _attended(
 def local(
     mask_function: Callable[..., torch.Tensor], local_size: int | None = None, config: Any = None, **_: Any
 ) -> Local | None:
-    """Say what a layer's mask leaves of the text before a query, in place of the mask; None: all of it. It is called by
-    transformers' mask interface (5.23)."""
+    """Describe a layer's window or chunk in place of its mask; None where it sees all of the text.
+
+    Called by transformers' mask interface (5.23)."""
     if local_size is None:
         return None
     window, chunk = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))

@@ -1,8 +1,8 @@
-"""Attention of a tree's nodes over a cache, when lengths live on the device, and its fallbacks.
+"""Attention of a tree's nodes over a cache whose lengths are known on the device only, and its fallbacks.
 
-Three ways, all of them the same function: a Triton kernel (triton_kernel.py); torch's own flash attention over the
+The same function is computed in three ways: a Triton kernel (triton_kernel.py); torch's own flash attention over the
 prefix and a masked tail, merged by log-sum-exp, where the host knows the prefix's length; and plain torch, which is the
-reference. It does not know models, nor who captured what.
+reference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FLASH_DTYPES = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class StaticLayout:
-    """How the rows of one forward see the cache's whole storage. Tensors of fixed shape, filled anew for each step.
+    """Describe which slots of the cache's storage the rows of one forward see, in tensors that each step refills.
 
     `lengths` [2] (integers): positions of the prefix, and nodes of the tail behind it that are written when attention
     is reached. `hidden` [n, tail] (bool): the tail's nodes that each row must not see. `positions` [n]: the rows'
@@ -41,7 +41,9 @@ def attend(
     window: int | None = None,
     softcap: float | None = None,
 ) -> torch.Tensor:
-    """query [1, heads, n, d], key and value [1, kv_heads, capacity, d]; returns [1, n, heads, d]."""
+    """Compute attention over the whole storage, by the Triton kernel where there is one.
+
+    query [1, heads, n, d], key and value [1, kv_heads, capacity, d]; returns [1, n, heads, d]."""
     if HAS_TRITON and (query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
         from longspec.models.attention import triton_kernel
 
@@ -59,7 +61,7 @@ def reference(
     window: int | None = None,
     softcap: float | None = None,
 ) -> torch.Tensor:
-    """The same in plain torch, softmax in float32. It pays for the whole capacity, and asks the host for nothing."""
+    """Compute `attend` in plain torch, with the softmax in float32; its cost is that of the whole capacity."""
     _, heads, n, d = query.shape
     kv_heads, capacity = key.shape[1:3]
     rows = query.reshape(1, kv_heads, heads // kv_heads * n, d)
@@ -68,14 +70,14 @@ def reference(
         scores = torch.tanh(scores / softcap) * softcap
     scores = scores.masked_fill(~_seen(layout, capacity, window), float("-inf"))
     weights = torch.softmax(scores, -1).to(value.dtype).view(1, kv_heads, heads // kv_heads * n, capacity)
-    # A slot that nobody wrote may hold anything, and nothing times NaN is NaN.
+    # A slot that was never written may hold NaN, and 0 times NaN is NaN.
     written = torch.arange(capacity, device=key.device) < layout.lengths.sum()
     mixed = weights @ value.masked_fill(~written[:, None], 0)
     return mixed.view(1, heads, n, value.shape[3]).transpose(1, 2)
 
 
 def _seen(layout: StaticLayout, capacity: int, window: int | None) -> torch.Tensor:
-    """What each row sees of the storage, [n, capacity] (bool)."""
+    """Return the mask [n, capacity] (bool) of the slots that each row sees."""
     prefix, tail = layout.lengths[0], layout.lengths[1]
     slot = torch.arange(capacity, device=layout.hidden.device)
     node = (slot - prefix).clamp(0, layout.hidden.shape[1] - 1)
@@ -90,10 +92,10 @@ def _seen(layout: StaticLayout, capacity: int, window: int | None) -> torch.Tens
 def prefix_and_tail(
     rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor, added: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """Flash attention over the keys that all see, a masked softmax over the others, merged.
+    """Compute flash attention over the keys that all rows see and a masked softmax over the others, and merge both.
 
-    rows [1, kv_heads, r, d], key and value [1, kv_heads, l, d]; `added` [r, tail], 0 or -inf, speaks of the last keys,
-    and each row sees one of them at least. Returns [1, kv_heads, r, d].
+    rows [1, kv_heads, r, d], key and value [1, kv_heads, l, d]; `added` [r, tail], 0 or -inf, is for the last keys,
+    of which each row must see at least one. Returns [1, kv_heads, r, d].
     """
     prefix = key.shape[2] - added.shape[1]
     scores = (rows @ key[:, :, prefix:].transpose(2, 3)).float() * scaling + added
@@ -105,7 +107,7 @@ def prefix_and_tail(
 
 
 def merge(a: torch.Tensor, a_lse: torch.Tensor, b: torch.Tensor, b_lse: torch.Tensor) -> torch.Tensor:
-    """Two softmaxes over different keys as one over all. a, b [.., r, d]; log-sum-exp of their scores [.., r]."""
+    """Merge results a, b [.., r, d] of attention over different keys, by the log-sum-exp [.., r] of their scores."""
     share = torch.sigmoid(a_lse - b_lse)[..., None]
     return (a * share + b * (1 - share)).to(a.dtype)
 
@@ -113,11 +115,11 @@ def merge(a: torch.Tensor, a_lse: torch.Tensor, b: torch.Tensor, b_lse: torch.Te
 def flash(
     rows: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """torch's own attention without a mask, and the log-sum-exp [1, kv_heads, r] of its scores (float32)."""
+    """Compute torch's own attention without a mask, and the log-sum-exp [1, kv_heads, r] of its scores (float32)."""
     aten = torch.ops.aten
     if not rows.is_cuda:
         return aten._scaled_dot_product_flash_attention_for_cpu(rows, key, value, scale=scaling)[:2]
     if rows.dtype in FLASH_DTYPES and rows.shape[3] % 8 == 0 and rows.shape[3] <= 256:
         return aten._scaled_dot_product_flash_attention(rows, key, value, scale=scaling)[:2]
     mixed, lse, *_ = aten._scaled_dot_product_efficient_attention(rows, key, value, None, True, scale=scaling)
-    return mixed, lse[:, :, : rows.shape[2]]  # padded to a multiple of 32
+    return mixed, lse[:, :, : rows.shape[2]]  # the kernel pads it to a multiple of 32

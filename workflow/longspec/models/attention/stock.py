@@ -1,7 +1,7 @@
-"""transformers' own attention over our cache, for models whose attention cannot be replaced by ours.
+"""Runs transformers' own attention over our cache, for models whose attention cannot be replaced by ours.
 
-Their masks are made of transformers' own mask functions, of positions instead of slots, and of the tail's shape. It is
-slow: the whole mask is written down for every forward. It does not know which model runs.
+Masks are computed by transformers' own mask functions, from positions instead of slots, and from the tail's shape. It
+is slow, since the whole mask is made for every forward.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def laid_out(layout: Layout) -> Iterator[Layout]:
 def _mask(
     layout: Layout, *, kv_length: int, mask_function: Callable[..., torch.Tensor], dtype: torch.dtype, **_: Any
 ) -> torch.Tensor:
-    """transformers' mask interface: what is added to scores [1, 1, queries, keys], 0 where a key is seen."""
+    """Make what is added to scores [1, 1, queries, keys], 0 where a key is seen, by transformers' mask interface."""
     prefix = kv_length - len(layout.tail_positions)
     positions = layout.positions
     keys = torch.cat([torch.arange(prefix, device=positions.device), layout.tail_positions])

@@ -1,11 +1,11 @@
 """LongSpec's hybrid tree attention (arXiv 2502.17421) in Triton: flash over the prefix, a mask on the tail only.
 
 One launch computes every part, a second one merges the parts by their log-sum-exp (split-KV, "flash-decoding"). The
-prefix is cut into as many parts as keep the device busy, and the tail is one part more. How long prefix and tail are is
-read on the device, so that a captured graph serves every length, and neither costs more than it is long. The heads of a
-group are further rows of their shared key head: keys and values are read once for all of them, and never repeated.
+prefix is cut into as many parts as keep the device busy, and the tail is one part more. The lengths of prefix and tail
+are read on the device, so that a captured graph serves every length at a cost in proportion to it. The heads of a group
+are further rows of their shared key head: keys and values are read once for all of them, and never repeated.
 
-It does not know models, caches or graphs. Importing it needs Triton; with TRITON_INTERPRET=1 it runs on a CPU.
+Importing it needs Triton; with TRITON_INTERPRET=1 it runs on a CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import triton.language as tl
 LOG2E = 1.4426950408889634
 MAX_PARTS = 128
 WAVES = 2
-"""Programs per multiprocessor that the parts are cut for."""
+"""Programs per multiprocessor that the number of parts aims at."""
 
 
 @triton.jit
@@ -28,7 +28,7 @@ def _add_block(
     D: tl.constexpr, DV: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
     SOFTCAP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One block of the online softmax, in base 2: positions `key` [N] of the cache, `seen` [M, N] by the rows `q`."""
+    """Add a block of keys to the online softmax (base 2): positions `key` [N], of which rows `q` see `seen` [M, N]."""
     dim, dim_v = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_DV)
     k_at = k_ptr + key[None, :] * k_row + dim[:, None] * k_dim
     v_at = v_ptr + key[:, None] * v_row + dim_v[None, :] * v_dim
@@ -49,7 +49,7 @@ def _add_block(
 
 @triton.jit
 def _seen_in_tail(hidden_at, tail_positions_ptr, node, there, position, window, WINDOWED: tl.constexpr):
-    """Which of the tail's nodes [N] each row sees, [M, N]."""
+    """Compute which of the tail's nodes [N] each row sees, [M, N]."""
     seen = there & (tl.load(hidden_at + node[None, :], mask=there, other=1) == 0)
     if WINDOWED:
         node_position = tl.load(tail_positions_ptr + node[None, :], mask=there, other=0).to(tl.int32)
@@ -61,9 +61,9 @@ def _seen_in_tail(hidden_at, tail_positions_ptr, node, there, position, window, 
 def _store_part(
     mixed_ptr, lse_ptr, out, real, best, total, mixed, DV: tl.constexpr, BLOCK_DV: tl.constexpr
 ):  # fmt: skip
-    """A part's result at rows `out` [M]; where nothing was seen only the -inf."""
+    """Store a part's result at rows `out` [M]; for rows that saw nothing, only the log-sum-exp of -inf."""
     dim_v = tl.arange(0, BLOCK_DV)
-    some = total != 0  # NaN is something too: it must reach the logits
+    some = total != 0  # true for NaN, which must reach the logits
     tl.store(lse_ptr + out, tl.where(some, best + tl.log2(tl.where(some, total, 1.0)), float("-inf")), mask=real)
     out_at = mixed_ptr + out[:, None].to(tl.int64) * DV + dim_v[None, :]
     mixed = mixed / tl.where(some, total, 1.0)[:, None]
@@ -79,7 +79,7 @@ def _parts_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
     SOFTCAP: tl.constexpr, WINDOWED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Part `program_id(2)` of the softmax over keys, for BLOCK_M (head of the group, row) pairs of one key head.
+    """Compute part `program_id(2)` of the softmax over keys, for BLOCK_M (head of group, row) pairs of one key head.
 
     Writes `mixed` [PARTS, heads, rows, DV] and `lse` [PARTS, heads, rows] (base 2). The last part is the tail.
     """
@@ -127,7 +127,7 @@ def _merge_kernel(
     mixed_ptr, lse_ptr, out_ptr, out_head, out_row, rows, heads,
     DV: tl.constexpr, PARTS: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
-    """One row of one head: the parts' results weighted by their share of the softmax's sum."""
+    """Merge the parts' results for one row of one head, weighted by their share of the softmax's sum."""
     head, row = tl.program_id(1), tl.program_id(0)
     part, dim = tl.arange(0, PARTS), tl.arange(0, BLOCK_DV)
     at = (part * heads + head) * rows + row
@@ -141,7 +141,7 @@ def _merge_kernel(
 
 @functools.cache
 def _processors(device: torch.device) -> tuple[int, bool]:
-    """Multiprocessors of a GPU, and whether each has Hopper's 227 KiB of shared memory. An interpreter has few."""
+    """Count a GPU's multiprocessors, and tell if each has Hopper's 227 KiB of shared memory; (4, False) on a CPU."""
     if device.type != "cuda":
         return 4, False
     properties = torch.cuda.get_device_properties(device)
@@ -149,10 +149,10 @@ def _processors(device: torch.device) -> tuple[int, bool]:
 
 
 def blocks(pairs: int, d: int, itemsize: int, large: bool) -> tuple[int, int, int]:
-    """Rows and keys of a block, and warps, for `pairs` rows of one key head with a head size of `d`, padded.
+    """Choose rows and keys of a block, and warps, for `pairs` rows of one key head with a padded head size of `d`.
 
-    As large as ptxas compiles without spilling (float32 is multiplied exactly, without tensor cores), and within
-    100 KiB of shared memory, or 160 KiB of a `large` one.
+    Blocks are as large as ptxas compiles without spilling (float32 is multiplied exactly, without tensor cores), within
+    100 KiB of shared memory, or 160 KiB where it is `large`.
     """
     if itemsize > 2:
         return 16, 16, 4
@@ -162,7 +162,7 @@ def blocks(pairs: int, d: int, itemsize: int, large: bool) -> tuple[int, int, in
 
 
 def parts(key_heads: int, row_blocks: int, processors: int) -> int:
-    """Parts of the softmax, the tail's among them: a power of two that fills the device about WAVES times."""
+    """Choose the number of parts, the tail's included: a power of two that fills the device about WAVES times."""
     wanted = max(2, WAVES * processors // (key_heads * row_blocks))
     return int(min(MAX_PARTS, 1 << (wanted.bit_length() - 1)))
 
@@ -179,10 +179,10 @@ def attend(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """query [1, heads, n, d] over key [1, key_heads, capacity, d] and value [.., dv], views of any strides.
+    """Compute attention of query [1, heads, n, d] over key [1, key_heads, capacity, d] and value [.., dv].
 
-    The other arguments are those of on_device.StaticLayout. Returns [1, n, heads, dv], contiguous, in query's
-    dtype. Nothing is read back by the host.
+    Strides are free; the other arguments are those of on_device.StaticLayout. Returns [1, n, heads, dv], contiguous, in
+    query's dtype. The host reads nothing back.
     """
     _, heads, rows, d = query.shape
     key_heads, dv = key.shape[1], value.shape[3]

@@ -1,1 +1,1 @@
-"""Preallocated key/value caches, with a tail of nodes that are not decided on yet."""
+"""Preallocated key/value caches: a committed prefix, and a tail of nodes that are not decided on yet."""

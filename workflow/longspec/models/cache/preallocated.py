@@ -1,9 +1,8 @@
-"""A preallocated key/value cache: a committed prefix and, behind it, a tail of nodes not yet decided on.
+"""A preallocated key/value cache: a committed prefix and, after it, a tail of nodes not yet decided on.
 
-Contract: `update` writes into place and returns views, never copies; `commit` keeps the accepted nodes of
-the tail, in order, and forgets the others. On a CPU the views go on to the next multiple of attention's grain; what
-lies there is finite and not to be seen. It does not know what the nodes mean.
-Interface: transformers' `Cache` and `CacheLayerMixin` (5.17 to 5.23).
+`update` writes in place and returns views, never copies; `commit` keeps the accepted nodes of the tail, in order, and
+drops the others. On a CPU the views extend to the next multiple of attention's grain; the values there are finite and
+must be masked. Interface: transformers' `Cache` and `CacheLayerMixin` (5.17 to 5.23).
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from longspec.models.attention.hybrid import GRAIN
 
 
 class PreallocatedLayer(CacheLayerMixin):
-    """One layer's keys and values, each [1, kv_heads, capacity, head_dim].
+    """Cache one layer's keys and values, each [1, kv_heads, capacity, head_dim].
 
-    On a CPU the keys' storage is [1, kv_heads, head_dim, capacity], which is how attention's first product reads
-    them: it is two to three times as fast. What others see is the same.
+    On a CPU the keys' storage is [1, kv_heads, head_dim, capacity], as attention's first product reads them, which
+    makes it two to three times as fast. The views have the same shape as elsewhere.
     """
 
     is_sliding = False
 
     def __init__(self, capacity: int, grain: int = GRAIN) -> None:
-        """`grain`: views go on to the next multiple of it on a CPU."""
+        """Prepare a cache of `capacity` positions; on a CPU, views extend to the next multiple of `grain`."""
         super().__init__()
         self.capacity = capacity
         self.committed = 0
@@ -47,13 +46,13 @@ class PreallocatedLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append [1, kv_heads, n, head_dim] to the tail; returns views of all that is written, see the module."""
+        """Append [1, kv_heads, n, head_dim] to the tail; returns views of all that is written (see the module)."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
         end = self.written + key_states.shape[2]
         if end > self.capacity:
-            raise IndexError(f"cache of {self.capacity} positions cannot hold {end}")
+            raise IndexError(f"{end} positions; expected at most the cache's capacity of {self.capacity}")
         self.keys[:, :, self.written : end] = key_states
         self.values[:, :, self.written : end] = value_states
         self.written = end
@@ -73,16 +72,19 @@ class PreallocatedLayer(CacheLayerMixin):
         self.committed = self.written = end
 
     def get_seq_length(self) -> int:
+        """Count the positions that are written, the tail included."""
         return self.written
 
     def get_max_length(self) -> int:
+        """Return the capacity in positions."""
         return self.capacity
 
     def get_max_cache_shape(self) -> int:
-        """The name of `get_max_length` in earlier transformers."""
+        """Return the capacity in positions (the name of `get_max_length` in earlier transformers)."""
         return self.capacity
 
     def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        """Return the length and offset of the keys that a mask of transformers' own covers."""
         return self.written + int(query_length), 0
 
     def rewind(self, length: int) -> None:
@@ -91,8 +93,9 @@ class PreallocatedLayer(CacheLayerMixin):
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Forget everything; the storage stays. It is cleared where views go beyond what is written: a hidden NaN would
-        spread to all."""
+        """Drop the text and keep the storage.
+
+        The storage is set to 0 where views extend beyond what is written: even a masked NaN would spread to all."""
         self.rewind(0)
         if self._grain > 1:
             for states in (self.keys, self.values):
@@ -100,7 +103,7 @@ class PreallocatedLayer(CacheLayerMixin):
 
 
 class KVCache(Cache):
-    """One PreallocatedLayer per model layer."""
+    """Cache the keys and values of all layers of a model, one PreallocatedLayer each."""
 
     def __init__(self, layers: int, capacity: int, grain: int = GRAIN) -> None:
         self.stack = [PreallocatedLayer(capacity, grain) for _ in range(layers)]
@@ -108,11 +111,11 @@ class KVCache(Cache):
 
     @property
     def committed(self) -> int:
-        """Positions of the prefix."""
+        """Count the positions of the prefix."""
         return self.stack[0].committed
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last layer's keys and values of the prefix: views [kv_heads, committed, head_dim]."""
+        """Return the last layer's keys and values of the prefix: views [kv_heads, committed, head_dim]."""
         layer = self.stack[-1]
         assert layer.keys is not None and layer.values is not None
         return layer.keys[0, :, : layer.committed], layer.values[0, :, : layer.committed]
@@ -131,6 +134,6 @@ class KVCache(Cache):
             layer.rewind(length)
 
     def reset(self) -> None:
-        """Ready for the next prompt."""
+        """Drop the text and keep the storage."""
         for layer in self.stack:
             layer.reset()

@@ -1,8 +1,8 @@
 """A key/value cache whose storage never moves, and that can be written at positions which only the device knows.
 
-Contract: that of preallocated.py; while `slots` is set, `update` writes row i to position slots[i] and returns
-the whole storage; the host's counters stand still until `advance`. All layers lie in one block, so that `commit` moves
-the accepted nodes of all of them at once. It does not know what fills `slots`, nor who reads the storage.
+It behaves as preallocated.py describes, but while `slots` is set, `update` writes row i to position slots[i] and
+returns the whole storage, and the host's counters do not change until `advance`. All layers lie in one block, so that
+`commit` moves the accepted nodes of all of them at once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from longspec.models.attention.hybrid import GRAIN
 from longspec.models.cache.preallocated import KVCache, PreallocatedLayer
 
 POSITIONS = 3
-"""The block's dimension of positions."""
+"""Index of the block's dimension of positions."""
 
 
 class StaticLayer(PreallocatedLayer):
-    """One layer's part of the block, keys and values each [1, kv_heads, capacity, head_dim]."""
+    """Cache one layer's keys and values, each [1, kv_heads, capacity, head_dim], in its part of the block."""
 
     def __init__(self, cache: StaticCache, number: int, capacity: int) -> None:
         super().__init__(capacity)
@@ -37,7 +37,7 @@ class StaticLayer(PreallocatedLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write [1, kv_heads, n, head_dim] to the slots, or, without slots, behind what is written."""
+        """Write [1, kv_heads, n, head_dim] to the slots, or without slots, after what is written."""
         if self._cache.slots is None:
             return super().update(key_states, value_states)
         if not self.is_initialized:
@@ -49,7 +49,7 @@ class StaticLayer(PreallocatedLayer):
 
 
 class StaticCache(KVCache):
-    """One StaticLayer per model layer. `capacity` counts the padding rows of the last step too."""
+    """Cache the keys and values of all layers in one block; `capacity` must include the padding of the last step."""
 
     def __init__(self, layers: int, capacity: int) -> None:
         self.slots: torch.Tensor | None = None
@@ -60,10 +60,10 @@ class StaticCache(KVCache):
     def storage(
         self, number: int, capacity: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Layer `number`'s keys and values [1, kv_heads, capacity, head_dim].
+        """Return storage for the keys and values of layer `number`, each [1, kv_heads, capacity, head_dim].
 
-        They are views of a block [2, layers, kv_heads, capacity, head_dim]. A layer of another shape than the first
-        one's gets blocks of its own.
+        It is a view of a block [2, layers, kv_heads, capacity, head_dim]. A layer of another shape than the first gets
+        blocks of its own.
         """
         if not self.blocks and key.shape == value.shape:
             self.blocks.append(key.new_zeros(2, len(self.stack), key.shape[1], capacity, key.shape[3]))
@@ -76,16 +76,16 @@ class StaticCache(KVCache):
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """Every layer's keys and values, as attention gets them."""
+        """List every layer's keys and values, as attention receives them."""
         return [states for layer in self.stack for states in (layer.keys, layer.values) if states is not None]
 
     def advance(self, count: int) -> None:
-        """`count` nodes were written through the slots, right behind what was written before."""
+        """Count `count` nodes as written, after they went through the slots to the positions that follow."""
         for layer in self.stack:
             layer.written += count
 
     def commit(self, path: list[int]) -> None:
-        """Keep these nodes of the tail, numbered from 0, in the order of the text. The host waits for nothing."""
+        """Keep these nodes of the tail, numbered from 0, in the order of the text; the host does not wait for it."""
         start, count = self.committed, len(path)
         if path != list(range(count)) and self.blocks:
             moves = torch.tensor([path, list(range(count))]) + start

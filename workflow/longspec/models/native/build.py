@@ -1,8 +1,8 @@
-"""Compiles the step's C++ for this very processor, once, and loads it.
+"""Compiles the decoder step's C++ for this processor, once, and loads it.
 
-Contract: one library for one meaning: sources, flags, compiler, processor and what it can do, so that a home that
-several machines share brings nobody another's instructions. Made under a lock, whole or not at all. It needs a C++17
-compiler (CXX, or one of core/compiler.py's) and no headers but the compiler's own, so that it takes seconds.
+The library is cached by its sources, flags, compiler, processor and the processor's instruction sets, so that machines
+that share a home never run one another's instructions. It is compiled under a lock and appears whole or not at all. It
+needs a C++17 compiler (CXX, or one of core/compiler.py) and the compiler's own headers alone, so it takes seconds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ FLAGS = (
 
 
 class NotBuilt(Exception):
-    """There is no library here; the text says why, in a line."""
+    """Raised when the step cannot be compiled or loaded; its text says why, in one line."""
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Load the compiled step, after compiling it where that has not been done here. NotBuilt where it cannot be."""
+    """Load the compiled step, compiling it first if this machine has not. Raises NotBuilt where that fails."""
     path = _compiler()
     place = convert_gguf.cache_folder() / "native" / f"{_key(path)}.so"
     if not place.is_file():
@@ -71,7 +71,7 @@ def _key(path: str) -> str:
 
 
 def _abilities() -> str:
-    """What the processor says that it can do: two of one name may differ, in a virtual machine for one."""
+    """Read the processor's instruction sets: two processors of one name may differ, for example in virtual machines."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,8 +1,7 @@
-"""Run a drafter's layer by the compiled step: attention over a window of its own and over the target's last layer.
+"""Runs a drafter's layer by the compiled step: attention over a window of its own and over the target's last layer.
 
-Contract: what is kept of a text is constant: a buffer of twice the window and of the nodes of one draft. Its tokens lie
-in the order of the text, so that a slot is a position counted from the window's first; when the buffer is full, the
-last window of it moves to the front. Which layer that is, and what it is called with, is its drafter's affair.
+Memory is constant: a buffer of two windows and the nodes of one draft. Tokens lie in the order of the text, so a slot
+is a position counted from the buffer's first; when the buffer is full, its last window moves to the front.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from longspec.models.native.where import Where
 
 @dataclass(frozen=True)
 class Parts:
-    """What a layer is made of. The two attentions have the target's sizes, and the MLP is a SwiGLU.
+    """Weights of a layer. Both attentions have the target's sizes, and the MLP is a SwiGLU.
 
-    `feature_norms` [layers, hidden], `fusion` and `lags` [distances, hidden]: of what it adds of the target's features;
-    all None where it reads none."""
+    `feature_norms` [layers, hidden], `fusion` and `lags` [distances, hidden]: how features of the target are added to
+    its input; all None for a layer that reads none."""
 
     query: nn.Linear
     key_value: nn.Linear
@@ -48,7 +47,7 @@ MATRICES = ("query", "key_value", "output", "cross_query", "cross_output", "gate
 
 
 class CrossWeights(nn.Module):
-    """A layer's packed matrices, and scales in float32."""
+    """Packed matrices of a layer, and its norms' scales in float32."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -71,7 +70,7 @@ def _numbers(scale: torch.Tensor | None) -> torch.Tensor | None:
 
 
 class CrossSteps:
-    """One layer beside one target, and its window of the text."""
+    """Runs one layer beside one target, and holds its window of the text."""
 
     def __init__(self, target: Steps, parts: Parts, window: int, rotary: int, nodes: int = 1024) -> None:
         """`window`: tokens that one sees, itself included; `rotary`: features of a head that are rotated."""
@@ -84,16 +83,16 @@ class CrossSteps:
 
     @property
     def bytes(self) -> int:
-        """Storage of the window."""
+        """Bytes of the window's buffer."""
         return self._stored.nbytes
 
     @property
     def length(self) -> int:
-        """Tokens of the text that were read."""
+        """Number of tokens of the text that were read."""
         return self._first + self._filled
 
     def start(self, length: int) -> None:
-        """Forget everything; what is read next are the text's tokens from `length` on."""
+        """Forget everything; the tokens read next are those of the text from `length` on."""
         self._first, self._filled = length, 0
         self.drop()
 
@@ -181,7 +180,7 @@ class CrossSteps:
         return logits
 
     def _model(self, head: Packed) -> Model:
-        """Sizes of the layer, which are the target's, and what follows it."""
+        """Describe the layer's sizes, which are the target's, and its head to the compiled step."""
         c, parts = self._target.constants, [*self.weights.packed.values(), head]
         return Model(
             final_norm=pointer(self.weights.final_norm),
@@ -230,7 +229,7 @@ class CrossSteps:
         )
 
     def _slide(self, kept: int) -> None:
-        """Bring the last tokens, at least `kept`, to the front."""
+        """Move the last tokens, at least `kept` of them, to the front of the buffer."""
         by = max(0, self._filled - kept) // LANES * LANES
         end = -(-self._filled // LANES) * LANES  # whole blocks: a block's numbers lie feature by feature
         width = self._target.constants.head_dim
@@ -239,7 +238,7 @@ class CrossSteps:
         self._first, self._filled = self._first + by, self._filled - by
 
     def _allocate(self, slots: int) -> None:
-        """Make room for so many slots, and keep what lies in those that there are."""
+        """Allocate `slots` slots, and copy what the present ones hold."""
         c = self._target.constants
         self._capacity = -(-slots // GROWTH) * GROWTH
         grown = torch.zeros(2, c.kv_heads, self._capacity * c.head_dim, dtype=self._target.numbers)

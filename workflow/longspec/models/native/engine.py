@@ -1,4 +1,4 @@
-"""Runs a model's steps by the compiled step: packed weights, a cache with a tail, rows of any tree.
+"""Runs a model's forward by the compiled step, over a cache whose tail may be a tree of drafted tokens.
 
 Contract: a row's logits depend on its own text alone, in every bit: not on the rows beside it, nor on threads, nor on
 other texts of the step, nor on whether its text was drafted or decoded token by token. The weights of the model's
@@ -22,7 +22,7 @@ from longspec.models.native.weights import Weights, linear, move
 from longspec.models.native.where import Where
 
 LANES = 16
-"""Positions of a block of the cache."""
+"""Positions in one block of the cache."""
 PIECE = 128
 """Rows of a prompt that run at once: enough to use each weight often, few enough for a processor's cache."""
 CHUNK = 128
@@ -36,14 +36,14 @@ NUMBERS = (torch.float32, torch.bfloat16)
 
 
 class Cache:
-    """Keys and values of a text: of a committed prefix and, behind it, of a tail of nodes not yet decided on."""
+    """Keys and values of one text: a committed prefix, followed by a tail of nodes that may still be rejected."""
 
     def __init__(self, steps: Steps, number: int) -> None:
         self._steps, self.number = steps, number
         self.committed = self.written = 0
 
     def get_seq_length(self) -> int:
-        """Positions that are written, the tail's included."""
+        """Count the positions that are written, the tail included."""
         return self.written
 
     def reset(self) -> None:
@@ -51,16 +51,16 @@ class Cache:
         self.rewind(0)
 
     def rewind(self, length: int) -> None:
-        """Keep the first `length` positions of the prefix, and no tail."""
+        """Keep the first `length` positions of the prefix and drop the tail."""
         self.committed = self.written = length
 
     def commit(self, path: list[int]) -> None:
-        """Keep these nodes of the tail, numbered from 0, in the order of the text."""
+        """Append these nodes of the tail, in the order of the text, to the prefix; drop the others."""
         self._steps.move(self, path)
         self.committed = self.written = self.committed + len(path)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last layer's keys and values of the prefix, each [kv_heads, committed, head_dim]."""
+        """Copy the last layer's keys and values of the prefix, each [kv_heads, committed, head_dim]."""
         return self._steps.last_layer(self)
 
 
@@ -76,12 +76,12 @@ class Nodes:
 
 
 class Steps:
-    """The state of one user of a model: its cache, its tables, what it watches."""
+    """Runs steps of one model, with caches and watched layers of its own; weights are shared in the process."""
 
     def __init__(self, model: Any, numbers: torch.dtype) -> None:
-        """`model`: a transformers causal LM, whose linear layers' weights move; `numbers`: the format of keys and
-        values, and of what is multiplied. build.NotBuilt and plan.Inexpressible where that cannot be; the model is then
-        as it was."""
+        """`model`: a transformers causal LM, whose linear layers are packed and replaced; `numbers`: the number format
+        of keys, values and activations. Raises build.NotBuilt or plan.Inexpressible where the step cannot run it;
+        the model is then unchanged."""
         if model.device.type != "cpu" or numbers not in NUMBERS:
             raise plan.Inexpressible(f"it runs {numbers} on {model.device.type}".replace("torch.", ""))
         self.library = build.library()
@@ -101,7 +101,7 @@ class Steps:
         self.caches = [Cache(self, 0)]
         """One a text."""
         self.watched: dict[int, torch.Tensor] = {}
-        """What layers put out for the rows of the last step, by layer; filled for the keys that it has."""
+        """Outputs [rows, hidden] of the watched layers for the rows of the last step, by layer."""
 
     def __del__(self) -> None:
         if hasattr(self, "workspace"):
@@ -109,11 +109,11 @@ class Steps:
 
     @property
     def cache(self) -> Cache:
-        """The first text's."""
+        """The cache of the first text."""
         return self.caches[0]
 
     def reserve(self, capacity: int, texts: int = 1) -> None:
-        """Make room for so many texts, of so many positions each, and forget all texts."""
+        """Allocate caches for `texts` texts of `capacity` positions each, and forget all texts."""
         for cache in self.caches:
             cache.reset()
         if capacity <= self.capacity and texts <= len(self.caches):
@@ -128,7 +128,7 @@ class Steps:
         self._constants = self._model_struct()
 
     def watch(self, layers: list[int]) -> None:
-        """Keep what these layers put out from the next step on."""
+        """Keep the outputs of these layers from the next step on."""
         for layer in layers:
             self.watched.setdefault(layer, torch.empty(0))
 
@@ -164,7 +164,7 @@ class Steps:
         return logits[:, : self.head.rows]
 
     def _rows_at_once(self, positions: int) -> int:
-        """PIECE, or of very long texts fewer: attention keeps a sum for each row, head and chunk of positions."""
+        """Choose how many rows to run at once: fewer for long texts, whose attention keeps a sum per row and chunk."""
         c = self._weights.constants
         fit = MOST_SUMS * CHUNK // (c.heads * c.head_dim * positions)
         return max(PIECE // 2, min(PIECE, fit))
@@ -172,7 +172,7 @@ class Steps:
     def _piece(
         self, states: torch.Tensor, where: Where, texts: list[Text], begin: int, logits: torch.Tensor, unkept: int
     ) -> None:
-        """Rows of a step from `begin` on, of which the logits from row `unkept` on are wanted."""
+        """Run the rows of a step from `begin` on; logits of the rows from `unkept` on are written."""
         count = len(states)
         keep = max(0, begin + count - max(begin, unkept))
         bounds = (Text * len(texts))(*texts)
@@ -196,7 +196,7 @@ class Steps:
         self.library.longspec_step(ctypes.byref(self._constants), ctypes.byref(step), self.workspace)
 
     def move(self, cache: Cache, path: list[int]) -> None:
-        """Bring the keys and values of these nodes of a text's tail to the end of its prefix."""
+        """Move the keys and values of these nodes of a text's tail to the end of its prefix."""
         if path == list(range(len(path))):
             return
         prefix = cache.committed
@@ -207,12 +207,12 @@ class Steps:
 
     @property
     def constants(self) -> plan.Constants:
-        """Sizes and numbers of the model."""
+        """The sizes and constants of the model."""
         return self._weights.constants
 
     @property
     def half(self) -> bool:
-        """Tell whether keys and values are bfloat16."""
+        """Whether keys and values are bfloat16."""
         return self.numbers == torch.bfloat16
 
     @property
@@ -281,7 +281,7 @@ class Steps:
 
 
 def _clipped(texts: list[Text], begin: int, end: int) -> list[Text]:
-    """The parts of texts' rows that lie in [begin, end), counted from there."""
+    """Cut the bounds of texts to the rows [begin, end), counted from `begin`."""
     return [
         Text(max(text.begin, begin) - begin, min(text.end, end) - begin, text.prefix, text.tail, text.cache)
         for text in texts

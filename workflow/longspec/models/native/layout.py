@@ -86,7 +86,7 @@ class CrossRows(ctypes.Structure):
 
 
 def require_sizes(library: ctypes.CDLL) -> None:
-    """Fail at once where the two declarations are not the same."""
+    """Check that the compiled structs have the sizes that are declared here."""
     library.longspec_workspace.restype = c_void_p
     kinds = (Linear, Layer, Model, Rows, CrossLayer, CrossRows, Text)
     sizes = (c_int64 * len(kinds))()
@@ -95,7 +95,7 @@ def require_sizes(library: ctypes.CDLL) -> None:
 
 
 def pointer(tensor: torch.Tensor | None) -> int | None:
-    """The address of a contiguous tensor's numbers; the caller keeps it alive."""
+    """Return the address of a contiguous tensor's data; the caller keeps the tensor alive."""
     if tensor is None:
         return None
     assert tensor.is_contiguous()

@@ -1,6 +1,6 @@
 """Weights laid out as the products read them: panels of 32 outputs (sources/products.h).
 
-Contract: bfloat16 wherever every weight is such a number, so that half the bytes give the same function; else float32.
+They are stored as bfloat16 where every weight is a bfloat16 number, which is exact at half the bytes; else as float32.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PANEL = 32
 
 
 class Packed:
-    """The weights of linear layers with one input, as one matrix [outputs, inputs], with its bias."""
+    """Packed weights and bias of linear layers that share an input, as one matrix [outputs, inputs]."""
 
     def __init__(self, *linears: nn.Linear, gated: bool = False, half: bool | None = None) -> None:
         """`gated`: the first half of the outputs goes through the activation and is multiplied with the second; 16 of
@@ -35,7 +35,7 @@ class Packed:
         return self  # nothing of it ever changes, and a model's users share it
 
     def _ordered(self, values: torch.Tensor) -> torch.Tensor:
-        """Outputs in the order of the panels, [panels, 2, 16, ...]: those of a panel's halves are n and n + 16."""
+        """Order values by panel, [panels, 2, 16, ...]; in a gated matrix, a panel's second half holds the factors."""
         rest = values.shape[1:]
         filled = torch.cat([values, values.new_zeros(self.outputs - self.rows, *rest)])
         if self.gated:
@@ -49,7 +49,7 @@ class Packed:
         self.words[rows // PANEL, :, rows % PANEL] = numbers
 
     def to_dense(self) -> torch.Tensor:
-        """The weights [outputs, inputs] in float32."""
+        """Unpack the weights to float32 [outputs, inputs]."""
         pairs = self.words.transpose(1, 2)  # [panels, 32, inputs / 2] words, or [panels, 32, inputs] floats
         ordered = pairs.contiguous().view(torch.bfloat16).float() if self.half else pairs
         ordered = ordered.unflatten(1, (2, PANEL // 2))

@@ -1,8 +1,7 @@
 """What a decoder is made of, read from the model that transformers built: its weights, sizes and constants.
 
-Contract: strict. A model type that is not listed, or a part that is not where it should be, is `Inexpressible`, with
-the reason; nothing is guessed. Whether what was read is right is for the check at load to say (verify/engine/). The
-model is not changed.
+A model type that is not listed, or a part that is not where it should be, raises `Inexpressible` with the reason;
+nothing is guessed. The check at load (verify/engine/) decides whether what was read is right. The model is unchanged.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ GRAINS = {"hidden": 32, "head": 16, "inner": 16}
 
 
 class Inexpressible(Exception):
-    """The native step cannot run this model; the text says why, in a line."""
+    """Raised when the native step cannot run a model; its text says why, in one line."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a model type has that its modules do not tell. Names of norms: before and after attention, and the MLP."""
+    """Facts of a model type that its modules do not state. `norms`: those before and after attention and MLP."""
 
     norms: tuple[str | None, str | None, str | None, str | None] = (
         "input_layernorm", None, "post_attention_layernorm", None,
@@ -139,7 +138,7 @@ def _layer(layer: nn.Module, family: Family, config: Any) -> LayerPlan:
 
 
 def _window(attention: nn.Module) -> int | None:
-    """The window that this layer's attention is called with."""
+    """Read the sliding window of a layer's attention; None if it sees all positions."""
     window: int | None = getattr(attention, "sliding_window", None)
     return window if getattr(attention, "is_sliding", True) else None
 

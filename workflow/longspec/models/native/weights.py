@@ -21,13 +21,14 @@ MATRICES = ("qkv", "output", "gate_up", "down")
 
 
 class Moved(nn.Module):
-    """Stands where a linear layer stood whose weights were packed, and computes what it computed, in float32."""
+    """Replaces a linear layer whose weights were packed; computes the same product in float32."""
 
     def __init__(self, packed: Packed) -> None:
         super().__init__()
         self.packed = packed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x [..., inputs] to [..., outputs] in float32."""
         rows = x.reshape(-1, x.shape[-1]).float().contiguous()
         y = torch.empty(len(rows), self.packed.outputs)
         matrix, threads = ctypes.byref(linear(self.packed)), torch.get_num_threads()
@@ -38,14 +39,15 @@ class Moved(nn.Module):
 
 
 class Gone(nn.Module):
-    """Stands where a linear layer stood whose weights were packed together with others': not to be run."""
+    """Replaces a linear layer whose weights were packed together with others; running it is an error."""
 
     def forward(self, *_: Any) -> torch.Tensor:
+        """Raise RuntimeError: the layer has no weights of its own."""
         raise RuntimeError("the weights of this layer are packed for the native step")
 
 
 class Weights(nn.Module):
-    """A model's packed weights; users of one model in a process share them (models/shared.py)."""
+    """Packed weights of a model, shared by all who run the model in a process (models/shared.py)."""
 
     def __init__(self, found: plan.Plan) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ class Weights(nn.Module):
 
 
 def linear(packed: Packed) -> Linear:
-    """Describe a packed matrix to the step; the caller keeps it alive."""
+    """Describe a packed matrix to the compiled step; the caller keeps it alive."""
     return Linear(
         weights=pointer(packed.words),
         bias=pointer(packed.bias),
@@ -76,7 +78,7 @@ def linear(packed: Packed) -> Linear:
 
 
 def move(model: Any, weights: Weights) -> None:
-    """Pack all matrices of a model, layer by layer, and let go of the originals."""
+    """Pack all matrices of a model, layer by layer, and release the originals."""
     mapped = _mapped_files()
     _forget([model.get_output_embeddings().weight], mapped)
     for number, layer in enumerate(weights.layers):
@@ -93,7 +95,7 @@ def move(model: Any, weights: Weights) -> None:
 
 
 def _mapped_files() -> list[tuple[int, int]]:
-    """Where in this process's memory weights' files are mapped: addresses [begin, end)."""
+    """List the addresses [begin, end) at which safetensors files are mapped into this process."""
     if sys.platform != "linux":
         return []
     lines = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
@@ -102,7 +104,7 @@ def _mapped_files() -> list[tuple[int, int]]:
 
 
 def _forget(tensors: Iterable[torch.Tensor], mapped: list[tuple[int, int]]) -> None:
-    """Take the pages of weights that lie in a mapped file out of memory: whoever reads them again has them from it."""
+    """Release the memory pages of weights that lie in a mapped file; reading them again loads them from it."""
     for tensor in tensors:
         begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
         begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE

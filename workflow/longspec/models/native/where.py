@@ -1,4 +1,4 @@
-"""Where the rows of a step stand in a text: their positions, their slots in the cache, and the slots that they see."""
+"""Computes the positions of a step's rows, their slots in the cache, and the slots that they see."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Where:
-    """Where the rows of a step stand: arrays of int32, see Rows in sources/model.h."""
+    """Positions, slots and visible slots of a step's rows, as arrays of int32: see Rows in sources/model.h."""
 
     def __init__(self, tail: int, positions: np.ndarray, slots: np.ndarray, shared: np.ndarray) -> None:
         self.tail = tail
@@ -17,7 +17,7 @@ class Where:
 
     @classmethod
     def of(cls, parents: list[int], first: int, prefix: int) -> Where:
-        """From the parents of all nodes of a tail behind `prefix` positions; the rows are the nodes from `first` on."""
+        """Compute them for the nodes from `first` on of a tail behind `prefix` positions, from all nodes' parents."""
         count = len(parents)
         slots = np.arange(prefix, prefix + count, dtype=np.int32)
         if all(parent == node - 1 for node, parent in enumerate(parents)):
@@ -38,7 +38,7 @@ class Where:
 
     @classmethod
     def together(cls, parts: list[Where]) -> Where:
-        """Put rows of several texts behind one another; each keeps the numbers of its own text."""
+        """Concatenate the rows of several texts; positions and slots stay those of each text."""
         if len(parts) == 1:
             return parts[0]
         names = ("positions", "slots", "shared", "path")

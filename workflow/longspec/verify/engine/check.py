@@ -1,8 +1,8 @@
-"""Chooses the engine that a model runs by, and proves that it computes what transformers computes.
+"""Chooses the engine that runs a model, and checks that it computes what transformers computes.
 
-Engines are tried in the order in which they are wanted; the first that passes is taken. Contract: it loads the model
-with its windows shortened (text.py), compares (judge.py) and returns a record; it keeps nothing. It runs in a process
-of its own (checked.py), so that a job's memory is without it.
+Engines are tried in the order of preference; the first that passes is taken, or on a CPU the fastest. The model is
+loaded with its windows shortened (text.py), and the logits are compared (judge.py). It runs in a process of its own
+(checked.py), so that a job does not hold its memory.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from longspec.verify.engine.speed import Seconds, quicker, seconds
 from longspec.verify.engine.text import SHORT, SHORT_PREFILL, Tables, Text
 
 Candidate = tuple[str, str]
-"""Engine and numerics."""
+"""An engine and its numerics."""
 
 
 def check(spec: TargetSpec) -> EngineCheck:
     """Check the model of a generate spec on its device; returns the record of the engine that passed.
 
-    UserError that names the architecture and what differed where none does, or none may be asked for.
+    Raises UserError that names the architecture and what differed where no engine passes or is allowed.
     """
     transformers_logging.set_verbosity_error()
     with _short_prefill():
@@ -121,7 +121,7 @@ def candidates(spec: TargetSpec, device: torch.device, dtype: torch.dtype) -> li
 
 
 def _load(entry: ModelSpec, dtype: torch.dtype) -> Any:
-    """The model as transformers ships it, with its windows shortened."""
+    """Load the model as transformers ships it, with its windows shortened."""
     folder, trusted = model_files.folder(entry), trust.allowed(entry)
     config = model_files.configuration(folder, trusted)
     inner = config.get_text_config()
@@ -148,7 +148,7 @@ def _reference(entry: ModelSpec, model: Any) -> tuple[Text, Tables]:
 
 
 def _made(model: Any, engine: str, numerics: str) -> CausalLM | str:
-    """The model made ours, or why it cannot be."""
+    """Make our model of a loaded one; returns the reason instead where that fails."""
     try:
         return CausalLM(model, None, engine, numerics, tried=True)
     except (torch.OutOfMemoryError, MemoryError):
@@ -160,7 +160,7 @@ def _made(model: Any, engine: str, numerics: str) -> CausalLM | str:
 
 
 def _compared(target: CausalLM, engine: str, text: Text, theirs: Tables, dtype: torch.dtype) -> Finding:
-    """How far a target is from transformers'; its numerics become those that it turns out to have."""
+    """Compare a target with transformers; sets its numerics to `fast` where they turn out not to be invariant."""
     try:
         tables = ours.tables(target, text)
         if target.engine != "eager" and engine in ("graphs", "static"):  # what prompts and fallbacks run by

@@ -1,7 +1,7 @@
-"""The record of the check of a model's engine: from the cache, or by a check in a process of its own.
+"""Looks up the record of a model's engine check in the cache, or runs the check in a process of its own.
 
-Contract: one record for one meaning: weights, configuration, our own code, libraries, processor and device, threads,
-number format, and what was asked for. Who changes the attention is checked anew. Failures are not kept.
+The key of a record is all that can change the result: weights, configuration, our own code, libraries, processor and
+device, threads, number format, and the engine and numerics that were asked for. Failures are not cached.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from longspec.verify.engine.check import check
 
 LIBRARIES = ("torch", "transformers", "triton", "numpy")
 ASKED = ("device", "dtype", "engine", "numerics", "threads")
-"""What of a spec decides an engine, beside the model."""
+"""Keys of a spec that decide an engine, beside the model."""
 
 
 def checked(spec: TargetSpec) -> EngineCheck:
@@ -62,7 +62,7 @@ def _place(spec: TargetSpec) -> Path:
 
 
 def _in_its_own_process(spec: TargetSpec) -> EngineCheck:
-    """Forked where that is safe, for importing takes longer than checking; CUDA is not to be forked."""
+    """Check in a new process: a fork where that is safe, since imports take longer than the check; CUDA cannot fork."""
     forks = sys.platform == "linux" and machine.resolve_device(spec["device"]).type == "cpu"
     context = multiprocessing.get_context("fork" if forks else "spawn")
     try:

@@ -1,7 +1,7 @@
-"""What a job is told about engines before it loads anything: which one each model runs by, and how it was checked.
+"""Puts the checked engine of each model into a job's spec before the job loads anything.
 
-Contract: jobs of our own loop alone; peers run transformers' models as they are. It refuses texts that would grow
-beyond the positions up to which a model's rotary table stays the same.
+Only jobs of our own loop need it; peers run transformers' models unchanged. Texts that would grow beyond the positions
+up to which a model's rotary table stays the same are refused.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def with_engine(job: Spec) -> Spec:
 
 
 def with_engines(jobs: Sequence[GenerateSpec], prompts: Sequence[Prompt]) -> list[GenerateSpec]:
-    """Put the engines that were checked into the spec of every method of a job that our loop runs. UserError where an
-    engine is not the model, or where a text of these prompts may grow too long for it."""
+    """Put the engines that were checked into the specs of a job's methods that our loop runs.
+
+    Raises UserError where no engine passes, or where a text of these prompts may grow too long for the model."""
     found = []
     for job in jobs:
         if registry.decodes(job["method"]["method"]) == "methods":
@@ -42,7 +43,7 @@ def _with_drafters_engine(job: GenerateSpec) -> GenerateSpec:
     found, method = dict(job["engine_checks"]), dict(by_name(job["method"]))
     drafter, engine = job["method"].get("drafter"), job["engine"]
     for option in registry.engine_runs(drafter) if drafter else ():
-        asked = "auto" if engine == "native" else engine  # which may not express both
+        asked = "auto" if engine == "native" else engine  # the native engine may run the target but not the drafter
         with_its_model = {**job, "model": method[option], "engine": asked, "numerics": "auto"}
         found[option] = checked(cast(GenerateSpec, with_its_model))
         method[option] = {**method[option], "engine": found[option]["engine"]}

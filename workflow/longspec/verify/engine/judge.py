@@ -1,8 +1,8 @@
-"""Judges whether our engine's logits are transformers', by what transformers' own ways to run a text differ in.
+"""Judges if our engine's logits equal transformers', relative to how far transformers' own ways to run a text differ.
 
 The distance of two rows of logits is the root mean square of their difference over that of the reference, each row
-less its mean: what moves all logits alike changes no probability. Contract: two sides' tables go in, a finding comes
-out. The bounds, and the distances that they stand above, are in docs/losslessness.md.
+minus its mean, since a shift of all logits changes no probability. docs/losslessness.md explains the bounds, and has
+the distances that were measured.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from longspec.verify.engine.transformers_own import STEPS
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a number format explains, in distances: of most rows (the median of each way's), and of any row. Each is
-    the larger of a floor and so many times what transformers' own ways differ in; beyond `ceiling` (most rows) those
-    are no reference."""
+    """Hold the bounds of a number format on distances: of most rows (the median of each way), and of any row.
+
+    Each bound is the larger of a floor and a multiple of the distance between transformers' own ways. Where that
+    distance of most rows exceeds `ceiling`, transformers is no reference."""
 
     most_floor: float
     most_times: float
@@ -34,15 +35,16 @@ BOUNDS = {
     torch.float16: Bounds(4e-3, 3, 1e-2, 3, 5e-2),
 }
 FLOAT32_ANY_CEILING = 1e-2
-"""In float32 no row of transformers' own may move by more from way to way: no router's choice hangs on so little."""
+"""In float32 no row may differ by more between transformers' own ways: rounding does not flip a router's choice."""
 SURE = 8.0
-"""A first choice is sure where it leads by so many bounds: single logits move by a few times their root mean square."""
+"""A first choice is sure if it leads by so many bounds: single logits differ by a few times the root mean square."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`fault` is None where the engine computes what transformers does. Distances are the largest of any row;
-    `max_difference` is in logits."""
+    """Hold the result of a comparison; `fault` is None where the engine computes what transformers does.
+
+    Distances are the largest of any row; `max_difference` is in logits."""
 
     fault: str | None
     max_difference: float = 0.0
@@ -51,12 +53,12 @@ class Finding:
     noise: float = 0.0
 
     def figures(self) -> dict[str, float]:
-        """What is recorded of a check that passed."""
+        """Return the figures that are recorded of a check that passed."""
         return {key: value for key, value in asdict(self).items() if key != "fault"}
 
 
 def judge(theirs: Tables, ours: Tables, text: Text, dtype: torch.dtype) -> Finding:
-    """Compare every way of ours with transformers' token by token, by its own noise in that number format."""
+    """Compare every way of our engine with transformers' token by token, within bounds by transformers' own noise."""
     bounds, reference = BOUNDS[dtype], theirs[STEPS]
     others = [
         distances(table.of(table.rows), reference.of(table.rows)) for way, table in theirs.items() if way != STEPS
@@ -84,7 +86,7 @@ def judge(theirs: Tables, ours: Tables, text: Text, dtype: torch.dtype) -> Findi
 
 
 def distances(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """The distances [n] of rows of logits [n, vocab] from a reference; infinite where one side forbids an id alone."""
+    """Compute the distances [n] of logits [n, vocab] from a reference; infinite where only one side masks an id."""
     finite = reference.isfinite()
     if finite.all():
         difference, spread = logits - reference, reference - reference.mean(-1, keepdim=True)
@@ -102,13 +104,13 @@ def _finite(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _groups(table: Table, text: Text) -> list[list[int]]:
-    """The rows that a way has: those of the text, and those of rejected branches apart, which are few."""
+    """Split a way's rows into those of the text and those of rejected branches, which are few and judged apart."""
     first = len(text.prompt) + PATH
     return [rows for rows in ([r for r in table.rows if r < first], [r for r in table.rows if r >= first]) if rows]
 
 
 def _other_choices(logits: torch.Tensor, reference: torch.Tensor, bound: float) -> int:
-    """How many rows choose another token than a reference that leads by SURE times the bound."""
+    """Count the rows that choose another token than a reference whose choice leads by SURE times the bound."""
     best = reference.topk(2).values
     spread = reference.where(reference.isfinite(), float("nan"))
     spread = (spread - spread.nanmean(-1, keepdim=True)).square().nanmean(-1).sqrt()
@@ -117,5 +119,5 @@ def _other_choices(logits: torch.Tensor, reference: torch.Tensor, bound: float) 
 
 
 def _apart(logits: torch.Tensor, reference: torch.Tensor) -> float:
-    """The largest difference of two logits."""
+    """Return the largest difference of two logits."""
     return float((logits - reference).where(reference.isfinite(), 0.0).abs().max())

@@ -1,6 +1,6 @@
 """Runs a text by our engine in every way that a job does: at once, one by one, several a step, trees, again.
 
-Contract: a table of logits by way, as transformers_own.py gives it. It judges nothing.
+The result is a table of logits for each way, as transformers_own.py makes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WHOLE, ALONE, SEVERAL, TREES, AGAIN = (
     "the same text again",
 )
 WIDTHS = (3, 7)
-"""Tokens of the steps of SEVERAL; together the path."""
+"""Tokens of the steps of SEVERAL, which make up the path."""
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def _prompt(target: CausalLM, text: Text, table: Table) -> None:
 
 
 def _step(target: CausalLM, text: Text, table: Table, parts: list[list[int]], kept: list[int]) -> None:
-    """One step over nodes in one or more `extend`s, of which those `kept` become text."""
+    """Run one step over nodes in one or more `extend`s, and commit the nodes `kept`."""
     tail = [node for part in parts for node in part]
     for part in parts:
         parents = [text.parents[node] for node in part]
@@ -64,7 +64,7 @@ def _several(target: CausalLM, text: Text, table: Table) -> None:
 
 
 def _trees(target: CausalLM, text: Text, table: Table) -> None:
-    """A branch comes first and is rejected; a chain is kept in part; a wide tree; then single tokens."""
+    """Run a tree whose first branch is rejected, a chain that is kept in part, a wide tree, and then single tokens."""
     a, b, c, d, e, f, g, h = range(PATH, PATH + 8)
     target.rewind(len(text.prompt))
     _step(target, text, table, [[a, b, 0, 1], [c, 2, d]], [0, 1, 2])

@@ -14,8 +14,9 @@ import torch
 
 
 def steady_positions(model: Any, context_tokens: int) -> int | None:
-    """Count the positions up to which every rotary table of `model` stays what it is for shorter texts; None where
-    that is all of the context."""
+    """Count the positions up to which every rotary table of `model` stays what it is for shorter texts.
+
+    None where that is all of the context."""
     if not context_tokens:
         return None
     limits = [_steady(ask, context_tokens) for ask in _tables(model)]
@@ -24,11 +25,11 @@ def steady_positions(model: Any, context_tokens: int) -> int | None:
 
 
 Ask = Callable[[list[int]], torch.Tensor]
-"""A fresh table for the positions of a text: the numbers at its position 1."""
+"""Compute a fresh rotary table for the positions of a text; returns its entries at position 1."""
 
 
 def _tables(model: Any) -> list[Ask]:
-    """One for each rotary module and kind of layer that it has a table for."""
+    """List a function for each rotary module and each kind of layer that it has a table for."""
     found: list[Ask] = []
     for module in model.modules():
         rotary = any(name.endswith("inv_freq") for name in module._buffers)
@@ -55,7 +56,7 @@ def _asking(module: Any, kind: str | None, device: torch.device) -> Ask:
 
 
 def _steady(ask: Ask, context_tokens: int) -> int:
-    """The longest text whose table is that of the shortest, by halving: what has changed stays changed."""
+    """Find the longest text whose table is that of the shortest, by bisection: a longer text changes it for good."""
     short = ask([1])
 
     def same(tokens: int) -> bool:

@@ -1,6 +1,6 @@
-"""Which of two engines decodes a model faster here: the seconds of a step of one row, and of eight.
+"""Measures which of two engines decodes a model faster here, by the seconds of a step of one row and of eight.
 
-Contract: steps behind the text that engines are compared on, each timed several times, of which the median counts.
+Steps run after the text that engines are compared on; each is timed several times, and the median is taken.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from longspec.models.target import CausalLM
 from longspec.verify.engine.text import ROOM, Text
 
 Seconds = dict[str, float]
-"""Of a step, by its rows."""
+"""Seconds of a step, by its rows."""
 ROWS = (1, 8)
 TIMES = 7
 ALIKE = 0.05
-"""Vanilla decides: the engine whose step of one row is faster; within this share, that of eight rows."""
+"""Steps of one row (vanilla's) within this share of each other count as equal; steps of eight rows decide then."""
 
 
 @torch.inference_mode()
 def seconds(target: CausalLM, text: Text) -> Seconds:
-    """Time a target's steps. One that fails takes forever."""
+    """Time a target's steps by their rows; infinite for a step that fails."""
     found = {}
     for rows in (count for count in ROWS if count <= ROOM):
         try:
             target.reset(len(text.prompt) + ROOM)
             target.append(text.prompt)
             found[str(rows)] = statistics.median(_step(target, text, rows) for _ in range(TIMES))
-        except Exception:  # what is wrong with it is said by the comparison
+        except Exception:  # the comparison with transformers reports the fault
             found[str(rows)] = float("inf")
     return found
 
@@ -43,7 +43,7 @@ def _step(target: CausalLM, text: Text, rows: int) -> float:
 
 
 def quicker(some: Seconds, other: Seconds) -> bool:
-    """Tell whether an engine decodes faster than another."""
+    """Tell if one engine decodes faster than another, by the seconds of their steps."""
     one, eight = (str(rows) for rows in ROWS)
     if some[one] < (1 - ALIKE) * other[one]:
         return True

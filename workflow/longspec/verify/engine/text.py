@@ -1,6 +1,6 @@
-"""The made-up text that two engines are compared on: a prompt, a path behind it, branches that are rejected.
+"""The made-up text that two engines are compared on: a prompt, a path after it, and branches that are rejected.
 
-Contract: nodes are numbered like a tail's (models/target.py): the path first, the branches behind it. It runs nothing.
+Nodes are numbered like a tail's (models/target.py): the path first, then the branches.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ PROMPT = 58
 """Tokens of the prompt where the context allows: the path then crosses a multiple of attention's grain (32)."""
 PATH = 10
 BRANCHES = (-1, PATH, 0, 2, 5, 8, PATH + 5, 8)
-"""The parents of the nodes behind the path, which are numbered from PATH on."""
+"""The parents of the nodes after the path, which are numbered from PATH on."""
 NODES = PATH + len(BRANCHES)
 ROOM = PATH + 4
-"""Positions behind the prompt that any run touches, rejected nodes included."""
+"""Positions after the prompt that any run touches, rejected nodes included."""
 SHORT = {
     "sliding_window": 21,
     "sliding_window_size": 21,
@@ -25,17 +25,17 @@ SHORT = {
     "index_topk": 16,
     "indexer_budget": 16,
 }
-"""Fields of a configuration to what they are lowered to for the comparison, on both sides, so that the text outgrows
-them: a longer one costs more than it shows, for what a window hides does not depend on how long it is."""
+"""Fields of a configuration and the values that they are lowered to for the comparison, on both sides, so that a short
+text is longer than every window; a longer one would cost more and show no more."""
 SHORT_PREFILL = 32
-"""To what the rows of a prefill that our attention runs at a time are lowered, for the same reason."""
+"""Rows of a prefill that our attention runs at a time during the comparison, lowered for the same reason."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """`prompt` [p], the tokens `ids` [NODES] of the nodes and their `parents` [NODES]; -1 is the prompt's end.
+    """Hold a text: `prompt` [p], the tokens `ids` [NODES] of the nodes and their `parents` [NODES].
 
-    Its tokens are numbered as rows: the prompt's, then the nodes'.
+    A parent of -1 is the prompt's end. Tokens are numbered as rows: the prompt's, then the nodes'.
     """
 
     prompt: list[int]
@@ -44,13 +44,13 @@ class Text:
 
     @classmethod
     def made(cls, vocab_size: int, context_tokens: int | None = None) -> Text:
-        """Make a text of ids below `vocab_size`, within a context; the same for the same numbers.
+        """Make a text of ids below `vocab_size` within a context; it is a function of these two numbers.
 
-        ValueError where the context is too short for any.
+        Raises ValueError where the context is too short.
         """
         length = min(PROMPT, (context_tokens or PROMPT + ROOM) - ROOM)
         if length < 1:
-            raise ValueError(f"a context of {context_tokens} tokens holds no text of {ROOM + 1}")
+            raise ValueError(f"a context of {context_tokens} tokens; expected at least {ROOM + 1}")
         generator = torch.Generator().manual_seed(vocab_size)
         ids = torch.randint(vocab_size, (length + NODES,), generator=generator).tolist()
         parents = [*range(-1, PATH - 1), *BRANCHES]
@@ -62,28 +62,28 @@ class Text:
         return cls(prompt, nodes, parents)
 
     def rows(self, nodes: list[int]) -> list[int]:
-        """The rows of nodes."""
+        """Return the rows of nodes."""
         return [len(self.prompt) + node for node in nodes]
 
 
 class Table:
-    """The logits [vocab] (float32, on the host) after some of a text's tokens, by their row."""
+    """Collect the logits [vocab] (float32, on the host) after some of a text's tokens, by their row."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
         self._parts: list[torch.Tensor] = []
 
     def add(self, rows: list[int], logits: torch.Tensor) -> None:
-        """Note the logits [len(rows), vocab] of rows that are not there yet."""
+        """Add the logits [len(rows), vocab] of rows that are not there yet."""
         self.rows += rows
         self._parts.append(logits.float().cpu())
 
     def of(self, rows: list[int]) -> torch.Tensor:
-        """The logits [len(rows), vocab] of rows that are there."""
+        """Return the logits [len(rows), vocab] of rows that are there."""
         if len(self._parts) > 1:
             self._parts = [torch.cat(self._parts)]
         return self._parts[0][[self.rows.index(row) for row in rows]]
 
 
 Tables = dict[str, Table]
-"""By the way that the text was run."""
+"""Logits by the way in which the text was run."""

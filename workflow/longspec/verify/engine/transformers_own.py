@@ -1,6 +1,6 @@
-"""Runs a text by transformers' own attention and cache: what our engine is compared with, and its own noise.
+"""Runs a text by transformers' own attention and cache: the reference that our engine is compared with, and its noise.
 
-Contract: the model is as transformers ships it and stays so.
+The model is as transformers ships it, and is not changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from longspec.verify.engine.text import PATH, Table, Tables, Text
 
 STEPS = "steps"
-"""The way that others are compared with; it has all rows."""
+"""The way that all others are compared with; it has all rows."""
 
 
 @torch.inference_mode()
@@ -21,7 +21,7 @@ def tables(model: Any, text: Text) -> Tables:
     """Run the text in transformers' own ways.
 
     "eager" and "sdpa" (those that the model has): the prompt and the path at once, without a cache. STEPS: the prompt
-    at once and then each node alone behind its ancestors, with the model's own cache and the attention it came with.
+    at once and then each node alone after its ancestors, with the model's own cache and its default attention.
     """
     own = model.config._attn_implementation
     found = {}
@@ -46,7 +46,7 @@ def _steps(model: Any, text: Text) -> Table:
 
     def below(node: int, cache: Any) -> None:
         children = [child for child, parent in enumerate(text.parents) if parent == node]
-        for child in reversed(children):  # the path comes last, over the cache that no copy is made of
+        for child in reversed(children):  # the path comes last, so that the cache need not be copied for it
             walk(child, cache if child == children[0] else copy.deepcopy(cache))
 
     below(-1, output.past_key_values)
