@@ -22,7 +22,7 @@ from longspec.core import compiler
 from longspec.core.errors import UserError
 from longspec.core.program import explained
 from longspec.measure.journal import tidy
-from longspec.measure.lock import claim
+from longspec.measure.lock import hold_lock
 
 # Every job runs the python that runs snakemake, with this package, and ends when snakemake does (core/watchdog.py).
 # A prefix replaces Snakemake's own, without which a command that fails before `| tee` would count as done.
@@ -68,7 +68,7 @@ def begin(plan):
     held = contextlib.ExitStack()
     atexit.register(held.close)
     try:
-        held.enter_context(claim(Path(plan.results) / "snakemake.lock"))
+        held.enter_context(hold_lock(Path(plan.results) / "snakemake.lock"))
     except (UserError, OSError) as error:
         if (message := explained(error)) is None:
             raise
