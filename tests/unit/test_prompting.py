@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_a_models_entry_may_bring_the_chat_template(folder, tmp_path):
     assert model_files.fingerprint(entry) != before
     with refused("chat_template", "'nowhere.jinja'", "Jinja"):
         model_files.fingerprint({**entry, "chat_template": "nowhere.jinja"})
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_is_no_part_of_a_chat_template(folder, tmp_path, mark):
+    place = shutil.copytree(folder, tmp_path / "model")
+    (place / "chat_template.jinja").write_text(mark + tiny_folder.CHAT, encoding="utf-8")
+    named = {"path": str(folder), "chat_template": str(place / "chat_template.jinja")}
+    for entry in ({"path": str(place)}, named):
+        assert prompting.tokenizer(entry).chat_template == tiny_folder.CHAT
 
 
 def test_vicunas_template_is_the_format_that_it_was_trained_on(tokenizer):

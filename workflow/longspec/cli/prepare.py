@@ -20,4 +20,6 @@ def main(argv: list[str] | None = None) -> None:
     prompts = preparer.prompts()
     write(args.output, prompts, preparer.tuning, {**preparer.counts, "data": preparer.data()})
     lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
+    for doubt in preparer.doubts(prompts):
+        print(f"warning: {doubt}")
     print(f"{args.output}: {dict(preparer.counts)}, {lengths[0]} to {lengths[-1]} tokens")

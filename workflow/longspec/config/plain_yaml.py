@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from longspec.core.errors import UserError, one_line
+from longspec.core.text import broken
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -56,5 +57,5 @@ def check_texts(value: Any, where: str = "") -> None:
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             check_texts(key, f"{where}.{key!r}".lstrip("."))
             check_texts(inner, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+    elif isinstance(value, str) and ("\0" in value or broken(value)):
         raise UserError(where or "config", repr(value), "text without null characters and lone surrogates")

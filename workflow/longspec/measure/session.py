@@ -43,7 +43,7 @@ class Runner:
         self.tokenizer = prompting.tokenizer(spec["model"])
         self.backend = load(spec, shared)
         self.limits = Limits(
-            stop_ids=self.backend.stop_ids,
+            stop_ids=self.backend.stop_ids | prompting.stop_ids(self.tokenizer, spec["model"]),
             max_new_tokens=spec["dataset"]["max_new_tokens"],
             context_tokens=spec["model"].get("context") or self.backend.context_tokens,
         )

@@ -84,10 +84,20 @@ def stored_dtype(place: Path) -> Any:
 
 
 def stop_ids(model: Any) -> frozenset[int]:
-    """A loaded model's end-of-sequence ids, whether given as a number or as a list."""
+    """List a loaded model's end-of-sequence ids, whether they are given as a number or as a list."""
     ids = getattr(model.generation_config, "eos_token_id", None)
-    if ids is None:
-        ids = model.config.get_text_config().eos_token_id
+    return _as_set(model.config.get_text_config().eos_token_id if ids is None else ids)
+
+
+def stated_stop_ids(place: Path, config: Any) -> frozenset[int]:
+    """List the end-of-sequence ids that a model in a folder will have once it is loaded."""
+    file = place / "generation_config.json"
+    stated = trust.read_json(file) if file.is_file() else None
+    ids = stated.get("eos_token_id") if isinstance(stated, dict) else None
+    return _as_set(config.get_text_config().eos_token_id if ids is None else ids)
+
+
+def _as_set(ids: int | list[int] | None) -> frozenset[int]:
     return frozenset([] if ids is None else [ids] if isinstance(ids, int) else ids)
 
 
@@ -160,19 +170,19 @@ def configuration(place: Path, trusted: bool = False) -> Any:
         ) from None
 
 
-def context(place: Path, trusted: bool = False, wanted: int | None = None) -> int | None:
-    """The context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
+def context(config: Any, wanted: int | None = None) -> int | None:
+    """Tell the context limit in tokens: the `wanted` one, or what the model's configuration states, if it does.
     UserError when more is wanted than there are positions."""
-    config = configuration(place, trusted).get_text_config()
-    table = tabled_context(config)
+    text = config.get_text_config()
+    table = tabled_context(text)
     if wanted is not None and table is not None and wanted > table:
-        raise UserError("context", f"{wanted}, but {place} has {table} positions", f"at most {table}")
-    return wanted or stated_context(config)
+        raise UserError("context", f"{wanted}, but {config.name_or_path} has {table} positions", f"at most {table}")
+    return wanted or stated_context(text)
 
 
-def vocabulary(place: Path, trusted: bool = False) -> int | None:
+def vocabulary(config: Any) -> int | None:
     """Count the ids that a model has embeddings for; None where its configuration does not say."""
-    size = getattr(configuration(place, trusted).get_text_config(), "vocab_size", None)
+    size = getattr(config.get_text_config(), "vocab_size", None)
     return int(size) if size else None
 
 
