@@ -1,4 +1,4 @@
-"""What a job is told: its spec, as JSON on its command line.
+"""What a job is told: its spec, as JSON that its command reads.
 
 config/specs.py makes it. It holds nothing that cannot change the job's result. Options of a method, a drafter or a
 source stand beside the keys that are named here, under the names of their OPTIONS.

@@ -8,6 +8,7 @@ two can leave results that look fresh. Order and comments of the configuration n
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class Versions:
         return canonical(
             {
                 "code": _code("cli.generate", self._verifier(), *plugged),
-                "prompts": [canonical(specs.dataset_spec(self._config, dataset)), self.prepare(model, dataset)],
+                "prompts": _short(canonical(specs.dataset_spec(self._config, dataset)), self.prepare(model, dataset)),
                 "model": self._model(model),
                 **({"own_models": own_models} if own_models else {}),
             }
@@ -109,6 +110,11 @@ class Versions:
 
     def _model(self, model: str) -> str:
         return _model(canonical(self._config.models[model].model_dump()))
+
+
+def _short(*texts: str) -> str:
+    """Hash texts that may be long: the version of a job is an argument of its command."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 # Each is asked for once a job and answered once a run of Snakemake.
