@@ -8,6 +8,7 @@ its own to be run unless the configuration trusts it (trust.py). `fingerprint` i
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ PLANNED_FILES = (
     "chat_template.jinja",
 )
 """What, beside the weights, decides a local model's ids."""
+GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 SMALL = 64 * 2**20
 """Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -111,12 +113,18 @@ def resolved(model: ModelSpec) -> str:
 
 
 def chat_template(model: ModelSpec) -> str | None:
-    """The text of the Jinja file that a model's config entry names, if it names one."""
-    named = model.get("chat_template")
+    """Read the Jinja file that a model's entry names, if it names one. UserError where it is none."""
+    import jinja2
+
+    if (named := model.get("chat_template")) is None:
+        return None
     try:
-        return None if named is None else Path(named).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("chat_template", f"{named!r} cannot be read ({error})", "a Jinja file") from None
+        text = Path(named).read_text(encoding="utf-8-sig")
+        # `generation` marks answers for who trains on them, in transformers alone.
+        jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(GENERATION.sub("", text))
+    except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError) as error:
+        raise UserError("chat_template", f"{named!r} cannot be read ({first_line(error)})", "a Jinja file") from None
+    return text
 
 
 def fingerprint(model: ModelSpec) -> str:
@@ -131,6 +139,7 @@ def _files_fingerprint(model: ModelSpec) -> str:
     if model.get("hub"):
         return f"{model['hub']}@{model.get('revision')}"
     place, digest = Path(model["path"]), hashlib.sha256()
+    weights_files.require_some(place)
     for name in PLANNED_FILES:
         if (place / name).is_file():
             digest.update(name.encode() + (place / name).read_bytes())

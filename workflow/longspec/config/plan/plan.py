@@ -88,6 +88,10 @@ class Plan:
         """The drafter whose answers this one is trained on: itself, unless it names another."""
         return self.config.drafters[drafter].answers or drafter
 
+    def begun_from(self, drafter: str) -> list[str]:
+        """The drafter of this workflow that must be trained before this one is, if there is one."""
+        return [name for name in [specs.started_from(self.config, drafter)] if name]
+
     def answering(self) -> list[str]:
         """The drafters for which answers are made."""
         return sorted({self.answered_for(drafter) for drafter in self.config.drafters})

@@ -16,6 +16,7 @@ from typing import Any
 from longspec.config import specs
 from longspec.config.sections.experiment import Config
 from longspec.core import fingerprint, registry
+from longspec.core.errors import UserError
 from longspec.core.spec import ModelSpec
 from longspec.models import model_files
 
@@ -32,10 +33,12 @@ class Versions:
     """The versions of all jobs of one configuration."""
 
     def __init__(self, config: Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
-        """`jobs`: (model, data set, method) of all generations. Their versions are made at once, so that data or
-        a model that is missing stops the planning."""
+        """`jobs`: (model, data set, method) of all generations. Their versions and those of trainings are made at once,
+        so that data or a model that is missing stops the planning."""
         self._config, self._baseline = config, baseline
         self._generations = {job: self._generation(*job) for job in jobs}
+        for drafter in config.drafters:
+            self.train(drafter)
 
     def prepare(self, model: str, dataset: str) -> str:
         """Code of the command and its source, content of the data and of the model's tokenizer."""
@@ -136,4 +139,7 @@ def _model(entry: str) -> str:
 
 @functools.cache
 def _content(path: str | None) -> str | None:
-    return None if path is None else fingerprint.digest(files=(Path(path),))
+    try:
+        return None if path is None else fingerprint.digest(files=(Path(path),))
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read ({error.strerror})", "a file, from the working directory") from None
