@@ -29,7 +29,10 @@ PLANNED_FILES = (
 GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 SMALL = 64 * 2**20
 """Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
-HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+"""What is fetched beside the weights."""
+OF_OTHERS = [f"*/{pattern}" for pattern in (*HUB_FILES, "*.safetensors")]
+"""Folders in a repository hold the model again, in the forms of other programs."""
 
 
 def folder(model: ModelSpec) -> Path:
@@ -211,9 +214,16 @@ def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    def fetch(state: str | None, files: list[str]) -> Path:
+        return Path(snapshot_download(name, revision=state, allow_patterns=files, ignore_patterns=OF_OTHERS))
+
     try:
-        files = [*HUB_FILES, "*.py"] if trusted else HUB_FILES
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        place = fetch(revision, [*HUB_FILES, "*.py"] if trusted else HUB_FILES)
+        commit = place.name  # the hub's cache names a snapshot by it
+        fetch(commit, ["model.safetensors", *weights_files.named(place)])
+        if not any(place.glob("*.safetensors")):
+            fetch(commit, ["*.safetensors"])
+        return place
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"model {name}@{revision or 'main'}",
