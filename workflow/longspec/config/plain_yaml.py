@@ -16,7 +16,7 @@ from longspec.core.text import broken
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a mapping with the same key twice."""
+    """Load safely, and refuse a mapping with the same key twice."""
 
 
 def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -21,8 +21,6 @@ from longspec.data import prompting, special_tokens
 from longspec.data.sources._interface import Fields
 from longspec.models import model_files, trust
 
-PART = "\ufffd"
-"""What a decoder writes for a part of a character."""
 STAND_IN = "Yes."
 """An answer, before there are any."""
 TUNING = 8
@@ -125,7 +123,9 @@ class Preparer:
         while keep > 0:
             head, tail = body[: (keep + 1) // 2], body[len(body) - keep // 2 :]
             # A cut inside a character leaves a part of it on both sides, which is no text.
-            cut = self.tokenizer.decode(head).rstrip(PART) + self.tokenizer.decode(tail).lstrip(PART)
+            cut = self.tokenizer.decode(head).rstrip(prompting.PART) + self.tokenizer.decode(tail).lstrip(
+                prompting.PART
+            )
             ids = prompting.turn_ids(self.tokenizer, [cut], [], self.dataset["chat"])
             # Tokens at the seam can merge differently; a few more are then taken away.
             if len(ids) <= self.longest:

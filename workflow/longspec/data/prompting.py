@@ -15,6 +15,8 @@ from longspec.models import model_files, trust
 
 MARK = "\ufeff"
 """The byte order mark, which some editors put before a file's text."""
+PART = "\ufffd"
+"""What a decoder writes for a part of a character."""
 
 
 def tokenizer(model: ModelSpec) -> Any:
@@ -52,6 +54,13 @@ def answered_ids(tokenizer: Any, prompt: Prompt, sample: Sample, turn: int) -> l
             f"{answered}, by the tokenizer, chat template and prompts of the recorded run",
         )
     return ids
+
+
+def answer_text(tokenizer: Any, ids: list[int]) -> str:
+    """Decode an answer, without special tokens and without the part of a character that a limit may leave at its end:
+    the next turn's prompt has this text in it."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    return text.rstrip(PART)
 
 
 def turn_ids(tokenizer: Any, turns: list[str], answers: list[str], chat: bool) -> list[int]:
@@ -115,7 +124,7 @@ def _rendered(tokenizer: Any, messages: list[dict[str, str]], add_generation_pro
 
 
 def _today(form: str) -> str:
-    """A day of the clock that chat templates may print, the same for ever: prompts must not change overnight."""
+    """Write a day that is the same for ever, where chat templates ask the clock: prompts must not change overnight."""
     return datetime.datetime(2026, 1, 1).strftime(form)
 
 

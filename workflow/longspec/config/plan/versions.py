@@ -25,12 +25,12 @@ READ_AS_DATA = {"report": "report/templates/*", "summary": "analysis/summary.sch
 
 
 def canonical(value: Any) -> str:
-    """One JSON text for one meaning."""
+    """Write a value as JSON: one text for one meaning."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 class Versions:
-    """The versions of all jobs of one configuration."""
+    """Makes the versions of all jobs of one configuration."""
 
     def __init__(self, config: Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
         """`jobs`: (model, data set, method) of all generations. Their versions and those of trainings are made at once,
@@ -41,7 +41,7 @@ class Versions:
             self.train(drafter)
 
     def prepare(self, model: str, dataset: str) -> str:
-        """Code of the command and its source, content of the data and of the model's tokenizer."""
+        """Identify the code of the command and of its source, the data and the model's tokenizer."""
         entry = self._config.datasets[dataset]
         return canonical(
             {
@@ -53,27 +53,27 @@ class Versions:
         )
 
     def vocabulary(self, model: str) -> str:
-        """Code of the command and content of the model's tokenizer."""
+        """Identify the code of the command and the model's tokenizer."""
         return canonical({"code": _code("cli.vocabulary"), "model": self._model(model)})
 
     def generate(self, model: str, dataset: str, methods: list[str]) -> str:
-        """What the job of these methods depends on beside their specs."""
+        """Identify what the job of these methods depends on beside their specs."""
         found = [self._generations[model, dataset, method] for method in methods]
         return found[0] if len(found) == 1 else canonical(found)
 
     def gate(self, model: str, dataset: str, method: str) -> str:
-        """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
+        """Identify the code of the gate, which knows no method and no drafter, and the two jobs that it compares."""
         compared = [self._generations[model, dataset, name] for name in (method, self._baseline)]
         return canonical({"code": _code("cli.gate", self._verifier()), "of": compared})
 
     def answers(self, drafter: str) -> str:
-        """Code of the command, content of the questions and texts, the target."""
+        """Identify the code of the command, the questions and texts, the target."""
         entry = self._config.drafters[drafter]
         files = [_content(file) for file in (entry.questions, entry.texts) if file]
         return canonical({"code": _code("cli.answer"), "files": files, "model": self._model(entry.model)})
 
     def train(self, drafter: str) -> str:
-        """Code of training, the answers' version, what training starts from."""
+        """Identify the code of training, the answers, and what training starts from."""
         entry = self._config.drafters[drafter]
         source = entry.answers or drafter
         started = (
@@ -84,13 +84,13 @@ class Versions:
         return canonical({"code": _code("cli.train"), "answers": answers, "spec": spec, **started})
 
     def analysis(self, command: str) -> str:
-        """Code of a command that reads results only; with the files that it reads as data."""
+        """Identify the code of a command that reads results only, and the files that it reads as data."""
         pattern = READ_AS_DATA.get(command)
         files = tuple(fingerprint.PACKAGE.glob(pattern)) if pattern else ()
         return fingerprint.digest(f"cli.{command}", files=files)
 
     def _generation(self, model: str, dataset: str, method: str) -> str:
-        """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
+        """Identify the code of the loop and of this variant's own method and drafter, its prompts, its models."""
         entry = specs.method_entry(self._config, model, method)
         own_models = {option: self._drafter_model(used) for option, used in registry.models_in(entry).items()}
         plugged = (registry.module(*plugin) for plugin in registry.plugged(entry["method"], entry.get("drafter")))
@@ -104,7 +104,7 @@ class Versions:
         )
 
     def _drafter_model(self, entry: ModelSpec) -> str:
-        """What identifies the drafter model of a variant: how it is trained, if this workflow does that."""
+        """Identify the drafter model of a variant: by how it is trained, if this workflow does that."""
         trained = specs.trained_by(self._config, entry)
         return _model(canonical(entry)) if trained is None else self.train(trained)
 
