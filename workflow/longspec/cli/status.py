@@ -67,7 +67,7 @@ def read_config(files: list[Path]) -> dict[str, Any]:
     for file in files:
         try:
             update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        except (OSError, yaml.YAMLError, AttributeError) as error:
+        except (OSError, yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
             raise UserError(str(file), f"cannot be read ({one_line(error)})", "a configuration in YAML") from None
     return merged
 

@@ -47,7 +47,7 @@ def check(file: Path) -> None:
             raise UserError(str(file), "__use_yte__ has Snakemake run expressions in it", "plain YAML")
     except OSError as error:
         raise UserError(str(file), f"cannot be read ({error.strerror})", "a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(str(file), f"not YAML ({one_line(error)})", "a YAML file in UTF-8") from None
 
 
