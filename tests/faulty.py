@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FAULTS = {31: "hang", 32: "memory", 33: "kill", 34: "device", 35: "kill once", 36: "numbers", 37: "bug", 38: "full"}
+FAULTS = {31: "hang", 32: "memory", 33: "kill", 34: "device", 35: "kill once", 36: "numbers", 37: "bug", 38: "full",
+          39: "index"}  # fmt: skip
 """Prompt tokens to fault."""
 
 SOURCE = '''
@@ -45,6 +46,8 @@ class Faulty:
         elif fault == "kill" or (fault == "kill once" and Path("killed").read_text() != fault):
             Path("killed").write_text(fault)
             os.kill(os.getpid(), signal.SIGKILL)
+        elif fault == "index":
+            torch.nn.Embedding(2, 2)(torch.tensor([2]))
         elif fault == "numbers":
             self.target._cache.stack[0].keys.fill_(float("nan"))
         elif fault == "full" and not Path("filled").exists():

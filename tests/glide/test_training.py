@@ -229,8 +229,40 @@ def test_texts_as_they_are(folder, tmp_path):
     rows = run_both(folder, file, tmp_path / "d", questions=None, texts=str(file), train_tokens=2000, kind="glide")
     assert rows
     file.write_text('{"text": "a"}\n{"txt": "b"}\n')
-    with refused("texts.jsonl, line 2", "txt", "text"):
+    with refused("texts.jsonl, line 2", "'text'", "txt"):
         list(plain_texts.read(file))
+
+
+@pytest.mark.parametrize("text", [None, ["a"], {"a": 1}, True, 5, "", "\ud800"])
+def test_what_is_no_text_is_never_trained_on(tmp_path, text):
+    file = tmp_path / "texts.jsonl"
+    file.write_text("\ufeff" + json.dumps({"text": "a\u2028b"}, ensure_ascii=False) + "\n\n", encoding="utf-8")
+    assert list(plain_texts.read(file)) == ["a\u2028b"]
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"text": text}))
+    with refused("texts.jsonl, line 3", "'text'", ()):
+        list(plain_texts.read(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "found"),
+    [
+        ("tasks: [null]", ", tasks", "None"),
+        ("tasks: Why?", ", tasks", "'Why?'"),
+        ("tasks: ['{a}']\ntopics: {a: [[b]]}", ", topics.a", "['b']"),
+        ("tasks: ['{a}']\ntopics: {a: [yes]}", ", topics.a", "True"),
+        ("tasks: ['{a}']\ntopics: {a: bc}", ", topics.a", "'bc'"),
+        ("tasks: ['{a}']\nvalues: [a]", ", values", "['a']"),
+        ("[" * 5000, "", "recursion"),
+        ("tasks: [", "", "line 1"),
+    ],
+)
+def test_what_is_no_text_is_never_asked(tmp_path, content, where, found):
+    (tmp_path / "bad.yaml").write_text(content)
+    with refused(f"bad.yaml{where}", found, () if where else "YAML"):
+        questions.read(tmp_path / "bad.yaml")
+    (tmp_path / "good.yaml").write_text("tasks: ['{a}']\ntopics: {a: [1, b]}")
+    assert questions.read(tmp_path / "good.yaml") == (["{a}"], {"a": ["1", "b"]})
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_the_start(folder, seeds, tmp_path):

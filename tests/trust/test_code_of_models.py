@@ -99,6 +99,19 @@ def test_without_a_fault_trusted_code_of_a_commit_runs(hub):
     assert hub.exists()
 
 
+@pytest.mark.parametrize("loader", ["plain", "drafter", "tokenizer"])
+def test_code_for_what_transformers_has_by_now_neither_runs_nor_refuses_the_model(loader, hub, tmp_path):
+    file = tmp_path / "theirs" / "config.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "model_type": "llama"}))
+    entry = {"hub": "a/b", "revision": COMMIT}
+    LOADERS[loader](entry)
+    assert not hub.exists()
+    file.write_text(json.dumps({**said, "model_type": "llama", "architectures": ["LlamaWithChanges"]}))
+    with refused("config.json", "auto_map", "trust_remote_code"):
+        LOADERS[loader](entry)
+
+
 def test_code_of_another_repository_is_pinned_by_no_commit_of_this_one(hub, tmp_path):
     file = tmp_path / "theirs" / "config.json"
     said = json.loads(file.read_text())

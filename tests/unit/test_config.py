@@ -10,6 +10,7 @@ import yaml
 from refusals import refused
 
 from longspec.analysis import claimable
+from longspec.cli import status
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.config.plan.plan import Plan
@@ -168,6 +169,8 @@ def test_an_anchor_may_be_merged_and_overridden(tmp_path):
         (b"? [a, b]\n: 1\n", "c.yaml, line 1", ()),
         (b"a: \xff\n", "c.yaml", "0xff"),
         (b"a: [\n", "c.yaml", "line 2"),
+        (b"a: " + b"9" * 5000, "c.yaml", "digits"),
+        (b"a: " + b"[" * 5000, "c.yaml", "recursion"),
         (b"a: !!python/name:os.system x\n", "c.yaml", ("line 1", "tag:yaml.org,2002:python/name:os.system")),
     ],
 )
@@ -176,6 +179,8 @@ def test_a_file_that_cannot_be_read_is_one_message(tmp_path, content, where, fou
     file.write_bytes(content)
     with refused(where, found):
         load(SMALL, [file])
+    with refused("c.yaml", found):
+        status.read_config([file])
 
 
 def test_the_order_of_a_models_data_sets_means_nothing():

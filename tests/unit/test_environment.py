@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = {
@@ -177,3 +179,19 @@ def test_peers_run_on_the_default_experiments_prompts_beside_its_variants() -> N
     common = set(peers["methods"]) & set(default["methods"])
     assert {"vanilla", "vanilla-again", "ngram-sequential", "ngram-tree", "hf-generate"} == common
     assert all(peers["methods"][name] == default["methods"][name] for name in common)
+
+
+COMMAND = re.compile(r"(?:^|`|bin/|# +| {4})snakemake ((?:\w+ )?--?\w[^`#\n]*)(?=$|`|\n|  #)", re.MULTILINE)
+
+
+def test_every_command_in_the_documents_means_to_snakemake_what_it_says():
+    """`--configfile` and `--resources` take every word behind them: a target there would be a file, or a resource."""
+    patterns = ("*.md", "docs/**/*.md", "config/**/*.md", "config/*.yaml", "profiles/**/*.yaml", "workflow/**/*.smk")
+    files = [file for pattern in patterns for file in ROOT.glob(pattern)]
+    commands = [found for file in files for found in COMMAND.findall(file.read_text(encoding="utf-8"))]
+    assert len(commands) >= 10
+    parser = get_argument_parser()
+    for command in commands:
+        asked = parser.parse_args(shlex.split(command.split("   ")[0]))
+        assert all((ROOT / file).is_file() for file in asked.configfile or ()), command
+        assert ("audit_tokens" in command) == ("audit_tokens" in asked.targets), command

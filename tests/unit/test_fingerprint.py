@@ -252,3 +252,17 @@ def test_what_a_command_really_imports_is_in_its_closure(command):
     loaded = {Path(path) for path in done.stdout.split() if Path(path).read_text(encoding="utf-8").strip()}
     assert loaded <= fingerprint.closure((f"cli.{command}",))
     assert len(loaded) >= 4
+
+
+def test_of_code_in_another_language_its_files_count_and_of_a_package_of_that_name_what_is_imported(package):
+    """With the folders that Python makes beside both: nobody's code, and no file."""
+    package(**{"a/one": "X = 1\n", "b/two": "Y = 1\n", "b/sources/__init__": "", "b/sources/three": "Z = 1\n"})
+    (fingerprint.PACKAGE / "a" / "sources").mkdir()
+    (fingerprint.PACKAGE / "a" / "sources" / "step.cpp").write_text("int x;")
+    for folder in ("a", "b"):
+        (fingerprint.PACKAGE / folder / "sources" / "__pycache__").mkdir()
+    before = [fingerprint.digest("a.one"), fingerprint.digest("b.two")]
+    package(**{"b/sources/three": "Z = 2\n"})
+    assert [fingerprint.digest("a.one"), fingerprint.digest("b.two")] == before
+    (fingerprint.PACKAGE / "a" / "sources" / "step.cpp").write_text("int y;")
+    assert fingerprint.digest("a.one") != before[0]

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 import tiny_folder
-from refusals import refused
+from refusals import refused, says
 
 from longspec.cli import prepare
 from longspec.core import program
@@ -44,12 +44,13 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def prepared(model, tmp_path):
-    def run(rows, model=model, **changes):
+    def run(rows, model=model, stop_tokens=None, **changes):
         data = tmp_path / "d.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         output = tmp_path / "prompts.jsonl"
         entry = {**ENTRY, "path": str(data), **changes}
-        arguments = ["--model-spec", json.dumps({"name": "m", "path": str(model)})]
+        named = {"name": "m", "path": str(model), **({"stop_tokens": stop_tokens} if stop_tokens else {})}
+        arguments = ["--model-spec", json.dumps(named)]
         prepare.main([*arguments, "--dataset-spec", json.dumps(entry), "--output", str(output)])
         summary = json.loads((tmp_path / "prompts_summary.json").read_text())
         return read_records(output, Prompt), summary
@@ -134,6 +135,11 @@ def test_a_template_file_replaces_the_template(prepared, tmp_path):
     assert prompts[0].turns == ["abab"]
     with refused("prompt_templates", (repr(changes["prompt_templates"]), "'other'"), "template_name"):
         prepared([{"id": "x", "q": "ab"}], **{**changes, "template_name": "other"})
+    (tmp_path / "t.json").write_text("\ufeff" + json.dumps({"task": "{q}"}), encoding="utf-8")
+    assert prepared([{"id": "x", "q": "ab"}], **changes)[0][0].turns == ["ab"]
+    (tmp_path / "t.json").write_text("[" * 100_000)
+    with refused("prompt_templates", "recursion", "JSON"):
+        prepared([{"id": "x", "q": "ab"}], **changes)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +153,9 @@ def test_a_template_file_replaces_the_template(prepared, tmp_path):
         ([{"id": "x", "q": True}], {}, "dataset d, sample x", ("'q'", "True"), "text"),
         ([{"id": "x", "q": float("nan")}], {}, "dataset d, sample x", ("'q'", "nan"), "number"),
         ([{"id": "x", "t": ["a", " "]}], {"turns_field": "t"}, "dataset d, sample x", (1, "'t'", "empty"), "text"),
-        ([{"id": "x\ud800", "q": "a"}], {}, "dataset d", "UTF-16", "Unicode"),
+        ([{"id": "x\ud800", "q": "a"}], {}, "d.jsonl, line 1", "UTF-16", "Unicode"),
+        ([{"id": "x", "t": ["a", "b\ud800"]}], {"turns_field": "t"}, "dataset d, sample x", (1, "UTF-16"), "Unicode"),
+        ([{"id": "x", "q": "a"}], {"turns_field": "t"}, "dataset d, sample x", "'t'", ("id", "q")),
         ([{"id": "x", "q": "a"}] * 2, {}, "d.jsonl, line 2", ("'x'", "line 1"), ()),
         ([{"id": None, "q": "a"}], {}, "d.jsonl, line 1", ("'id'", "None"), ()),
         ([{"id": "x", "q": "a\ud800"}], {}, "dataset d, sample x", "UTF-16", "Unicode"),
@@ -197,6 +205,71 @@ def test_an_id_beyond_the_embeddings_is_found_before_a_job_meets_it(prepared, mo
     rows = [{"id": "x", "q": "a"}, {"id": "y", "q": "a!"}]
     with refused("dataset d, sample y", ("'!'", len(tokenizer) - 1), len(tokenizer) - 1):
         prepared(rows, model=more)
+    with refused("dataset d, sample z", ("'!'", len(tokenizer) - 1), len(tokenizer) - 1):
+        prepared([{"id": "z", "t": ["a", "b!"]}], model=more, turns_field="t")
+
+
+@pytest.fixture
+def talking(model, tmp_path):
+    """Make a copy of the model with a chat template of its own."""
+
+    def make(template, **said):
+        place = shutil.copytree(model, tmp_path.with_name(f"{tmp_path.name}-talking"), dirs_exist_ok=True)
+        (place / "chat_template.jinja").write_text(template, encoding="utf-8")
+        for name in ("config.json", "generation_config.json"):
+            known = json.loads((place / name).read_text())
+            (place / name).write_text(json.dumps({**known, **said}))
+        return place
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{{ messages[0]['content'] }}", "'cd'"),
+        ("{{ messages[0]['content'] if messages | length == 1 else raise_exception('one alone') }}", "one alone"),
+    ],
+)
+def test_what_a_later_turn_would_meet_is_found_before_a_job_does(prepared, talking, template, found):
+    place = talking(template)
+    with refused(str(place), found, "chat"):
+        prepared([{"id": "x", "t": ["ab", "cd"]}], model=place, chat=True, turns_field="t")
+    assert prepared([{"id": "x", "t": ["ab"]}], model=place, chat=True, turns_field="t")[1]["kept"] == 1
+
+
+CHATS = "{% for m in messages %}<s>{{ m['content'] }}EOT{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
+
+
+def test_an_answer_that_runs_on_past_the_end_of_its_turn_is_said_with_the_key_that_mends_it(prepared, talking, capsys):
+    rows, entry = [{"id": "x", "q": "abc"}], {"chat": True, "model": talking(CHATS.replace("EOT", "</s>"))}
+    prepared(rows, **entry)
+    assert "warning" not in capsys.readouterr().out
+    talking(CHATS.replace("EOT", "</s>"), eos_token_id=7)
+    prepared(rows, **entry)
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert says(warning, "models.m", "'</s>'", "id 2", "stop_tokens: ['</s>']")
+    prepared(rows, **entry, stop_tokens=["</s>"])
+    assert "warning" not in capsys.readouterr().out
+    prepared(rows, **entry | {"chat": False})
+    assert "warning" not in capsys.readouterr().out, "without a chat template no turn ends"
+    with refused("stop_tokens", "'<|nothing|>'", "vocabulary"):
+        prepared(rows, **entry, stop_tokens=["<|nothing|>"])
+
+
+@pytest.mark.parametrize(
+    ("row", "chat", "template", "state", "key"),
+    [
+        ("abc", True, CHATS.replace("<s>", "<s><s>", 1), "'<s>'", "chat_template"),
+        ("<s><s>abc", False, CHATS, "'<s>'", "template"),
+        ("abc</s>", False, CHATS, "'</s>'", "template"),
+        ("abc", True, "{{ messages[0]['content'] }}</s>", "'</s>'", "chat_template"),
+    ],
+)
+def test_special_tokens_at_the_edges_of_prompts_are_said(prepared, talking, capsys, row, chat, template, state, key):
+    prepared([{"id": "x", "q": row}, {"id": "y", "q": "abc"}], chat=chat, model=talking(template))
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert says(warning, "dataset d", f"{2 if chat else 1} of 2", state, f"`{key}`")
 
 
 @pytest.mark.parametrize("most", range(20, 25))

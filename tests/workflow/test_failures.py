@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import lost_at_once
 import pytest
+import torch
 from stage import Stage
 
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt
+from longspec.measure import worker
 from longspec.measure.entries import Start
 from longspec.measure.job import Job
 from longspec.measure.journal import Outputs
@@ -21,13 +23,21 @@ def reasons(stage: Stage) -> list[str]:
 SOME = [5, 31, 6, 32, 7, 36, 8, 9, 33]
 """Prompts of which the last is that of a worker which is killed twice: nothing is left to start another for.
 The warm-up is as long as the median, which must be no fault."""
-ALL = [5, 31, 6, 32, 7, 34, 8, 33, 9, 35, 36, 10, 11]
-LOST = {31: "timeout", 32: "out_of_memory", 34: "device_error", 33: "killed"}
+ALL = [5, 31, 6, 32, 7, 34, 8, 33, 9, 35, 36, 39, 10, 11, 12]
+LOST = {31: "timeout", 32: "out_of_memory", 34: "device_error", 33: "killed", 39: "device_error"}
+
+
+def test_an_id_past_the_embeddings_is_a_samples_failure_and_a_bug_is_none():
+    """Also on a CPU, where torch raises an IndexError; on a GPU the device reports it."""
+    with pytest.raises(IndexError) as past:
+        torch.nn.Embedding(2, 2)(torch.tensor([2]))
+    assert worker.cause(past.value) == "device_error"
+    assert worker.cause(ZeroDivisionError()) is None
 
 
 @pytest.mark.parametrize(
     ("lengths", "starts"),
-    [(SOME, [0, 2, 4, 8]), pytest.param(ALL, [0, 2, 4, 6, 7, 8, 9], marks=pytest.mark.slow)],
+    [(SOME, [0, 2, 4, 8]), pytest.param(ALL, [0, 2, 4, 6, 7, 8, 9, 12], marks=pytest.mark.slow)],
     ids=["some", "all"],
 )
 def test_every_failure_is_recorded_with_its_cause_and_the_others_are_measured(tmp_path, lengths, starts):

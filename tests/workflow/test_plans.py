@@ -12,6 +12,7 @@ import planning
 import pytest
 import tiny_folder
 from experiments import Clone, prepare
+from refusals import refused
 from test_reruns import AFTER, ALL_METHODS, gate, generate
 from yaml import safe_load
 
@@ -209,3 +210,48 @@ def test_a_drafter_is_trained_again_when_its_training_changes(training, clone, c
 def test_a_drafter_is_trained_again_when_its_questions_change(training, clone, changed):
     clone.append("questions.yaml", "# new\n")
     assert changed(before=training) == {"answer:mine"} | TRAINS
+
+
+ROWS = {"source": "huggingface", "template": "{q}", "max_new_tokens": 4}
+KNOWN = {
+    "a model": ({"models__tiny__path": "nowhere"}, "nowhere", "config.json"),
+    "a drafter's model": ({"methods__wide__model": {"path": "nowhere"}}, "nowhere", "config.json"),
+    "a chat template": ({"models__tiny__chat_template": "broken.jinja"}, "chat_template", "'broken.jinja'"),
+    "a template's name": ({"prompt_templates": "t.json", "datasets__a__template_name": "b"}, "prompt_templates", "'b'"),
+    "a template": ({"prompt_templates": "t.json", "datasets__a__template_name": "a"}, "prompt_templates, 'a'", "{q.x}"),
+    "a folder of rows": (
+        {"datasets__a": {"source": "huggingface", "repository": "./no", **ROWS}},
+        "repository",
+        "'./no'",
+    ),
+    "room for prompts": ({"models__tiny__context": 6}, "dataset a", ("max_new_tokens", 6)),
+    "questions": ({"drafters": {"d": {"model": "tiny", "questions": "no.yaml"}}}, "no.yaml", "No such file"),
+    "texts": ({"drafters": {"d": {"model": "tiny", "texts": "no.jsonl"}}}, "no.jsonl", "No such file"),
+}
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_what_can_be_known_while_planning_is_refused_there(clone, what):
+    (clone.place / "broken.jinja").write_text("{% for")
+    (clone.place / "t.json").write_text('{"a": "{q.x}"}')
+    changes, where, found = KNOWN[what]
+    clone.edit(**changes)
+    with refused(where, found):
+        planning.jobs(clone.place)
+
+
+def test_what_only_transformers_knows_of_a_chat_template_is_none_of_its_faults(original, clone):
+    marked = "{% for m in messages %}{% generation %}{{ m['content'] }}{%- endgeneration -%}{% break %}{% endfor %}"
+    (clone.place / "marked.jinja").write_text(marked)
+    clone.edit(models__tiny__chat_template="marked.jinja")
+    assert set(planning.jobs(clone.place)) == set(original[1])
+
+
+def test_a_drafter_that_starts_from_another_is_trained_after_it(clone):
+    clone.append("questions.yaml", QUESTIONS)
+    first, then = TRAINED, {**TRAINED, "start": {"path": "results/drafters/first"}}
+    clone.edit(drafters={"first": first, "then": then})
+    assert "train_drafter:first" in clone.planned("results/drafters/then/model.safetensors")
+    clone.edit(drafters={"first": {**first, "start": {"path": "results/drafters/then"}}, "then": then})
+    with refused("drafters.first.start", "starts"):
+        planning.jobs(clone.place)

@@ -37,6 +37,6 @@ rule generate:
         spec=lambda wildcards: plan.generate_specs(**wildcards),
         version=lambda wildcards: plan.generate_version(**wildcards),
     shell:
-        "python -m longspec generate --spec {params.spec:q} --version {params.version:q}"
+        "python -m longspec generate --spec <(printf '%s\\n' {params.spec:q}) --version {params.version:q}"
         " --prompts {input.prompts:q} --tuning {input.tuning:q} --samples {output.samples:q} --run {output.run:q} --log {log:q}"
         " --timeout {resources.sample_timeout:q} --on-error {resources.on_error:q}"

@@ -31,7 +31,7 @@ rule gate:
         spec=lambda wildcards: plan.generate_spec(**wildcards),
         version=lambda wildcards: plan.versions.gate(**wildcards),
     shell:
-        "python -m longspec gate --spec {params.spec:q} --prompts {input.prompts:q} --samples {input.samples:q}"
+        "python -m longspec gate --spec <(printf %s {params.spec:q}) --prompts {input.prompts:q} --samples {input.samples:q}"
         " --run {input.run:q} --vanilla {input.baseline:q} --vanilla-run {input.baseline_run:q} --output {output:q}"
         " 2>&1 | tee {log:q}"
 
@@ -55,7 +55,7 @@ rule lossless:
         "python -m longspec lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
-# Asked for by name: `snakemake --cores 1 --resources gpu=1 audit_tokens`. It knows nothing of how the results were made.
+# Asked for by name: `snakemake audit_tokens --cores 1 --resources gpu=1`. It knows nothing of how the results were made.
 rule audit_tokens:
     input:
         samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),

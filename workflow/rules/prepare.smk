@@ -17,7 +17,7 @@ rule prepare:
         dataset=lambda wildcards: plan.dataset_spec(wildcards.dataset),
         version=lambda wildcards: plan.versions.prepare(wildcards.model, wildcards.dataset),
     shell:
-        "python -m longspec prepare --model-spec {params.model:q} --dataset-spec {params.dataset:q}"
+        "python -m longspec prepare --model-spec {params.model:q} --dataset-spec <(printf %s {params.dataset:q})"
         " --output {output.prompts:q} 2>&1 | tee {log:q}"
 
 

@@ -36,5 +36,5 @@ rule report:
         results=lambda wildcards, input: os.path.dirname(input.summary),
         reports=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec report --grid {params.grid:q} --config {params.config:q} --results {params.results:q}"
+        "python -m longspec report --grid {params.grid:q} --config <(printf %s {params.config:q}) --results {params.results:q}"
         " --unpinned {params.unpinned:q} --reports {params.reports:q} 2>&1 | tee {log:q}"

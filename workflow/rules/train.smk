@@ -29,7 +29,10 @@ rule answer:
 
 rule train_drafter:
     input:
-        lambda wildcards: f"<results>/drafters/{plan.answered_for(wildcards.drafter)}/answers.json",
+        answers=lambda wildcards: f"<results>/drafters/{plan.answered_for(wildcards.drafter)}/answers.json",
+        start=lambda wildcards: expand(
+            "<results>/drafters/{drafter}/model.safetensors", drafter=plan.begun_from(wildcards.drafter)
+        ),
     output:
         weights="<results>/drafters/{drafter}/model.safetensors",
         config="<results>/drafters/{drafter}/config.json",
@@ -49,5 +52,5 @@ rule train_drafter:
         spec=lambda wildcards: plan.trained_spec(wildcards.drafter),
         version=lambda wildcards: plan.versions.train(wildcards.drafter),
     shell:
-        "python -m longspec train --spec {params.spec:q} --version {params.version:q} --answers {input:q}"
+        "python -m longspec train --spec {params.spec:q} --version {params.version:q} --answers {input.answers:q}"
         " --weights {output.weights:q} 2>&1 | tee -a {log:q}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser of the grid and the results folder; a stage adds its own."""
+    """Make a parser of the grid and the results folder; a stage adds its own arguments."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--grid", type=json.loads, required=True, help="cells, methods and baseline, as JSON")
     parser.add_argument("--results", type=Path, required=True)
@@ -20,7 +20,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def many_records() -> Iterator[None]:
-    """Without the collector of cycles: records have none, and it would walk millions of them again and again."""
+    """Stop Python's search for cycles meanwhile: records have none, and it would walk millions of them repeatedly."""
     gc.disable()
     try:
         yield

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from longspec.analysis import verdict
 from longspec.analysis.runs import read_facts
+from longspec.cli._arguments import of_json
 from longspec.core.io import write_whole
 from longspec.core.records import Prompt, Sample, read_records, to_line
 from longspec.verify.gate import as_recorded, compare, most_nodes
@@ -16,7 +16,7 @@ from longspec.verify.gate import as_recorded, compare, most_nodes
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="the spec of the method's job, as JSON")
+    parser.add_argument("--spec", type=of_json, required=True, help="the spec of the method's job, as JSON")
     for name in ("prompts", "samples", "run", "vanilla", "vanilla-run", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args(argv)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from longspec.cli._arguments import of_json_lines
 from longspec.core.errors import UserError, redacted
 from longspec.core.program import REFUSED, explained, uncollected
 from longspec.core.records import Prompt, read_records
@@ -44,7 +44,7 @@ def _job(argv: list[str] | None) -> Job:
     """Read the command line, and the prompts that it names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--spec", type=json.loads, required=True, nargs="+", help="a method's slice of the config, as JSON"
+        "--spec", type=of_json_lines, required=True, nargs="+", help="JSON of a method's job, or a file, one a line"
     )
     for name, described in (("samples", "an output of each method"), ("run", "its other output")):
         parser.add_argument(f"--{name}", type=Path, required=True, nargs="+", help=described)
@@ -59,7 +59,7 @@ def _job(argv: list[str] | None) -> Job:
     if not prompts:
         raise UserError(str(args.prompts), "no prompts", "at least one")
     return Job(
-        specs=args.spec,
+        specs=[spec for given in args.spec for spec in given],
         outputs=[Outputs(*files) for files in zip(args.samples, args.run, strict=True)],
         prompts=prompts,
         spare=read_records(args.tuning, Prompt) if args.tuning else [],
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def work(job: Job, connection: Connection) -> None:
-    """Be the worker, in a process of its own."""
+    """Start the worker, in a process of its own: import what it needs, then answer."""
     with uncollected():
         from longspec.measure import worker  # noqa: F401  # torch and transformers, most of a start's seconds
         from longspec.verify.engine import jobs  # noqa: F401
@@ -97,7 +97,7 @@ def work(job: Job, connection: Connection) -> None:
 
 
 def answer(job: Job, connection: Connection) -> None:
-    """Find out by which engines the job's models run; measure what its journal lacks."""
+    """Choose the engines that the job's models run by, and measure what its journal lacks."""
     from longspec.measure import worker
     from longspec.verify.engine.jobs import with_engines
 

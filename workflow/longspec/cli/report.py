@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from longspec.cli._arguments import of_json
 from longspec.cli._grid import arguments
 from longspec.core.io import write_whole
 from longspec.report import longspec_paper, page
@@ -14,7 +14,7 @@ from longspec.report import longspec_paper, page
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments, render, write."""
     parser = arguments(__doc__)
-    parser.add_argument("--config", type=json.loads, required=True, help="the configuration, as JSON")
+    parser.add_argument("--config", type=of_json, required=True, help="the configuration, as JSON")
     parser.add_argument("--unpinned", nargs="*", default=[], help="what is read from a hub without a commit")
     parser.add_argument("--reports", type=Path, required=True, help="folder of the pages")
     args: Any = parser.parse_args(argv)

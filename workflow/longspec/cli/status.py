@@ -26,7 +26,7 @@ STYLES = {"done": "green", "running": "cyan", "stopped": "red", "waiting": "dim"
 
 
 def cells_of(row: Progress) -> list[str]:
-    """A job as the texts of one line."""
+    """Write a job as the cells of one line."""
     left = "" if row.seconds_left is None or row.state == "done" else _duration(row.seconds_left)
     done = f"{row.done}/{'?' if row.total is None else row.total}"
     rate = "" if row.tokens_per_second is None else f"{row.tokens_per_second:.1f}"
@@ -42,7 +42,7 @@ HEAD = ["model", "data set", "method", "state", "samples", "failed", "tokens/s",
 
 
 def show(table: list[Progress], console: Console) -> None:
-    """Print it: aligned and coloured for a person, separated by tabs for a program."""
+    """Print the table: aligned and coloured for a person, separated by tabs for a program."""
     if not console.is_terminal:
         for line in [HEAD, *map(cells_of, table)]:
             print("\t".join(part.replace("\t", " ") for part in line))
@@ -62,12 +62,12 @@ def show(table: list[Progress], console: Console) -> None:
 
 
 def read_config(files: list[Path]) -> dict[str, Any]:
-    """The configuration that Snakemake makes of these files: later ones override."""
+    """Merge configuration files as Snakemake does: later ones override."""
     merged: dict[str, Any] = {}
     for file in files:
         try:
             update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        except (OSError, yaml.YAMLError, AttributeError) as error:
+        except (OSError, yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
             raise UserError(str(file), f"cannot be read ({one_line(error)})", "a configuration in YAML") from None
     return merged
 

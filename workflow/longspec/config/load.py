@@ -1,4 +1,4 @@
-"""The experiment's configuration: checked once and completed with defaults.
+"""Checks the experiment's configuration and completes it with defaults.
 
 Contract: `load` returns a complete configuration or raises UserError with one message that names the key, the
 value and what would be right. No torch; it does not know what methods or drafters do.
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from longspec.config import plain_yaml, templates
+from longspec.config import plain_yaml, prompt_length, templates
 from longspec.config.options import with_options
 from longspec.config.refusals import checked, suggested
 from longspec.config.sections.dataset import Dataset
 from longspec.config.sections.experiment import Config
 from longspec.config.sections.method import Method
-from longspec.config.specs import baseline
+from longspec.config.specs import baseline, dataset_spec, started_from
 from longspec.core import registry
 from longspec.core.errors import UserError, one_of
 from longspec.models import trust
@@ -35,9 +35,7 @@ def load(raw: Mapping[str, Any], files: Iterable[Path] = ()) -> Config:
     _check_names(config)
     for key, folder in {"results": config.results, "reports": config.reports}.items():
         _inside(folder, key)
-    named = config.prompt_templates
-    if named is not None and not Path(named).is_file():
-        raise UserError("prompt_templates", repr(named), "a JSON file, relative to the working directory")
+    _check_prompts(config)
     plain = config.model_dump()
     for kind in ("models", "methods", "drafters", "datasets"):
         trust.refuse_unpinned(plain[kind], kind)
@@ -83,6 +81,24 @@ def _check_names(config: Config) -> None:
             raise UserError(f"drafters.{name}.questions", "none, and no texts", "one of them to train on")
         if drafter.answers is not None:
             _known(drafter.answers, config.drafters, f"drafters.{name}.answers")
+        before: str | None = name
+        for _ in config.drafters:
+            before = started_from(config, before) if before else None
+        if before:
+            raise UserError(f"drafters.{name}.start", "comes to be by what starts from it", "another checkpoint")
+
+
+def _check_prompts(config: Config) -> None:
+    """Refuse a template that its file does not have, and limits that leave a model no prompt."""
+    file = config.prompt_templates
+    if file is not None and not Path(file).is_file():
+        raise UserError("prompt_templates", repr(file), "a JSON file, relative to the working directory")
+    for name in config.datasets:
+        spec = dataset_spec(config, name)
+        templates.chosen_template(spec)
+        for model in config.models.values():
+            if name in (model.datasets or config.datasets):
+                prompt_length.longest(spec, model.context)
 
 
 def _known(name: str, known: Iterable[str], key: str) -> None:

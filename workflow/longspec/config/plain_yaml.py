@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from longspec.core.errors import UserError, one_line
+from longspec.core.text import broken
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a mapping with the same key twice."""
+    """Load safely, and refuse a mapping with the same key twice."""
 
 
 def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -46,7 +47,7 @@ def check(file: Path) -> None:
             raise UserError(str(file), "__use_yte__ has Snakemake run expressions in it", "plain YAML")
     except OSError as error:
         raise UserError(str(file), f"cannot be read ({error.strerror})", "a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(str(file), f"not YAML ({one_line(error)})", "a YAML file in UTF-8") from None
 
 
@@ -56,5 +57,5 @@ def check_texts(value: Any, where: str = "") -> None:
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             check_texts(key, f"{where}.{key!r}".lstrip("."))
             check_texts(inner, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+    elif isinstance(value, str) and ("\0" in value or broken(value)):
         raise UserError(where or "config", repr(value), "text without null characters and lone surrogates")

@@ -1,5 +1,5 @@
-"""What is wrong with a section, in words: pydantic's errors as a UserError with the key, the value, and what would be
-right."""
+"""Says in words what is wrong with a section: pydantic's errors as a UserError with the key, the value, and what would
+be right."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _path(value: Any, error: ErrorDetails) -> Path:
 
 
 def _worst(found: list[tuple[Path, ErrorDetails]]) -> tuple[Path, ErrorDetails]:
-    """The error to tell first: an unknown key, which may be why another is missing; else the first, as deep inside its
+    """Choose the error to tell: an unknown key, which may be why another is missing; else the first, as deep inside its
     value as any of the types that were tried got."""
     for path, error in found:
         if error["type"] in UNKNOWN_KEY:
@@ -89,7 +89,7 @@ def _refusal(path: Path, error: ErrorDetails, whole: Any, schema: Schema, where:
 
 
 def _resolved(described: Schema, schema: Schema) -> Schema:
-    """The schema behind a reference, or of the mapping among several possible types."""
+    """Follow a schema's reference, or take the mapping among several possible types."""
     if "$ref" in described:
         target: Schema = schema["$defs"][described["$ref"].rpartition("/")[2]]
         return target
@@ -98,7 +98,7 @@ def _resolved(described: Schema, schema: Schema) -> Schema:
 
 
 def _below(described: Schema, step: str | int, schema: Schema) -> Schema:
-    """The schema of a key's or an item's value."""
+    """Take the schema of a key's or an item's value."""
     described = _resolved(described, schema)
     if isinstance(step, int) and "items" in described:
         item: Schema = described["items"]
@@ -109,7 +109,7 @@ def _below(described: Schema, step: str | int, schema: Schema) -> Schema:
 
 
 def _told(described: Schema, schema: Schema) -> str:
-    """What a value may be, and what it means: the first sentence of its description."""
+    """Say what a value may be, and what it means: the first sentence of its description."""
     meaning = re.split(r"(?<=\.)\s", described.get("description", ""))[0].rstrip(".")
     said = meaning.replace("`", "").replace("\n", " ")
     return _words(described, schema) + (f" ({said})" if said else "")

@@ -124,3 +124,9 @@ def trained_by(config: Config, model: ModelSpec) -> str | None:
     """Name the drafter that the workflow trains into the folder that a model's entry names, if it does."""
     path = model.get("path")
     return next((name for name in config.drafters if path == drafter_folder(config, name)), None)
+
+
+def started_from(config: Config, drafter: str) -> str | None:
+    """Name the drafter of this workflow that another one's training goes on from, if it does."""
+    start = config.drafters[drafter].start
+    return trained_by(config, cast(ModelSpec, start.model_dump())) if start else None

@@ -31,7 +31,7 @@ def one_of(names: Iterable[object]) -> str:
     return f"one of {', '.join(map(str, names)) or 'those that there are, none'}"
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Join all that a library's error says in one line; its name where it has nothing to say."""
     return " ".join(str(error).split()) or type(error).__name__
 

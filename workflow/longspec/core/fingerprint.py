@@ -26,7 +26,8 @@ def digest(*modules: str, files: tuple[Path, ...] = ()) -> str:
     for path in sorted(code):
         found.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + _code(path).encode() + b"\0")
     for folder in sorted({path.parent / COMPILED for path in code}):
-        files = (*files, *(folder.iterdir() if folder.is_dir() else ()))
+        if not (folder / "__init__.py").is_file():  # else it is a package, which imports tell
+            files = (*files, *(file for file in folder.glob("*") if file.is_file()))
     for path in sorted(files):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:16]

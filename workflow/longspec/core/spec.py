@@ -1,4 +1,4 @@
-"""What a job is told: its spec, as JSON on its command line.
+"""What a job is told: its spec, as JSON that its command reads.
 
 config/specs.py makes it. It holds nothing that cannot change the job's result. Options of a method, a drafter or a
 source stand beside the keys that are named here, under the names of their OPTIONS.
@@ -19,6 +19,7 @@ class ModelSpec(TypedDict):
     revision: NotRequired[str]
     context: NotRequired[int]  # tokens
     chat_template: NotRequired[str]
+    stop_tokens: NotRequired[list[str]]
     trust_remote_code: NotRequired[bool]
     name: NotRequired[str]  # of a target
     engine: NotRequired[str]  # of a drafter's model that our engine runs (verify/engine/jobs.py)

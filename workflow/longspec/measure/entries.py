@@ -94,10 +94,13 @@ def parsed(path: Path, lines: list[bytes]) -> Iterator[tuple[str, Entry]]:
         yield where, entry
 
 
-def samples(path: Path, method: str) -> list[Sample]:
-    """Read the samples of a method in a journal, which another process may be writing."""
-    entries = (entry for _, entry in parsed(path, whole_lines(path)))
-    return [entry.sample for entry in entries if isinstance(entry, Measured) and entry.method == method]
+def samples(path: Path) -> dict[str, list[Sample]]:
+    """Read the samples of each method in a journal that is perhaps being written."""
+    found: dict[str, list[Sample]] = {}
+    for _, entry in parsed(path, whole_lines(path)):
+        if isinstance(entry, Measured):
+            found.setdefault(entry.method, []).append(entry.sample)
+    return found
 
 
 def lost(prompt: Prompt, repeat: int, cause: str) -> Sample:

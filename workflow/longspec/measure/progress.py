@@ -6,8 +6,10 @@ loading is not in them.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +36,20 @@ class Progress:
     note: str = ""
 
 
-def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path | None = None) -> Progress:
+Kept = Callable[[Path], dict[str, list[Sample]]]
+
+
+def progress(
+    results: Path,
+    names: tuple[str, str, str],
+    repeats: int,
+    job: Path | None = None,
+    kept: Kept = entries.samples,
+) -> Progress:
     """Count the finished samples of one method (`names`: model, data set, method), and estimate the seconds left.
 
-    `job`: the folder of the lock and log of the job that measures the method, if it is not the method's own."""
+    `job`: the folder of the lock and log of the job that measures the method, if it is not the method's own; `kept`:
+    reads the job's journal."""
     folder = results.joinpath(*names)
     job = job or folder
     prompts, total = folder.parent / "prompts.jsonl", None
@@ -45,7 +57,7 @@ def progress(results: Path, names: tuple[str, str, str], repeats: int, job: Path
         total = repeats * len(read_records(prompts, Prompt))
     finished = (folder / "samples.jsonl").exists() and (folder / "run.json").exists()
     made = folder / "samples.jsonl"
-    samples = read_records(made, Sample) if finished else entries.samples(job / journal.NAME, names[-1])
+    samples = read_records(made, Sample) if finished else kept(job / journal.NAME).get(names[-1], [])
     good = [sample for sample in samples if not sample.failed]
     counts = [decoded(sample) for sample in good]
     seconds = [sum(t.prefill_seconds + t.drafter_prefill_seconds + t.decode_seconds for t in s.turns) for s in good]
@@ -87,4 +99,5 @@ def rows(plan: Plan) -> list[Progress]:
     jobs = [(m, d, method) for m, datasets in cells.items() for d in datasets for method in plan.grid["methods"]]
     places = [Path(schedule.place(plan.config, plan.results, *names)) for names in jobs]
     results, repeats = Path(plan.results), plan.config.repeats
-    return [progress(results, names, repeats, place) for names, place in zip(jobs, places, strict=True)]
+    kept = functools.cache(entries.samples)  # of methods in turn, one journal holds all
+    return [progress(results, names, repeats, place, kept) for names, place in zip(jobs, places, strict=True)]

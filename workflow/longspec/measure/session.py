@@ -42,7 +42,7 @@ class Runner:
         self.tokenizer = prompting.tokenizer(spec["model"])
         self.backend = load(spec, shared)
         self.limits = Limits(
-            stop_ids=self.backend.stop_ids,
+            stop_ids=self.backend.stop_ids | prompting.stop_ids(self.tokenizer, spec["model"]),
             max_new_tokens=spec["dataset"]["max_new_tokens"],
             context_tokens=spec["model"].get("context") or self.backend.context_tokens,
         )
@@ -63,7 +63,7 @@ class Runner:
             turns.append(self.backend.answer(ids, self.limits, prompt.sample_id, number))
             if turns[-1].failed:
                 break
-            texts.append(self.tokenizer.decode(turns[-1].output_ids, skip_special_tokens=True))
+            texts.append(prompting.answer_text(self.tokenizer, turns[-1].output_ids))
         sample = Sample(prompt.sample_id, repeat, turns, texts, self.host_load.end())
         if self.backend.engine != engine:
             raise UserError("engine", f"{engine} at first, then {self.backend.engine_note}", "engine: eager here")

@@ -41,8 +41,8 @@ def cause(error: BaseException) -> str | None:
     words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words)):
         return "out_of_memory"  # torch.OutOfMemoryError is a RuntimeError; the CPU's allocator raises a bare one
-    if isinstance(error, torch.AcceleratorError):
-        return "device_error"
+    if isinstance(error, torch.AcceleratorError | IndexError):
+        return "device_error"  # an id or a position past its table is the one on a GPU, the other on a CPU
     return None
 
 
@@ -63,10 +63,11 @@ def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
         answered = _measure(job, journal, runners, tell)
         tell(Begins())  # the time limit holds for profiling too
         _profile(job, journal, runners, answered)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, IndexError) as error:
         reason = cause(error)
         if reason is None:
             raise
+        log.error("a sample failed", exc_info=True)
         tell(Fails(reason, redacted(first_line(error))))
         sys.stderr.flush()
         os._exit(1)  # at once: tearing down a broken device can hang

@@ -8,6 +8,7 @@ its own to be run unless the configuration trusts it (trust.py). `fingerprint` i
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,13 @@ PLANNED_FILES = (
     "chat_template.jinja",
 )
 """What, beside the weights, decides a local model's ids."""
+GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 SMALL = 64 * 2**20
 """Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
-HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+"""What is fetched beside the weights."""
+OF_OTHERS = [f"*/{pattern}" for pattern in (*HUB_FILES, "*.safetensors")]
+"""Folders in a repository hold the model again, in the forms of other programs."""
 
 
 def folder(model: ModelSpec) -> Path:
@@ -85,10 +90,20 @@ def stored_dtype(place: Path) -> Any:
 
 
 def stop_ids(model: Any) -> frozenset[int]:
-    """A loaded model's end-of-sequence ids, whether given as a number or as a list."""
+    """List a loaded model's end-of-sequence ids, whether they are given as a number or as a list."""
     ids = getattr(model.generation_config, "eos_token_id", None)
-    if ids is None:
-        ids = model.config.get_text_config().eos_token_id
+    return _as_set(model.config.get_text_config().eos_token_id if ids is None else ids)
+
+
+def stated_stop_ids(place: Path, config: Any) -> frozenset[int]:
+    """List the end-of-sequence ids that a model in a folder will have once it is loaded."""
+    file = place / "generation_config.json"
+    stated = trust.read_json(file) if file.is_file() else None
+    ids = stated.get("eos_token_id") if isinstance(stated, dict) else None
+    return _as_set(config.get_text_config().eos_token_id if ids is None else ids)
+
+
+def _as_set(ids: int | list[int] | None) -> frozenset[int]:
     return frozenset([] if ids is None else [ids] if isinstance(ids, int) else ids)
 
 
@@ -102,12 +117,18 @@ def resolved(model: ModelSpec) -> str:
 
 
 def chat_template(model: ModelSpec) -> str | None:
-    """The text of the Jinja file that a model's config entry names, if it names one."""
-    named = model.get("chat_template")
+    """Read the Jinja file that a model's entry names, if it names one. UserError where it is none."""
+    import jinja2
+
+    if (named := model.get("chat_template")) is None:
+        return None
     try:
-        return None if named is None else Path(named).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("chat_template", f"{named!r} cannot be read ({error})", "a Jinja file") from None
+        text = Path(named).read_text(encoding="utf-8-sig")
+        # `generation` marks answers for who trains on them, in transformers alone.
+        jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(GENERATION.sub("", text))
+    except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError) as error:
+        raise UserError("chat_template", f"{named!r} cannot be read ({first_line(error)})", "a Jinja file") from None
+    return text
 
 
 def fingerprint(model: ModelSpec) -> str:
@@ -122,6 +143,7 @@ def _files_fingerprint(model: ModelSpec) -> str:
     if model.get("hub"):
         return f"{model['hub']}@{model.get('revision')}"
     place, digest = Path(model["path"]), hashlib.sha256()
+    weights_files.require_some(place)
     for name in PLANNED_FILES:
         if (place / name).is_file():
             digest.update(name.encode() + (place / name).read_bytes())
@@ -161,19 +183,19 @@ def configuration(place: Path, trusted: bool = False) -> Any:
         ) from None
 
 
-def context(place: Path, trusted: bool = False, wanted: int | None = None) -> int | None:
-    """The context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
+def context(config: Any, wanted: int | None = None) -> int | None:
+    """Tell the context limit in tokens: the `wanted` one, or what the model's configuration states, if it does.
     UserError when more is wanted than there are positions."""
-    config = configuration(place, trusted).get_text_config()
-    table = tabled_context(config)
+    text = config.get_text_config()
+    table = tabled_context(text)
     if wanted is not None and table is not None and wanted > table:
-        raise UserError("context", f"{wanted}, but {place} has {table} positions", f"at most {table}")
-    return wanted or stated_context(config)
+        raise UserError("context", f"{wanted}, but {config.name_or_path} has {table} positions", f"at most {table}")
+    return wanted or stated_context(text)
 
 
-def vocabulary(place: Path, trusted: bool = False) -> int | None:
+def vocabulary(config: Any) -> int | None:
     """Count the ids that a model has embeddings for; None where its configuration does not say."""
-    size = getattr(configuration(place, trusted).get_text_config(), "vocab_size", None)
+    size = getattr(config.get_text_config(), "vocab_size", None)
     return int(size) if size else None
 
 
@@ -193,9 +215,16 @@ def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    def fetch(state: str | None, files: list[str]) -> Path:
+        return Path(snapshot_download(name, revision=state, allow_patterns=files, ignore_patterns=OF_OTHERS))
+
     try:
-        files = [*HUB_FILES, "*.py"] if trusted else HUB_FILES
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        place = fetch(revision, [*HUB_FILES, "*.py"] if trusted else HUB_FILES)
+        commit = place.name  # the hub's cache names a snapshot by it
+        fetch(commit, ["model.safetensors", *weights_files.named(place)])
+        if not any(place.glob("*.safetensors")):
+            fetch(commit, ["*.safetensors"])
+        return place
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"model {name}@{revision or 'main'}",

@@ -2,8 +2,9 @@
 
 Contract: code of a model runs only where its entry trusts it and names one state of it for ever: a local folder, or a
 commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to
-be run, or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It
-reads JSON and nothing else. It does not know whether the weights are what they say.
+be run, unless transformers has the architecture itself, or whose index names weights that are not safetensors (such
+files are pickles, and unpickling runs code). It reads JSON and nothing else. It does not know whether the weights are
+what they say.
 Sources: transformers loads code named by `auto_map`; before 5.3 also kernels named by an internal attention key
 (CVE-2026-4372); torch.load runs code from pickles (CVE-2025-32434, CVE-2026-24747).
 """
@@ -87,7 +88,17 @@ def _refuse_code_of_others(file: Path, content: Any) -> None:
             )
 
 
+def _transformers_has(content: Any) -> bool:
+    """Check whether a configuration is of an architecture that transformers has: the code that it names is then what
+    older versions needed. It does not run, since every loader is told not to run any (model_files.py)."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return content.get("architectures") == [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(content.get("model_type"))]
+
+
 def _refuse_code(file: Path, content: Any) -> None:
+    if file.name == "config.json" and content.get("auto_map") and _transformers_has(content):
+        content = {key: value for key, value in content.items() if key != "auto_map"}
     for key, value in _entries(content):
         other = key in ("_attn_implementation", "attn_implementation") and value not in (None, *ATTENTION)
         if (key == "auto_map" and value) or key in INTERNAL or other:

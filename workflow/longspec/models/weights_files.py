@@ -23,11 +23,16 @@ def require_some(place: Path) -> None:
             raise UserError(str(place), f"has no {pattern}", "a model folder with safetensors weights")
 
 
+def named(place: Path) -> list[str]:
+    """List the weights that a folder's index names, sorted; none where there is no index."""
+    parts = _object(place / INDEX).get("weight_map") if (place / INDEX).is_file() else None
+    return sorted({str(name) for name in parts.values()}) if isinstance(parts, dict) else []
+
+
 def require_whole(place: Path) -> None:
     """Require a configuration of plain weights, and safetensors files that are whole and all there."""
     _refuse_quantised(place / "config.json")
-    named = _object(place / INDEX).get("weight_map") if (place / INDEX).is_file() else None
-    for name in sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []:
+    for name in named(place):
         if not (place / name).is_file():
             raise UserError(str(place / INDEX), f"names {name}, which is not there", "all files that it names")
     for weights in sorted(place.glob("*.safetensors")):

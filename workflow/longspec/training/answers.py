@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from longspec.data import prompting
 from longspec.models.target import CausalLM
 from longspec.training import slots
 from longspec.training.questions import OPEN
@@ -76,10 +77,12 @@ class Answering:
         answer_tokens: int,
         capacity: int,
         seed: int,
+        stop_ids: frozenset[int] = frozenset(),
     ) -> None:
         """`target`: its model is used with another attention from here on; `layers`: whose features are kept;
-        `count`: how many questions side by side."""
+        `count`: how many questions side by side; `stop_ids`: that end an answer beside the target's own."""
         self.target, self.tokenizer = target, tokenizer
+        self.stop_ids = target.stop_ids | stop_ids
         self.model = target.model
         self.model.set_attn_implementation(slots.NAME)
         self.answer_tokens, self.capacity, self.count = answer_tokens, capacity, count
@@ -96,10 +99,7 @@ class Answering:
         for place, layer in enumerate(layers):
             decoder.layers[layer].register_forward_hook(self._keeper(place))
         mark = "QUESTION"
-        wrapped = tokenizer.apply_chat_template(
-            [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True
-        )
-        self.before, self.after = wrapped.split(mark)
+        self.before, _, self.after = prompting.wrapped(tokenizer, [mark], []).partition(mark)
         self.after_ids = self._encode(self.after)
 
     def _keeper(self, place: int) -> Any:
@@ -200,7 +200,6 @@ class Answering:
     def _decide(self, greedy: list[int], sampled: dict[int, int]) -> list[Answer]:
         """Append each slot's next token: the template's, a sampled one, or the greedy one; returns finished answers."""
         done = []
-        stop_ids = self.target.stop_ids
         for number, slot in enumerate(self.slots):
             if slot is None:
                 continue
@@ -211,7 +210,7 @@ class Answering:
                 continue
             if slot.asking:  # the question goes on until a stop id or its longest length
                 start = len(slot.ids)
-                if sampled[number] in stop_ids or start - len(self._encode(self.before)) > QUESTION_TOKENS:
+                if sampled[number] in self.stop_ids or start - len(self._encode(self.before)) > QUESTION_TOKENS:
                     slot.forced = list(self.after_ids)
                     slot.ids.append(slot.forced.pop(0))
                 else:
@@ -219,7 +218,7 @@ class Answering:
                 continue
             slot.ids.append(greedy[number])
             length = len(slot.ids) - slot.prompt
-            ended = greedy[number] in stop_ids or length == self.answer_tokens or len(slot.ids) == self.capacity
+            ended = greedy[number] in self.stop_ids or length == self.answer_tokens or len(slot.ids) == self.capacity
             kept = looped(slot.ids[slot.prompt :]) if ended or length % 8 == 0 else length
             if ended or kept < length:
                 self.slots[number] = None

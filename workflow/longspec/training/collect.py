@@ -65,7 +65,8 @@ def produced(spec: AnswersSpec, seed: int) -> Iterator[Answer]:
                 f"{spec['answer_tokens']}; with {QUESTION_TOKENS} of a question they fill the context of {context}",
                 f"less than {max(0, capacity - QUESTION_TOKENS)}",
             )
-        answering = Answering(target, tokenizer, layers, spec["slots"], spec["answer_tokens"], capacity, seed)
+        stops = prompting.stop_ids(tokenizer, spec["model"])
+        answering = Answering(target, tokenizer, layers, spec["slots"], spec["answer_tokens"], capacity, seed, stops)
         yield from answering.run(questions.draw(Path(spec["questions"]), seed))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from longspec.core.errors import UserError
+from longspec.core.errors import UserError, one_of
+from longspec.core.records import read_rows
+from longspec.core.text import require_whole
 from longspec.models.target import CausalLM
 from longspec.training.answers import TOP, Answer
 
@@ -26,18 +27,15 @@ def run(target: CausalLM, tokenizer: Any, layers: list[int], file: Path, longest
 
 
 def read(file: Path) -> Iterator[str]:
-    """The field `text` of each row. UserError names the line that has none."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(str(file), f"cannot be read ({error})", "JSON Lines with a text") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            yield str(json.loads(line)["text"])
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{file}, line {number}", f"{line[:80]!r} has no text", "an object with the field text"
-            ) from None
+    """Read the field `text` of each row. UserError names the line where it is missing, empty or no text."""
+    for number, row in read_rows(file):
+        where = f"{file}, line {number}"
+        if "text" not in row:
+            raise UserError(where, "has no field 'text'", one_of(row))
+        text = row["text"]
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(where, f"'text' is {repr(text)[:160]}", "some text")
+        yield require_whole(where, "'text'", text)
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from longspec.core.spec import Grid
 
 
 class Plan:
-    """The workflow's questions about one configuration."""
+    """Answers what the rules ask about one configuration."""
 
     def __init__(self, complete: Config) -> None:
         self.config = complete
@@ -38,8 +38,8 @@ class Plan:
         self.versions = Versions(complete, self.baseline, list(self._jobs(self.methods)))
 
     def every(self, pattern: str, methods: Sequence[str] | None = None) -> list[str]:
-        """The pattern for each model, data set and method of the experiment, as far as it names them; `methods`: for
-        these instead of all."""
+        """Fill a pattern in for each model, data set and method of the experiment, as far as it names them; `methods`:
+        for these instead of all."""
         jobs = self._jobs(self.methods if methods is None else methods)
         named = (pattern.format(model=model, dataset=dataset, method=method) for model, dataset, method in jobs)
         return list(dict.fromkeys(named))
@@ -49,51 +49,55 @@ class Plan:
         return [(model, dataset, method) for model, datasets in cells for dataset in datasets for method in methods]
 
     def tunes(self) -> bool:
-        """Whether a variant leaves an option to `auto`."""
+        """Check whether a variant leaves an option to `auto`."""
         return any("auto" in entry.model_dump().values() for entry in self.config.methods.values())
 
     def model_spec(self, model: str) -> str:
-        """For prepare and vocabulary: --model-spec."""
+        """Make --model-spec, for prepare and vocabulary."""
         return canonical(specs.model_spec(self.config, model))
 
     def dataset_spec(self, dataset: str) -> str:
-        """For prepare: --dataset-spec."""
+        """Make --dataset-spec, for prepare."""
         return canonical(specs.dataset_spec(self.config, dataset))
 
     def generate_spec(self, model: str, dataset: str, method: str) -> str:
-        """For gate: --spec; and one of those for generate."""
+        """Make --spec of one method, for gate; generate takes several."""
         return canonical(specs.generate_spec(self.config, model, dataset, method))
 
     def generate_specs(self, model: str, dataset: str, method: str | None = None) -> list[str]:
-        """For generate: --spec of each method of the job; `method`: its wildcard, if it has one."""
+        """Make --spec of each method of a generate job; `method`: its wildcard, if it has one."""
         return [self.generate_spec(model, dataset, name) for name in self.together(method)]
 
     def generate_version(self, model: str, dataset: str, method: str | None = None) -> str:
-        """For generate: --version."""
+        """Make --version of a generate job."""
         return self.versions.generate(model, dataset, self.together(method))
 
     def together(self, method: str | None) -> list[str]:
-        """The methods that one generate job measures: that of its wildcard, or where it has none, all."""
+        """List the methods that one generate job measures: that of its wildcard, or where it has none, all."""
         return schedule.together(self.config, self.methods, method)
 
     def answers_spec(self, drafter: str) -> str:
-        """For answer: --spec."""
+        """Make --spec, for answer."""
         return canonical(specs.answers_spec(self.config, drafter))
 
     def trained_spec(self, drafter: str) -> str:
-        """For train: --spec."""
+        """Make --spec, for train."""
         return canonical(specs.trained_spec(self.config, drafter))
 
     def answered_for(self, drafter: str) -> str:
-        """The drafter whose answers this one is trained on: itself, unless it names another."""
+        """Name the drafter whose answers this one is trained on: itself, unless it names another."""
         return self.config.drafters[drafter].answers or drafter
 
+    def begun_from(self, drafter: str) -> list[str]:
+        """List the drafter of this workflow that must be trained before this one is, if there is one."""
+        return [name for name in [specs.started_from(self.config, drafter)] if name]
+
     def answering(self) -> list[str]:
-        """The drafters for which answers are made."""
+        """List the drafters for which answers are made."""
         return sorted({self.answered_for(drafter) for drafter in self.config.drafters})
 
     def trained_for(self, model: str, method: str | None = None) -> list[str]:
-        """The drafters of this workflow whose weights a generate job needs."""
+        """List the drafters of this workflow whose weights a generate job needs."""
         entries = [specs.method_entry(self.config, model, name) for name in self.together(method)]
         named = [
             specs.trained_by(self.config, files) for entry in entries for files in registry.models_in(entry).values()
@@ -101,25 +105,25 @@ class Plan:
         return [name for name in named if name]
 
     def priority(self, method: str | None) -> int:
-        """Which generate job of a model and data set runs first, where several could."""
+        """Rank a generate job among those of its model and data set: the highest runs first."""
         return schedule.priority(self.config, self.baseline, method)
 
     def resources(self, model: str, attempt: int = 1) -> Resources:
-        """What a job that runs a model asks of a cluster."""
+        """Say what a job that runs a model asks of a cluster."""
         return resources.of_model(self.config, model, attempt)
 
     def most_resources(self, attempt: int = 1) -> Resources:
-        """What a job that runs every model asks."""
+        """Say what a job that runs every model asks."""
         return resources.of_every_model(self.config, attempt)
 
     def training_resources(self, drafter: str, attempt: int = 1) -> Resources:
-        """What a job that runs a drafter's target asks: to answer, or to train."""
+        """Say what a job that runs a drafter's target asks: to answer, or to train."""
         return self.resources(self.config.drafters[drafter].model, attempt)
 
     def grid_json(self) -> str:
-        """For the analysis commands: --grid."""
+        """Make --grid, for the commands of the analysis."""
         return canonical(self.grid)
 
     def config_json(self) -> str:
-        """The complete configuration, for the report."""
+        """Make --config, the complete configuration, for the report."""
         return canonical(self.config.model_dump())

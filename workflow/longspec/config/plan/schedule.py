@@ -14,23 +14,23 @@ from longspec.core.draw import draw
 
 
 def interleaved(config: Config) -> bool:
-    """Whether one job measures all methods of a model and data set."""
+    """Check whether one job measures all methods of a model and data set."""
     return config.schedule == "interleaved"
 
 
 def together(config: Config, methods: Sequence[str], method: str | None) -> list[str]:
-    """The methods that one generate job measures: the one that its wildcard names, or where it has none, all."""
+    """List the methods that one generate job measures: the one that its wildcard names, or where it has none, all."""
     assert (method is None) == interleaved(config)
     return list(methods) if method is None else [method]
 
 
 def place(config: Config, *names: str) -> str:
-    """The folder of a generate job's log and lock; `names`: results folder, model, data set, one of its methods."""
+    """Name the folder of a generate job's log and lock; `names`: results folder, model, data set, one method."""
     return "/".join(names[:-1] if interleaved(config) else names)
 
 
 def priority(config: Config, baseline: str, method: str | None) -> int:
-    """Which job of a model and data set runs first, where several could: the baseline's, then the others in an order
+    """Rank a generate job, the highest first: the baseline's of a model and data set, then the others in an order
     that the seed decides, then the variants that are the baseline over again, so that both ends of a run are held
     together."""
     entries = config.methods

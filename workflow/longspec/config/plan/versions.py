@@ -8,6 +8,7 @@ two can leave results that look fresh. Order and comments of the configuration n
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from longspec.config import specs
 from longspec.config.sections.experiment import Config
 from longspec.core import fingerprint, registry
+from longspec.core.errors import UserError
 from longspec.core.spec import ModelSpec
 from longspec.models import model_files
 
@@ -23,21 +25,23 @@ READ_AS_DATA = {"report": "report/templates/*", "summary": "analysis/summary.sch
 
 
 def canonical(value: Any) -> str:
-    """One JSON text for one meaning."""
+    """Write a value as JSON: one text for one meaning."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 class Versions:
-    """The versions of all jobs of one configuration."""
+    """Makes the versions of all jobs of one configuration."""
 
     def __init__(self, config: Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
-        """`jobs`: (model, data set, method) of all generations. Their versions are made at once, so that data or
-        a model that is missing stops the planning."""
+        """`jobs`: (model, data set, method) of all generations. Their versions and those of trainings are made at once,
+        so that data or a model that is missing stops the planning."""
         self._config, self._baseline = config, baseline
         self._generations = {job: self._generation(*job) for job in jobs}
+        for drafter in config.drafters:
+            self.train(drafter)
 
     def prepare(self, model: str, dataset: str) -> str:
-        """Code of the command and its source, content of the data and of the model's tokenizer."""
+        """Identify the code of the command and of its source, the data and the model's tokenizer."""
         entry = self._config.datasets[dataset]
         return canonical(
             {
@@ -49,27 +53,27 @@ class Versions:
         )
 
     def vocabulary(self, model: str) -> str:
-        """Code of the command and content of the model's tokenizer."""
+        """Identify the code of the command and the model's tokenizer."""
         return canonical({"code": _code("cli.vocabulary"), "model": self._model(model)})
 
     def generate(self, model: str, dataset: str, methods: list[str]) -> str:
-        """What the job of these methods depends on beside their specs."""
+        """Identify what the job of these methods depends on beside their specs."""
         found = [self._generations[model, dataset, method] for method in methods]
         return found[0] if len(found) == 1 else canonical(found)
 
     def gate(self, model: str, dataset: str, method: str) -> str:
-        """Code of the gate, which knows no method and no drafter; the versions of the two jobs that it compares."""
+        """Identify the code of the gate, which knows no method and no drafter, and the two jobs that it compares."""
         compared = [self._generations[model, dataset, name] for name in (method, self._baseline)]
         return canonical({"code": _code("cli.gate", self._verifier()), "of": compared})
 
     def answers(self, drafter: str) -> str:
-        """Code of the command, content of the questions and texts, the target."""
+        """Identify the code of the command, the questions and texts, the target."""
         entry = self._config.drafters[drafter]
         files = [_content(file) for file in (entry.questions, entry.texts) if file]
         return canonical({"code": _code("cli.answer"), "files": files, "model": self._model(entry.model)})
 
     def train(self, drafter: str) -> str:
-        """Code of training, the answers' version, what training starts from."""
+        """Identify the code of training, the answers, and what training starts from."""
         entry = self._config.drafters[drafter]
         source = entry.answers or drafter
         started = (
@@ -80,27 +84,27 @@ class Versions:
         return canonical({"code": _code("cli.train"), "answers": answers, "spec": spec, **started})
 
     def analysis(self, command: str) -> str:
-        """Code of a command that reads results only; with the files that it reads as data."""
+        """Identify the code of a command that reads results only, and the files that it reads as data."""
         pattern = READ_AS_DATA.get(command)
         files = tuple(fingerprint.PACKAGE.glob(pattern)) if pattern else ()
         return fingerprint.digest(f"cli.{command}", files=files)
 
     def _generation(self, model: str, dataset: str, method: str) -> str:
-        """Code of the loop and of this variant's own method and drafter; its prompts' spec and version; its models."""
+        """Identify the code of the loop and of this variant's own method and drafter, its prompts, its models."""
         entry = specs.method_entry(self._config, model, method)
         own_models = {option: self._drafter_model(used) for option, used in registry.models_in(entry).items()}
         plugged = (registry.module(*plugin) for plugin in registry.plugged(entry["method"], entry.get("drafter")))
         return canonical(
             {
                 "code": _code("cli.generate", self._verifier(), *plugged),
-                "prompts": [canonical(specs.dataset_spec(self._config, dataset)), self.prepare(model, dataset)],
+                "prompts": _short(canonical(specs.dataset_spec(self._config, dataset)), self.prepare(model, dataset)),
                 "model": self._model(model),
                 **({"own_models": own_models} if own_models else {}),
             }
         )
 
     def _drafter_model(self, entry: ModelSpec) -> str:
-        """What identifies the drafter model of a variant: how it is trained, if this workflow does that."""
+        """Identify the drafter model of a variant: by how it is trained, if this workflow does that."""
         trained = specs.trained_by(self._config, entry)
         return _model(canonical(entry)) if trained is None else self.train(trained)
 
@@ -109,6 +113,11 @@ class Versions:
 
     def _model(self, model: str) -> str:
         return _model(canonical(self._config.models[model].model_dump()))
+
+
+def _short(*texts: str) -> str:
+    """Hash texts that may be long: the version of a job is an argument of its command."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 # Each is asked for once a job and answered once a run of Snakemake.
@@ -130,4 +139,7 @@ def _model(entry: str) -> str:
 
 @functools.cache
 def _content(path: str | None) -> str | None:
-    return None if path is None else fingerprint.digest(files=(Path(path),))
+    try:
+        return None if path is None else fingerprint.digest(files=(Path(path),))
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read ({error.strerror})", "a file, from the working directory") from None

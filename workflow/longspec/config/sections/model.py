@@ -58,6 +58,9 @@ class Model(Section):
     `causal_lm` drafter stops drafting where its own ends, and the text goes on without drafts."""
     chat_template: str | None = left_out()
     """A Jinja file that replaces the tokenizer's chat template, or stands in where it has none."""
+    stop_tokens: Annotated[list[str], Field(min_length=1)] | None = left_out()
+    """Tokens that end an answer beside the model's own end-of-sequence tokens, as its tokenizer writes them. `prepare`
+    warns where the chat template's end of a turn is none of either."""
     trust_remote_code: bool | None = left_out()
     """Whether Python files that the model brings may run here, with all your rights. False by default; true only with a
     `path` or a `revision` that is a commit, wherever the entry stands (a target, its `drafter`, what a method names),

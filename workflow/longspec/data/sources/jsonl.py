@@ -1,14 +1,15 @@
-"""Rows from a local JSON Lines file. Paths are relative to the working directory."""
+"""Rows of a local JSON Lines file. Paths are relative to the working directory."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from longspec.core.errors import UserError, one_of
+from longspec.core.errors import UserError
 from longspec.core.records import read_rows
+from longspec.data.sources._interface import Row, named_by
 
 OPTIONS = {
     "path": {"type": "string", "minLength": 1, "description": "A JSON Lines file, one object a line."},
@@ -20,33 +21,34 @@ OPTIONS = {
 }
 
 
-def fingerprint(options: dict[str, Any]) -> str:
-    """Hash of the file."""
+class Options(TypedDict):
+    """The options of this source, among the keys of a data set."""
+
+    path: str
+    id_field: NotRequired[str | None]
+
+
+def fingerprint(options: Options) -> str:
+    """Hash the file."""
     try:
         return hashlib.sha256(Path(options["path"]).read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise UserError(options["path"], f"cannot be read ({error.strerror})", "a JSON Lines file") from None
 
 
-def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows in the file's order."""
+def read(options: Options) -> Iterator[Row]:
+    """Read the rows in the file's order. UserError names the line whose id is missing, no id, or taken already."""
     path, id_field = Path(options["path"]), options.get("id_field")
     lines: dict[str, int] = {}
-    for number, row in read_rows(path):
-        where = f"{path}, line {number}"
+    for number, fields in read_rows(path):
         if id_field is None:
-            yield f"line-{number}", row
+            yield Row(f"line-{number}", fields)
             continue
-        if id_field not in row:
-            raise UserError(where, f"has no field {id_field!r}", one_of(row))
-        value = row[id_field]
-        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise UserError(where, f"{id_field!r} is {value!r}", "a text or a whole number")
-        if str(value) in lines:
+        where = f"{path}, line {number}"
+        name = named_by(where, fields, id_field)
+        if name in lines:
             raise UserError(
-                where,
-                f"two samples are called {str(value)!r}, the other is in line {lines[str(value)]}",
-                "one sample an id",
+                where, f"two samples are called {name!r}, the other is in line {lines[name]}", "one sample an id"
             )
-        lines[str(value)] = number
-        yield str(value), row
+        lines[name] = number
+        yield Row(name, fields)

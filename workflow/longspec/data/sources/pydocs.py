@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
+
+from longspec.data.sources._interface import Row
 
 OPTIONS = {
     "min_characters": {
@@ -22,16 +24,23 @@ OPTIONS = {
 }
 
 
-def fingerprint(options: dict[str, Any]) -> str:
-    """The texts come with the interpreter."""
+class Options(TypedDict):
+    """The options of this source, among the keys of a data set."""
+
+    min_characters: int
+    max_characters: int
+
+
+def fingerprint(options: Options) -> str:
+    """Name the interpreter's version: the texts come with it."""
     return f"python {platform.python_version()}"
 
 
-def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of `topic` and `text`, by name."""
+def read(options: Options) -> Iterator[Row]:
+    """Read the topics by name: rows of `topic` and `text`."""
     from pydoc_data.topics import topics
 
     for topic in sorted(topics):
         text = topics[topic]
         if options["min_characters"] <= len(text) <= options["max_characters"]:
-            yield f"topic-{topic}", {"topic": topic, "text": text}
+            yield Row(f"topic-{topic}", {"topic": topic, "text": text})

@@ -6,7 +6,9 @@ import platform
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+from longspec.data.sources._interface import Row
 
 OPTIONS = {
     "max_characters": {
@@ -18,15 +20,22 @@ OPTIONS = {
 }
 
 
-def fingerprint(options: dict[str, Any]) -> str:
-    """The sources come with the interpreter."""
+class Options(TypedDict):
+    """The options of this source, among the keys of a data set."""
+
+    max_characters: int
+
+
+def fingerprint(options: Options) -> str:
+    """Name the interpreter's version: the modules come with it."""
     return f"python {platform.python_version()}"
 
 
-def read(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of `module` and `code`, by name; modules shorter than what is given are left out."""
+def read(options: Options) -> Iterator[Row]:
+    """Read the modules by name: rows of `module` and `code`. Those less than twice as long as what is given are left
+    out."""
     limit = options["max_characters"]
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         source = path.read_text(encoding="utf-8", errors="replace")
         if len(source) > 2 * limit and not path.stem.startswith("_"):
-            yield f"module-{path.stem}", {"module": path.stem, "code": source[: source.rfind("\n", 0, limit) + 1]}
+            yield Row(f"module-{path.stem}", {"module": path.stem, "code": source[: source.rfind("\n", 0, limit) + 1]})
