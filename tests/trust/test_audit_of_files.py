@@ -9,32 +9,32 @@ import shutil
 
 import made_up
 import pytest
+import steps
 from made_up import GRID, failures
 from refusals import figures, says
 
 from longspec.analysis import sample_tables
-from longspec.cli import audit as audit_command
-from longspec.cli import tuning
+from longspec.cli import analyse
 from longspec.core.records import Sample, Turn
 from longspec.verify import audit, audit_rules
 
 
-def test_consistent_results_pass_every_rule(made):
-    table = audit.build(GRID, made)
+def test_consistent_results_pass_every_rule(made, tmp_path):
+    table = audit.build(GRID, made, tmp_path)
     assert set(table["verdict"]) == {"pass"}
     assert len(table[table["method"] == "wide"]["rule"].unique()) == 15
     assert len(table[table["method"] == ""]) == len(sample_tables.TABLES) + 4
 
 
 def test_as_an_outsider_runs_it(results, capsys):
-    audit_command.main(["--results", str(results), "--strict"])
+    analyse.main(["audit", "--results", str(results), "--strict"])
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("audit: ")]
     with (results / "audit.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert figures(said)[:2] == [len(rows), len(rows)]
     (results / "m/d/wide/samples.jsonl").write_text("")
     with pytest.raises(SystemExit):
-        audit_command.main(["--results", str(results), "--strict"])
+        analyse.main(["audit", "--results", str(results), "--strict"])
     with (results / "audit.csv").open() as file:
         assert any(says(row["finding"], "samples.jsonl", "'s0'") for row in csv.DictReader(file))
 
@@ -96,10 +96,10 @@ def test_the_reports_of_another_experiment_beside_it_are_not_its_own(published, 
     for name in ("reports", "reports-x"):
         shutil.copytree(published / "reports", tmp_path / name)
     (tmp_path / "reports" / "tables.md").write_text("another's\n", encoding="utf-8")
-    audit_command.main(["--results", str(results), "--strict"])
+    analyse.main(["audit", "--results", str(results), "--strict"])
     (tmp_path / "reports-x" / "tables.md").write_text("changed\n", encoding="utf-8")
     with pytest.raises(SystemExit):
-        audit_command.main(["--results", str(results), "--strict"])
+        analyse.main(["audit", "--results", str(results), "--strict"])
     assert str(tmp_path / "reports-x" / "tables.md") in capsys.readouterr().out
 
 
@@ -107,7 +107,7 @@ def audited(results, capsys):
     """What an outsider's command says of each published file that is wrong, then how many are right and are there."""
     capsys.readouterr()
     try:
-        audit_command.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
+        analyse.main(["audit", "--results", str(results), "--reports", str(results / "reports"), "--strict"])
     except SystemExit as ended:
         assert ended.code == 1
     *wrong, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("published: ")]
@@ -163,7 +163,7 @@ def test_what_was_chosen_by_auto_is_held_against_the_runs(published, capsys):
     chosen = {"options": {"tree_shape": [3, 2, 1]}, "predicted": {"acceptance_length": 2.0, "speedup": 1.5},
               "candidates": 4, "texts": 2, "texts_are": "others", "positions": 9, "seconds": 1.0}  # fmt: skip
     made_up.edit_run(published, "wide", lambda facts: facts.update(tuning=chosen))
-    tuning.main(["--grid", json.dumps(GRID), "--results", str(published)])
+    steps.run(published, GRID, "speedup")
     assert audited(published, capsys) == [[5, 5]]
     file = published / "tuning.csv"
     file.write_text(file.read_text().replace("1.5", "2.5"))
@@ -174,7 +174,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     made_up.edit_samples(results, "wide", lambda row: row["turns"][0].update(decode_seconds=1e-3))
     made_up.analyse(results)
     audit = results / "audit.csv"
-    audit_command.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    steps.run(results, GRID, "audit")
     audit.write_text("".join(line for line in audit.open() if ",fail," not in line))
     made_up.publish(results, audit=False)
     *wrong, _ = audited(results, capsys)

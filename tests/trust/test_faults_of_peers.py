@@ -112,7 +112,7 @@ def test_accepted_counted_by_the_configured_width_is_caught_by_the_accounting(re
 def test_a_comparator_that_a_flag_slows_is_refused(results, condition):
     edit_run(results, "vanilla", lambda facts: facts["conditions"].update({condition: "slower"}))
     with refused("m/d", condition):
-        speedup_table.build(GRID, results)
+        speedup_table.build(GRID, results, results)
     assert "same number format, attention and device" in set(failures(results)["rule"])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import steps
 import test_audit
 import tiny_folder
 from engine_faults import (
@@ -22,8 +23,7 @@ from stage import work_here
 from tiny import hf_model
 
 from longspec.analysis import runs, speedup, speedup_table, tables
-from longspec.cli import gate, lossless, metrics
-from longspec.cli import speedup as speedup_stage
+from longspec.cli import gate
 from longspec.measure import supervisor
 from longspec.models.target import CausalLM
 from longspec.verify import audit_rules
@@ -98,8 +98,7 @@ def judge(results):
         files |= {"samples": cell / name / "samples.jsonl", "vanilla": cell / "vanilla" / "samples.jsonl"}
         arguments = [part for key, file in files.items() for part in (f"--{key}", str(file))]
         gate.main(["--spec", json.dumps(spec), *arguments])
-    for stage in (metrics, lossless, speedup_stage):
-        stage.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    steps.run(results, GRID, "metrics", "lossless", "speedup")
 
 
 def read(results, method):

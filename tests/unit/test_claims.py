@@ -9,12 +9,12 @@ from collections import Counter
 import jsonschema
 import pandas as pd
 import pytest
+import steps
 import synthetic
 from refusals import figures, says
 
 from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
-from longspec.cli import audit, costs, lossless, metrics, speedup, summary
 from longspec.report import page, publication
 from longspec.verify import audit_rules
 
@@ -148,9 +148,7 @@ def test_the_floor_is_a_factor_both_ways(low, high, factor):
 def results(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     synthetic.write(place, CELLS, 24)
-    for stage in (metrics, lossless, speedup, costs, audit):
-        stage.main(["--grid", json.dumps(GRID), "--results", str(place)])
-    summary.main(["--grid", json.dumps(GRID), "--results", str(place), "--tables", str(place / "reports")])
+    steps.run(place, GRID, "metrics", "lossless", "speedup", "audit", "summary")
     return place
 
 
@@ -225,7 +223,7 @@ def test_the_second_speedup_stands_beside_the_first(results):
 
 def test_without_it_the_floor_is_empty(results):
     grid = {**GRID, "methods": ["vanilla", "chain"]}
-    table = speedup_table.build(grid, results)
+    table = speedup_table.build(grid, results, results)["speedup"]
     assert table["noise_floor"].isna().all()
 
 

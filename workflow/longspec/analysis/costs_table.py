@@ -1,4 +1,4 @@
-"""Time by part of a step, memory by part, and predicted beside measured speedup."""
+"""Make costs.csv: time by part of a step, memory by holder, and predicted beside measured speedup."""
 
 from __future__ import annotations
 
@@ -8,20 +8,15 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import costs, runs, tables
+from longspec.core.spec import Grid
 
 READ = ("acceptance", "acceptance_by_position", "speedup")
 COUNTS = ["profiled_steps", "depth", "best_gamma", "best_depth", *costs.HELD, "peak_memory_bytes"]
 
 
-def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row a job, in the order of the grid, from run.json and the tables."""
-    return assemble(grid, results, *(tables.read(results / f"{name}.csv") for name in READ))
-
-
-def assemble(
-    grid: runs.Grid, results: Path, acceptance: pd.DataFrame, positions: pd.DataFrame, speedup: pd.DataFrame
-) -> pd.DataFrame:
-    """The same from tables in memory, those of READ."""
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
+    """Make one row a job, in the order of the grid, from run.json and the tables in READ."""
+    acceptance, positions, speedup = (tables.read(folder / f"{name}.csv") for name in READ)
     accepted, speedups = _by_job(acceptance), _by_job(speedup)
     reached = {names: list(part["accepted"]) for names, part in positions.groupby(tables.NAMES, sort=False)}
     rows = []
@@ -32,7 +27,7 @@ def assemble(
             measured = speedups.get(names, {}).get("speedup")
             base = facts[grid["baseline"]]
             rows.append(costs.row(facts[method], base, accepted[names], reached.get(names, []), measured))
-    return pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
+    return {"costs": pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))}
 
 
 def _by_job(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:

@@ -30,8 +30,8 @@ from longspec.core.records import (
     read_records,
 )
 from longspec.core.run_record import RunRecord
+from longspec.core.spec import Grid
 
-Grid = dict[str, Any]
 _decoder = msgspec.json.Decoder(Sample)
 """Five times as fast as json and dataclasses, which 10^6 samples need (benchmarks/analysis.py). It checks types and
 bounds. It cannot refuse an unknown key of a dataclass, so that it does not stand alone: such a key enters no figure,

@@ -1,4 +1,4 @@
-"""Every method paired with vanilla, sample by sample."""
+"""Make speedup.csv: every method paired with the baseline, sample by sample."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from longspec.analysis import claims, runs, speedup, tables, verdict
 from longspec.core.errors import UserError
+from longspec.core.spec import Grid
 
 COLUMNS = [
     *tables.NAMES,
@@ -56,14 +57,19 @@ COLUMNS = [
 ]
 
 
-def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row per model, data set and method but vanilla, from timings.csv and lossless.csv."""
-    timings = tables.read(results / "timings.csv")
-    return compare(grid, results, timings, tables.read(results / "lossless.csv"))
+def build(grid: Grid, results: Path, folder: Path, lossless: str = "report") -> dict[str, pd.DataFrame]:
+    """Make one row per model, data set and method but the baseline, from run.json, timings.csv and lossless.csv.
+
+    Raises UserError where two runs' conditions differ; with `lossless="require"` also where an output is not the
+    model's."""
+    table = compare(grid, results, *(tables.read(folder / f"{name}.csv") for name in ("timings", "lossless")))
+    if lossless == "require":
+        refuse_lossy(table)
+    return {"speedup": table}
 
 
-def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
-    """The same from tables in memory; UserError when two runs' conditions differ."""
+def compare(grid: Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
+    """Make speedup.csv of two tables and the run.json of all jobs."""
     judged = lossless.set_index(tables.NAMES)["verdict"]
     jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
     rows: list[dict[str, Any]] = []
@@ -78,7 +84,7 @@ def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.
 
 
 def _cell(
-    grid: runs.Grid, facts: dict[str, dict[str, Any]], verdicts: dict[str, str], timings: dict[str, pd.DataFrame]
+    grid: Grid, facts: dict[str, dict[str, Any]], verdicts: dict[str, str], timings: dict[str, pd.DataFrame]
 ) -> list[dict[str, Any]]:
     """The rows of one model and data set, a row for each method that has a verdict."""
     base, reference = grid["baseline"], grid.get("reference")
@@ -86,7 +92,7 @@ def _cell(
     variants = len(again) - sum(again.values())
     formats = {name: verdict.other_format(facts[name], facts[base]) for name in facts}
     over = timings.get(reference or "", timings[base].iloc[:0])
-    rows = []
+    rows: list[dict[str, Any]] = []
     for method in verdicts:
         speedup.refuse_unlike(facts[method], facts[base])
         loops = [facts[name]["conditions"].get("loop") for name in (method, base)]

@@ -1,4 +1,4 @@
-"""What may be claimed, as summary.json and as tables for papers."""
+"""Judge what may be claimed of finished tables, as summary.json."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import jsonschema
 import pandas as pd
 
 from longspec.analysis import claims, runs, tables
+from longspec.core.spec import Grid
 
 SCHEMA = Path(__file__).with_name("summary.schema.json")
-READ = ("speedup", "throughput", "audit", "acceptance")
 
 
-def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """summary.json, checked against its schema, from the tables in READ and each baseline's run.json."""
-    speedups, audit = made["speedup"], made["audit"]
-    drifted = claims.drifted(made["throughput"])
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, Any]:
+    """Make summary.json, checked against its schema, from tables in `folder` and each baseline's run.json."""
+    speedups, audit, throughput = (tables.read(folder / f"{name}.csv") for name in ("speedup", "audit", "throughput"))
+    drifted = claims.drifted(throughput)
     facts = {cell: runs.read_facts(results.joinpath(*cell, grid["baseline"], "run.json")) for cell in runs.cells(grid)}
     judged = []
     for row in speedups.to_dict("records"):

@@ -1,4 +1,4 @@
-"""What `auto` chose in each job, what it predicted, and what was then measured.
+"""Make tuning.csv: what `auto` chose in each job, what it predicted, and what was then measured.
 
 Contract: one row per job that chose something; the measured figures are those of the other tables.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import runs, tables
+from longspec.core.spec import Grid
 
 MEASURED = {
     "acceptance_length": ("acceptance", "acceptance_length"),
@@ -31,13 +32,10 @@ COLUMNS = [
 ]
 
 
-READ = tuple(table for table, _ in MEASURED.values())
-
-
-def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per tuned job, in the order of the grid, from the tables in READ and each run.json; empty cells where
-    nothing could be predicted."""
-    frames = {name: made[name].set_index(tables.NAMES) for name in READ}
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
+    """Make one row per tuned job, in the order of the grid, from run.json and the tables in MEASURED; no table where no
+    job was tuned. Cells are empty where nothing could be predicted."""
+    frames = {name: tables.read(folder / f"{name}.csv").set_index(tables.NAMES) for name, _ in MEASURED.values()}
     rows = []
     for model, dataset in runs.cells(grid):
         for method in grid["methods"]:
@@ -51,4 +49,4 @@ def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> pd.D
                 row[f"measured_{figure}"] = frames[table][column].get(names)
             shared = {key: tuned[key] for key in ("candidates", "texts", "texts_are", "positions")}
             rows.append({**row, "chosen": json.dumps(tuned["options"]), **shared, "tuning_seconds": tuned["seconds"]})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return {"tuning": pd.DataFrame(rows, columns=COLUMNS)} if rows else {}

@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy import optimize, stats
 
-from longspec.analysis.runs import Run
+from longspec.analysis.tables import NAMES
 from longspec.core.errors import UserError, one_of
 from longspec.core.records import Comparison
 
@@ -34,9 +34,7 @@ engine, and between two engines. Above all that was measured (benchmarks/roundin
 NOT_THE_MODEL = ("engines differ", "not lossless")
 """Verdicts that take a speedup's worth away."""
 COLUMNS = [
-    "model",
-    "dataset",
-    "method",
+    *NAMES,
     "samples",
     "identical",
     "first_divergence_position",
@@ -53,20 +51,22 @@ COLUMNS = [
 ]
 
 
-def row(run: Run, baseline: dict[str, Any], comparisons: list[Comparison]) -> dict[str, object]:
-    """One row of lossless.csv; `baseline` is its run.json. Samples without an outcome are in no figure."""
+def row(run: dict[str, Any], baseline: dict[str, Any], comparisons: list[Comparison]) -> dict[str, object]:
+    """Make one row of lossless.csv; `run`, `baseline`: run.json of the job and of its baseline.
+
+    Samples without an outcome are in no figure."""
     comparisons = [comparison for comparison in comparisons if not comparison.lost]
     parted = [c for c in comparisons if not c.identical]
     facts = {
-        **run.names,
+        **{name: run[name] for name in NAMES},
         "samples": len(comparisons),
         "identical": len(comparisons) - len(parted),
         "first_divergence_position": min((c.position for c in parted if c.position is not None), default=None),
     }
-    if other_format(run.facts, baseline):
+    if other_format(run, baseline):
         return {**facts, "verdict": "other number format"}
-    dtype = str(run.facts["conditions"].get("dtype"))
-    if run.facts["conditions"]["verification"] != "keyed":
+    dtype = str(run["conditions"].get("dtype"))
+    if run["conditions"]["verification"] != "keyed":
         return {**facts, **_drawn(comparisons, dtype)}
     judged = [(judge(c, dtype), c) for c in parted]
     worst = max(judged, key=_badness, default=(None, None))[1]

@@ -7,10 +7,8 @@ methods; `unlike` conditions are findings here, where the speedup stage refuses 
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
@@ -216,41 +214,3 @@ def gate(comparisons: list[Comparison], samples: list[Sample], baseline: Run) ->
         if said != parted and not (found.quantiles and (said is None) == (parted is None)):
             return f"sample {sample.sample_id}: parts from the baseline at {said}; samples.jsonl says {parted}"
     return ""
-
-
-def table(name: str, stored: str, again: str, samples_of: Callable[[dict[str, str]], str]) -> str:
-    """The first difference between a table's text and the text that the raw files give now.
-
-    A row whose `line_sha256` differs was made from another line: then the samples changed, not the table."""
-    if stored == again:
-        return ""
-    rows = [list(csv.DictReader(io.StringIO(text))) for text in (stored, again)]
-    for number, (mine, other) in enumerate(zip_longest(*rows), start=2):
-        if mine == other:
-            continue
-        if mine is None or other is None:
-            return f"{name}, line {number}: one row {'missing' if mine is None else 'too many'}"
-        if mine.get("line_sha256") != other.get("line_sha256") and mine.get("sample_id") == other.get("sample_id"):
-            return f"{samples_of(other)}, sample {other['sample_id']}: is not what {name} was made from"
-        key = next((key for key in {**other, **mine} if mine.get(key) != other.get(key)), None)
-        return f"{name}, line {number}: {key} is {mine.get(key)!r}; the raw files give {other.get(key)!r}"
-    return f"{name}: its text is not what the raw files give"
-
-
-def difference(stored: Any, again: Any, at: str = "") -> str:
-    """The first place where two JSON values differ."""
-    if isinstance(stored, dict) and isinstance(again, dict):
-        keys: Iterable[Any] = {**again, **stored}
-    elif isinstance(stored, list) and isinstance(again, list):
-        keys, stored, again = range(max(len(stored), len(again))), dict(enumerate(stored)), dict(enumerate(again))
-    else:
-        return "" if stored == again else f"{at} is {stored!r}; the tables give {again!r}"
-    parts = (difference(stored.get(key), again.get(key), f"{at}.{key}" if at else str(key)) for key in keys)
-    return next(filter(None, parts), "")
-
-
-def lines(stored: str, again: str) -> str:
-    """The first line in which two texts differ."""
-    pairs = enumerate(zip_longest(stored.splitlines(), again.splitlines()), start=1)
-    place = next(((number, mine, other) for number, (mine, other) in pairs if mine != other), None)
-    return "" if place is None else f"line {place[0]} is {place[1]!r}; the tables give {place[2]!r}"
