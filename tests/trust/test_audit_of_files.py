@@ -16,7 +16,7 @@ from refusals import figures, says
 from longspec.analysis import sample_tables
 from longspec.cli import analyse
 from longspec.core.records import Sample, Turn
-from longspec.verify import audit, audit_rules
+from longspec.verify import audit, audit_rules, differences
 
 
 def test_consistent_results_pass_every_rule(made, tmp_path):
@@ -208,6 +208,35 @@ def test_a_row_too_many_or_missing(results):
     assert says(failures(results)["finding"].iloc[0], str(file))
 
 
+def test_each_cell_that_differs_is_named_and_a_row_that_is_missing_once(results):
+    file = results / "throughput.csv"
+    with file.open() as opened:
+        header, *rows = csv.reader(opened)
+    rows[1][4], rows[1][5], rows[3][4] = "7", "8", "9"
+    write = [header, *rows]
+    file.write_text("".join(",".join(row) + "\n" for row in write))
+    found = list(failures(results)["finding"])
+    expected = [("line 3", header[4], "7"), ("line 3", header[5], "8"), ("line 5", header[4], "9")]
+    assert [says(finding, *one) for finding, one in zip(found, expected, strict=True)] == [True] * 3
+    made_up.analyse(results)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:2], *lines[3:]]))
+    (finding,) = failures(results)["finding"]
+    assert says(finding, str(file), "line 3")
+    file.write_text("".join([lines[0].replace("samples", "texts"), *lines[1:]]))
+    (finding,) = failures(results)["finding"]
+    assert says(finding, str(file), "line 1", "texts")
+
+
+def test_of_very_many_differences_some_are_named_and_all_counted(results):
+    file = results / "timings.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], *(line.replace(",", ",9", 4) for line in lines[1:])]))
+    found = list(failures(results)["finding"])
+    assert len(found) == differences.MOST + 1
+    assert figures(found[-1])[-1] == 4 * (len(lines) - 1) - differences.MOST
+
+
 def test_a_gate_that_saw_other_samples(results):
     file = results / "m/d/chain/gate.jsonl"
     lines = file.read_text().splitlines(keepends=True)
@@ -232,7 +261,7 @@ def test_a_gate_that_saw_other_samples(results):
 def test_a_condition_that_differs(results, key, rule):
     file = results / "m/d/chain/run.json"
     facts = json.loads(file.read_text())
-    facts["conditions"][key] = 1 if key == "seed" else "other"
+    facts["conditions"][key] = "other" if isinstance(facts["conditions"].get(key, ""), str) else 5
     file.write_text(json.dumps(facts))
     found = failures(results)
     assert rule in set(found["rule"])

@@ -12,9 +12,11 @@ import pytest
 import steps
 import synthetic
 from refusals import figures, says
+from results_folder import record
 
 from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
+from longspec.core import run_record
 from longspec.report import page, publication
 from longspec.verify import audit_rules
 
@@ -31,7 +33,7 @@ ROW = {
     "number_format": NAN, "reference_format": NAN, "variants": 4, "fastest": 0, "simultaneous_low": 1.52,
     "simultaneous_high": 1.74,
 }  # fmt: skip
-CONDITIONS = {"sampling": "greedy", "dtype": "bfloat16", "max_new_tokens": 96, "device": "a CPU", "threads": 2}
+CONDITIONS = record(sampling="greedy", dtype="bfloat16", max_new_tokens=96, device="a CPU", threads=2).conditions
 CLEAN = pd.DataFrame(columns=audit_rules.COLUMNS)
 
 
@@ -194,11 +196,11 @@ def test_a_method_that_is_not_lossless_is_not_the_fastest_while_another_is_sound
 def test_a_second_double_without_an_interval_does_not_hide_the_floor_of_the_first(results):
     """Whichever comes first."""
     for order in (["vanilla-again", "none"], ["none", "vanilla-again"]):
-        facts = {name: json.loads((results / "m/d/vanilla/run.json").read_text()) for name in ("vanilla", *order)}
+        records = dict.fromkeys(("vanilla", *order), run_record.read(results / "m/d/vanilla/run.json"))
         timings = tables.read(results / "timings.csv")
-        jobs = {name: timings[timings["method"] == name] for name in facts}
-        rows = speedup_table._cell({**GRID, "reference": None}, facts, dict.fromkeys(order, "identical"), jobs)
-        floors = {row["noise_floor"] for row in rows}
+        jobs = {name: timings[timings["method"] == name] for name in records}
+        rows = speedup_table.cell({**GRID, "reference": None}, records, dict.fromkeys(order, "identical"), jobs)
+        floors = {row.noise_floor for row in rows}
         assert len(floors) == 1
         assert floors.pop() > 1
 

@@ -26,7 +26,9 @@ from results_folder import (
 
 from longspec.analysis import sample_tables, speedup_table, tables, timings
 from longspec.analysis.speedup import compare
+from longspec.analysis.speedup_row import columns
 from longspec.cli import analyse
+from longspec.core import run_record
 from longspec.core.records import Prompt, Sample, to_line
 
 
@@ -85,9 +87,19 @@ def test_only_pairs_present_in_both_count(results):
     mine, theirs = (timings[timings["method"] == name] for name in ("chain", "vanilla"))
     row = compare(mine, theirs[:1])
     # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
-    assert (row["samples_paired"], row["identical_outputs"]) == (1, 1)
-    assert pd.isna(row["first_divergence_position"])
-    assert row["speedup"] == pytest.approx(3.0)
+    assert (row.samples_paired, row.identical_outputs) == (1, 1)
+    assert pd.isna(row.first_divergence_position)
+    assert row.speedup.value == pytest.approx(3.0)
+
+
+def test_a_row_has_every_column_and_no_other(results):
+    """But for the value of the simultaneous interval, which is the speedup itself."""
+    steps.run(results, GRID, "metrics")
+    timings, lossless = (tables.read(results / f"{name}.csv") for name in ("timings", "lossless"))
+    records = {name: run_record.read(results / f"m/d/{name}/run.json") for name in GRID["methods"]}
+    jobs = {name: timings[timings["method"] == name] for name in records}
+    (row,) = speedup_table.cell(GRID, records, {"chain": lossless["verdict"][0]}, jobs)
+    assert set(columns(row)) - {"simultaneous"} == set(speedup_table.COLUMNS)
 
 
 def test_slower_samples_are_counted(results):

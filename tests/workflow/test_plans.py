@@ -92,7 +92,7 @@ SETTINGS = {
     "the temperature": ({"sampling": {"temperature": 0.5}}, generate(*ALL_METHODS) | {"report"}),
     "the seed": ({"seed": 3}, generate(*ALL_METHODS) | {"report"}),
     "gamma of one variant": ({"methods__chain__gamma": 2}, generate("chain") | {"report"}),
-    "a length left to auto": ({"methods__chain__gamma": "auto"}, generate("chain") | {"tuning", "report"}),
+    "a length left to auto": ({"methods__chain__gamma": "auto"}, generate("chain") | {"report"}),
     "a method added": (
         {"methods__short": {"method": "sequential", "drafter": "ngram", "gamma": 1}},
         generate("short") | AFTER,

@@ -20,8 +20,7 @@ def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
     Raises UserError where a gate has not seen every sample."""
     samples = _samples(folder / "timings.csv")
     rows = []
-    for model, dataset in runs.cells(grid):
-        facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
+    for (model, dataset), records in runs.records(grid, results):
         for method in grid["methods"]:
             if method == grid["baseline"]:
                 continue
@@ -31,7 +30,7 @@ def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
                 raise UserError(
                     str(gate), "its samples are not those of samples.jsonl beside it", "this file made again"
                 )
-            rows.append(verdict.row(facts[method], facts[grid["baseline"]], found))
+            rows.append(verdict.row(records[method], records[grid["baseline"]], found))
     return {"lossless": pd.DataFrame(rows, columns=verdict.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))}
 
 

@@ -55,6 +55,5 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 
 def _drafts(run: runs.Run, steps: acceptance.Steps) -> bool:
-    """Whether the job's method entry names a drafter, or a peer drafted; a second plain variant does neither."""
-    entry: dict[str, Any] = run.facts.get("spec", {}).get("method", {"drafter": None})
-    return "drafter" in entry or bool(steps.drafted.any())
+    """Tell whether the job's variant names a drafter, or a peer drafted; a second plain variant does neither."""
+    return "drafter" in run.record.variant or bool(steps.drafted.any())

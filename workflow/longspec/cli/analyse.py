@@ -19,8 +19,8 @@ from longspec.analysis import library, tables
 from longspec.cli._grid import grid_and_results, many_records
 from longspec.core.io import write_whole
 
-SHOWN = {"metrics": ("throughput", "acceptance"), "lossless": ("lossless",), "speedup": ("speedup", "costs", "tuning")}
-"""Tables that a step prints."""
+PRINTED = ("throughput", "acceptance", "lossless", "speedup", "costs", "tuning")
+"""Tables that are printed when they are made."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,7 +46,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def _tables(args: Any) -> None:
     options = {"lossless": args.lossless} if args.step == "speedup" else {}
     for path in library.write(args.step, args.grid, args.results, args.results, **options):
-        if path.stem in SHOWN[args.step]:
+        if path.stem in PRINTED:
             print(f"\n{path.stem}\n{tables.show(path)}")
 
 
@@ -75,8 +75,8 @@ def _audit(args: Any) -> None:
 
 
 def _summary(args: Any) -> None:
-    (publication,) = library.modules("summary")
-    texts = publication.build(args.grid, args.results, args.results)
+    (summary,) = library.modules("summary")
+    texts = summary.build(args.grid, args.results, args.results)
     args.reports.mkdir(parents=True, exist_ok=True)
     folders = {"summary.json": args.results}
     write_whole({folders.get(name, args.reports) / name: text for name, text in texts.items()})

@@ -10,5 +10,5 @@ STEPS = {
     "lossless": ("analysis.lossless_table",),
     "speedup": ("analysis.speedup_table", "analysis.costs_table", "analysis.tuning_table"),
     "audit": ("verify.audit", "verify.audit_published"),
-    "summary": ("report.publication",),
+    "summary": ("report.summary",),
 }

@@ -5,18 +5,13 @@ It knows the tables and nothing else; a figure whose claim is withheld is marked
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from longspec.analysis import summary as claims_summary
-from longspec.analysis import tables
 from longspec.analysis.claims import labelled
 from longspec.analysis.tables import NAMES
-from longspec.core.spec import Grid
 
 HEAD = ["model", "data set", "method", "speedup", "over reference", "end to end", "acceptance length", "n", "outputs"]
 MARKS = {"withheld": "†", "no difference shown": "*"}
@@ -26,17 +21,6 @@ NOTES = {
     "*": "no difference shown: the interval includes 1 or does not clear the noise floor",
 }
 CAPTION = "Speedup over {}{} with 95% intervals, paired by prompt; n prompts."
-
-
-def build(grid: Grid, results: Path, folder: Path) -> dict[str, str]:
-    """Make the files of what may be claimed, from the tables in `folder` and run.json: name to text."""
-    summary = claims_summary.build(grid, results, folder)
-    acceptance = tables.read(folder / "acceptance.csv")
-    return {
-        "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
-        "tables.md": markdown(summary, acceptance),
-        "tables.tex": latex(summary, acceptance),
-    }
 
 
 def rows(summary: dict[str, Any], acceptance: pd.DataFrame) -> list[list[str]]:

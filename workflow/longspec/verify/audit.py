@@ -41,7 +41,7 @@ class Auditor:
         if finding := findings[audit_rules.WRITTEN]:
             findings[audit_rules.WRITTEN] = f"{self._job(run) / 'samples.jsonl'}: {finding}"
         for rule, finding in findings.items():
-            self.add(rule, finding, run.names)
+            self.add(rule, finding, run.record.names)
 
     def add(self, rule: str, finding: str = "", names: dict[str, str] | None = None) -> None:
         """Add one row; without a finding the rule holds."""
@@ -49,7 +49,7 @@ class Auditor:
         self.rows.append({**names, "rule": rule, "verdict": "fail" if finding else "pass", "finding": finding})
 
     def _job(self, run: runs.Run) -> Path:
-        return self.results / run.model / run.dataset / run.method
+        return self.results.joinpath(*run.record.names.values())
 
 
 def build(grid: Grid, results: Path, folder: Path) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import escape
 
 from longspec.core.spec import Grid
-from longspec.report import publication
+from longspec.report import summary
 from longspec.verify import differences
 
 MOST_CLAIMS = 100
@@ -33,7 +33,7 @@ def findings(grid: Grid, results: Path, reports: Path, folder: Path) -> dict[Pat
         return dict.fromkeys(stored, "cannot be made from the files, as the audit says")
     tuned = folder / "tuning.csv"  # not made where nothing was tuned
     again = {"tuning.csv": tuned.read_text(encoding="utf-8") if tuned.is_file() else ""}
-    again |= publication.build(grid, results, folder)
+    again |= summary.build(grid, results, folder)
     return {place: _finding(place.name, text, again) for place, text in stored.items()}
 
 
@@ -48,9 +48,9 @@ def _finding(name: str, stored: str, again: Mapping[str, str]) -> str:
     return differences.of_texts(stored, again[name])
 
 
-def _missing(page: str, summary: str) -> str:
+def _missing(page: str, judged: str) -> str:
     """Name the first sentence that should stand on the page and does not."""
-    again = json.loads(summary)
-    judged = (claim["claim"] or f"{claim['reason']}." for claim in again["claims"][:MOST_CLAIMS])
-    sentences = (*judged, *again["verdict"].values())
-    return next((f"does not say {text!r}" for text in sentences if escape(text) not in page), "")
+    again = json.loads(judged)
+    sentences = (claim["claim"] or f"{claim['reason']}." for claim in again["claims"][:MOST_CLAIMS])
+    said = (*sentences, *again["verdict"].values())
+    return next((f"does not say {text!r}" for text in said if escape(text) not in page), "")
