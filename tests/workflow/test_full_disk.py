@@ -128,6 +128,9 @@ def test_a_disk_that_is_full_for_any_file_of_the_analysis(tmp_path, capsys):
     results = results_folder.write_all(tmp_path)
     (results / "lossless.csv").unlink()
     results_folder.write_run(results, "chain", results_folder.VANILLA)
+    run_json = results / "m/d/chain/run.json"
+    facts = json.loads(run_json.read_text())
+    run_json.write_text(json.dumps({**facts, "tuning": {"options": {"gamma": 3}}}))
     names = []
     for stage, arguments in programs(results):
         before = set(results.rglob("*.*"))
