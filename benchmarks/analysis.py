@@ -22,7 +22,7 @@ from pathlib import Path
 import synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("metrics", "lossless", "speedup", "costs", "audit", "summary", "report")
+STAGES = ("metrics", "lossless", "speedup", "audit", "summary", "report")
 PROMISED = ("metrics", "speedup", "report")
 """At most 120 s together and 3 GB each."""
 CONFIG = json.dumps({"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}})
@@ -30,8 +30,9 @@ CONFIG = json.dumps({"methods": {name: {"method": entry["method"]} for name, ent
 
 def run(stage: str, grid: str, results: Path) -> dict:
     """One stage: seconds by the clock and of the processor, and the most bytes that it held."""
-    command = [sys.executable, "-m", "longspec", stage, "--grid", grid, "--results", str(results)]
-    command += {"summary": ["--tables", str(results / "reports")]}.get(stage, [])
+    named = [stage] if stage == "report" else ["analyse", stage]
+    command = [sys.executable, "-m", "longspec", *named, "--grid", grid, "--results", str(results)]
+    command += {"summary": ["--reports", str(results / "reports")]}.get(stage, [])
     command += {"report": ["--config", CONFIG, "--reports", str(results / "reports")]}.get(stage, [])
     started = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}

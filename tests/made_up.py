@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+import steps
 import synthetic
 
 from longspec.analysis.claimable import LEAST_PROMPTS
-from longspec.cli import audit as audit_command
-from longspec.cli import costs, lossless, metrics, report, speedup, summary
+from longspec.cli import report
 from longspec.verify import audit
 
 CELLS = {"m": ["d", "e"]}
@@ -32,24 +33,22 @@ def make(place: Path) -> Path:
 
 def analyse(place: Path, grid: dict[str, Any] = GRID) -> None:
     """The tables, as the workflow makes them."""
-    for stage in (metrics, lossless, speedup, costs):
-        stage.main(["--grid", json.dumps(grid), "--results", str(place)])
+    steps.run(place, grid, "metrics", "lossless", "speedup")
 
 
 def failures(place: Path, grid: dict[str, Any] = GRID) -> pd.DataFrame:
     """The broken rules of the symmetry audit."""
-    table = audit.build(grid, place)
+    with TemporaryDirectory() as folder:
+        table = audit.build(grid, place, Path(folder))
     return table[table["verdict"] == "fail"]
 
 
 def publish(place: Path, grid: dict[str, Any] = GRID, audit: bool = True, pages: bool = True) -> None:
     """The audit, the claims and, in `reports`, what is printed of them, as the workflow makes them."""
-    arguments = ["--grid", json.dumps(grid), "--results", str(place)]
-    if audit:
-        audit_command.main(arguments)
-    summary.main([*arguments, "--tables", str(place / "reports")])
+    steps.run(place, grid, *(["audit"] if audit else []), "summary")
     if pages:
         config = {"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}}
+        arguments = ["--grid", json.dumps(grid), "--results", str(place)]
         report.main([*arguments, "--config", json.dumps(config), "--reports", str(place / "reports")])
 
 

@@ -16,6 +16,7 @@ from longspec.analysis import tables
 from longspec.analysis import verdict as verdicts
 from longspec.core.records import SCHEMA_VERSION, Comparison, Prompt, Sample, Turn, read_records, to_line
 from longspec.core.records import prompts_sha256 as hashed
+from longspec.core.run_record import RunRecord
 from longspec.measure.entries import Start
 from longspec.measure.journal import NAME, Journal, Outputs
 from longspec.measure.order import Line
@@ -68,15 +69,12 @@ def unfinished(folder: Path) -> Path:
     return journal.path
 
 
-def write_run(results: Path, method: str, samples: list[Sample], dataset: str = "d", **conditions: Any) -> None:
-    """Write one job's files."""
-    folder = results / "m" / dataset / method
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "samples.jsonl").write_text("".join(map(to_line, samples)), encoding="utf-8")
+def facts_of(method: str, dataset: str = "d", **conditions: Any) -> dict[str, Any]:
+    """One job's run.json."""
     entry = {"name": method, "method": "vanilla"}
     if method.startswith("chain"):
         entry = {"name": method, "method": "sequential", "drafter": "ngram"}
-    facts = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "model": "m",
         "dataset": dataset,
@@ -96,7 +94,19 @@ def write_run(results: Path, method: str, samples: list[Sample], dataset: str = 
         ],
         "failures": [],
     }
-    (folder / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def record(method: str = "chain", fields: dict[str, Any] | None = None, **conditions: Any) -> RunRecord:
+    """One job's run.json as it is read, with other `fields` and conditions."""
+    return RunRecord.model_validate({**facts_of(method, **conditions), **(fields or {})})
+
+
+def write_run(results: Path, method: str, samples: list[Sample], dataset: str = "d", **conditions: Any) -> None:
+    """One job's files."""
+    folder = results / "m" / dataset / method
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "samples.jsonl").write_text("".join(map(to_line, samples)), encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps(facts_of(method, dataset, **conditions)), encoding="utf-8")
 
 
 def write_prompts(results: Path, ids: list[str], dataset: str = "d") -> None:

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+import steps
 import synthetic
 
-from longspec.cli import audit, costs, lossless, metrics, report, speedup, summary
+from longspec.cli import report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -31,10 +32,8 @@ def make(place: Path, datasets: int, samples: int) -> Path:
     if samples > 1000:  # the page shows so many samples of four methods whole
         grid |= {"methods": [name for name in grid["methods"] if name != grid["reference"]], "reference": None}
     synthetic.write(place, grid["cells"], samples)
+    steps.run(place, grid, "metrics", "lossless", "speedup", "audit", "summary")
     arguments = ["--grid", json.dumps(grid), "--results", str(place)]
-    for stage in (metrics, lossless, speedup, costs, audit):
-        stage.main(arguments)
-    summary.main([*arguments, "--tables", str(place / "reports")])
     report.main([*arguments, "--config", json.dumps(CONFIG), "--reports", str(place / "reports")])
     return place / "reports"
 

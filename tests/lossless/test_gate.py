@@ -9,11 +9,10 @@ import pytest
 import tiny_folder
 import torch
 from refusals import refused
-from results_folder import write_run
+from results_folder import record, write_run
 from tiny import hf_model
 
 from longspec.analysis import verdict as verdicts
-from longspec.analysis.runs import Run
 from longspec.backends import job_target
 from longspec.cli import gate as gate_command
 from longspec.config import specs
@@ -73,8 +72,8 @@ def samples(spec, prompts, method, drafter=None):
 
 
 def verdict(comparisons, verification="keyed", dtype="float32"):
-    facts = {"conditions": {"verification": verification, "dtype": dtype}, "spec": {"method": {}}}
-    return verdicts.row(Run("m", "d", "x", facts, [], {}), facts, comparisons)
+    job = record(verification=verification, dtype=dtype)
+    return verdicts.row(job, job, comparisons)
 
 
 def test_identical_outputs_need_no_model(folder, monkeypatch):

@@ -9,32 +9,32 @@ import shutil
 
 import made_up
 import pytest
+import steps
 from made_up import GRID, failures
 from refusals import figures, says
 
 from longspec.analysis import sample_tables
-from longspec.cli import audit as audit_command
-from longspec.cli import tuning
+from longspec.cli import analyse
 from longspec.core.records import Sample, Turn
-from longspec.verify import audit, audit_rules
+from longspec.verify import audit, audit_rules, differences
 
 
-def test_consistent_results_pass_every_rule(made):
-    table = audit.build(GRID, made)
+def test_consistent_results_pass_every_rule(made, tmp_path):
+    table = audit.build(GRID, made, tmp_path)
     assert set(table["verdict"]) == {"pass"}
     assert len(table[table["method"] == "wide"]["rule"].unique()) == 15
     assert len(table[table["method"] == ""]) == len(sample_tables.TABLES) + 4
 
 
 def test_as_an_outsider_runs_it(results, capsys):
-    audit_command.main(["--results", str(results), "--strict"])
+    analyse.main(["audit", "--results", str(results), "--strict"])
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("audit: ")]
     with (results / "audit.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert figures(said)[:2] == [len(rows), len(rows)]
     (results / "m/d/wide/samples.jsonl").write_text("")
     with pytest.raises(SystemExit):
-        audit_command.main(["--results", str(results), "--strict"])
+        analyse.main(["audit", "--results", str(results), "--strict"])
     with (results / "audit.csv").open() as file:
         assert any(says(row["finding"], "samples.jsonl", "'s0'") for row in csv.DictReader(file))
 
@@ -96,10 +96,10 @@ def test_the_reports_of_another_experiment_beside_it_are_not_its_own(published, 
     for name in ("reports", "reports-x"):
         shutil.copytree(published / "reports", tmp_path / name)
     (tmp_path / "reports" / "tables.md").write_text("another's\n", encoding="utf-8")
-    audit_command.main(["--results", str(results), "--strict"])
+    analyse.main(["audit", "--results", str(results), "--strict"])
     (tmp_path / "reports-x" / "tables.md").write_text("changed\n", encoding="utf-8")
     with pytest.raises(SystemExit):
-        audit_command.main(["--results", str(results), "--strict"])
+        analyse.main(["audit", "--results", str(results), "--strict"])
     assert str(tmp_path / "reports-x" / "tables.md") in capsys.readouterr().out
 
 
@@ -107,7 +107,7 @@ def audited(results, capsys):
     """What an outsider's command says of each published file that is wrong, then how many are right and are there."""
     capsys.readouterr()
     try:
-        audit_command.main(["--results", str(results), "--reports", str(results / "reports"), "--strict"])
+        analyse.main(["audit", "--results", str(results), "--reports", str(results / "reports"), "--strict"])
     except SystemExit as ended:
         assert ended.code == 1
     *wrong, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("published: ")]
@@ -163,7 +163,7 @@ def test_what_was_chosen_by_auto_is_held_against_the_runs(published, capsys):
     chosen = {"options": {"tree_shape": [3, 2, 1]}, "predicted": {"acceptance_length": 2.0, "speedup": 1.5},
               "candidates": 4, "texts": 2, "texts_are": "others", "positions": 9, "seconds": 1.0}  # fmt: skip
     made_up.edit_run(published, "wide", lambda facts: facts.update(tuning=chosen))
-    tuning.main(["--grid", json.dumps(GRID), "--results", str(published)])
+    steps.run(published, GRID, "speedup")
     assert audited(published, capsys) == [[5, 5]]
     file = published / "tuning.csv"
     file.write_text(file.read_text().replace("1.5", "2.5"))
@@ -174,7 +174,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     made_up.edit_samples(results, "wide", lambda row: row["turns"][0].update(decode_seconds=1e-3))
     made_up.analyse(results)
     audit = results / "audit.csv"
-    audit_command.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    steps.run(results, GRID, "audit")
     audit.write_text("".join(line for line in audit.open() if ",fail," not in line))
     made_up.publish(results, audit=False)
     *wrong, _ = audited(results, capsys)
@@ -208,6 +208,35 @@ def test_a_row_too_many_or_missing(results):
     assert says(failures(results)["finding"].iloc[0], str(file))
 
 
+def test_each_cell_that_differs_is_named_and_a_row_that_is_missing_once(results):
+    file = results / "throughput.csv"
+    with file.open() as opened:
+        header, *rows = csv.reader(opened)
+    rows[1][4], rows[1][5], rows[3][4] = "7", "8", "9"
+    write = [header, *rows]
+    file.write_text("".join(",".join(row) + "\n" for row in write))
+    found = list(failures(results)["finding"])
+    expected = [("line 3", header[4], "7"), ("line 3", header[5], "8"), ("line 5", header[4], "9")]
+    assert [says(finding, *one) for finding, one in zip(found, expected, strict=True)] == [True] * 3
+    made_up.analyse(results)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:2], *lines[3:]]))
+    (finding,) = failures(results)["finding"]
+    assert says(finding, str(file), "line 3")
+    file.write_text("".join([lines[0].replace("samples", "texts"), *lines[1:]]))
+    (finding,) = failures(results)["finding"]
+    assert says(finding, str(file), "line 1", "texts")
+
+
+def test_of_very_many_differences_some_are_named_and_all_counted(results):
+    file = results / "timings.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], *(line.replace(",", ",9", 4) for line in lines[1:])]))
+    found = list(failures(results)["finding"])
+    assert len(found) == differences.MOST + 1
+    assert figures(found[-1])[-1] == 4 * (len(lines) - 1) - differences.MOST
+
+
 def test_a_gate_that_saw_other_samples(results):
     file = results / "m/d/chain/gate.jsonl"
     lines = file.read_text().splitlines(keepends=True)
@@ -232,7 +261,7 @@ def test_a_gate_that_saw_other_samples(results):
 def test_a_condition_that_differs(results, key, rule):
     file = results / "m/d/chain/run.json"
     facts = json.loads(file.read_text())
-    facts["conditions"][key] = 1 if key == "seed" else "other"
+    facts["conditions"][key] = "other" if isinstance(facts["conditions"].get(key, ""), str) else 5
     file.write_text(json.dumps(facts))
     found = failures(results)
     assert rule in set(found["rule"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import steps
 import test_audit
 import tiny_folder
 from engine_faults import (
@@ -22,8 +23,8 @@ from stage import work_here
 from tiny import hf_model
 
 from longspec.analysis import runs, speedup, speedup_table, tables
-from longspec.cli import gate, lossless, metrics
-from longspec.cli import speedup as speedup_stage
+from longspec.cli import gate
+from longspec.core import run_record
 from longspec.measure import supervisor
 from longspec.models.target import CausalLM
 from longspec.verify import audit_rules
@@ -98,8 +99,7 @@ def judge(results):
         files |= {"samples": cell / name / "samples.jsonl", "vanilla": cell / "vanilla" / "samples.jsonl"}
         arguments = [part for key, file in files.items() for part in (f"--{key}", str(file))]
         gate.main(["--spec", json.dumps(spec), *arguments])
-    for stage in (metrics, lossless, speedup_stage):
-        stage.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    steps.run(results, GRID, "metrics", "lossless", "speedup")
 
 
 def read(results, method):
@@ -153,18 +153,19 @@ def test_a_peer_in_a_format_of_its_own_is_a_reference_of_speed_alone(verdicts, t
     judged, _ = verdicts(hf={"dtype": "bfloat16"})
     assert judged == {"chain": "identical", "wide": "identical", "hf": "other number format"}
     place = tmp_path / "results"
-    facts = {name: runs.read_facts(place / "m" / "d" / name / "run.json") for name in METHODS}
-    assert facts["hf"]["conditions"]["dtype"] == "bfloat16"
+    jobs = {name: run_record.read(place / "m" / "d" / name / "run.json") for name in METHODS}
+    assert jobs["hf"].conditions.dtype == "bfloat16"
     assert all(not finding for finding in audit_rules.job(*(read(place, name) for name in ("hf", "vanilla"))).values())
     rows = tables.read(place / "speedup.csv").set_index("method")
     assert list(rows["number_format"].dropna().items()) == [("hf", "bfloat16")]
     assert set(rows["reference_format"]) == {"bfloat16"}
     # A run in another format that was not told to be is refused as ever, and so is one of ours.
-    facts["hf"]["spec"]["method"]["dtype"] = None
-    facts["wide"]["conditions"]["dtype"] = "bfloat16"
+    jobs["hf"].spec["method"]["dtype"] = None
+    in_another = {"conditions": jobs["wide"].conditions.model_copy(update={"dtype": "bfloat16"})}
+    jobs["wide"] = jobs["wide"].model_copy(update=in_another)
     for name in ("hf", "wide"):
         with refused("m/d", ("dtype", f"'bfloat16' for {name}")):
-            speedup.refuse_unlike(facts[name], facts["vanilla"])
+            speedup.refuse_unlike(jobs[name], jobs["vanilla"])
 
 
 def test_a_peer_that_is_told_the_experiments_own_format_is_judged(verdicts):

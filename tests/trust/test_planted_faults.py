@@ -16,6 +16,7 @@ from made_up import GRID, edit_run, edit_samples, failures
 from refusals import figures, refused, says
 
 from longspec.analysis import claims, speedup, speedup_table, tables
+from longspec.analysis.speedup_row import columns
 from longspec.verify import audit
 
 
@@ -88,7 +89,7 @@ def test_tokens_past_the_end_are_caught_by_the_end_rule(results):
 def test_another_limit_is_refused(results, limit):
     edit_run(results, "wide", lambda facts: facts["conditions"].update(max_new_tokens=limit))
     with refused("m/d", ("max_new_tokens", f"{limit} for wide", "24 for vanilla")):
-        speedup_table.build(GRID, results)
+        speedup_table.build(GRID, results, results)
     assert "same limits" in set(failures(results)["rule"])
 
 
@@ -108,7 +109,7 @@ def test_a_warm_up_for_one_method_alone_is_caught(results):
     assert set(found[found["rule"] == "same warm-up"]["method"]) == set(GRID["methods"])
     edit_run(results, "vanilla", lambda facts: facts["conditions"].update(warmup=0))
     with refused("m/d", ("warmup", "1 for vanilla-again", "0 for vanilla")):
-        speedup_table.build(GRID, results)
+        speedup_table.build(GRID, results, results)
 
 
 def test_the_prefills_token_counted_for_one_method_is_caught_by_recomputing(results):
@@ -124,7 +125,7 @@ def test_a_baseline_that_is_always_greedy_is_refused(results):
     for method in ("vanilla-again", "chain", "hf-generate", "wide"):
         edit_run(results, method, lambda facts: facts["conditions"].update(sampling="temperature 1.0"))
     with refused("m/d", ("sampling", "'temperature 1.0' for vanilla-again", "'greedy' for vanilla")):
-        speedup_table.build(GRID, results)
+        speedup_table.build(GRID, results, results)
     assert "same sampling" in set(failures(results)["rule"])
 
 
@@ -139,14 +140,14 @@ def test_one_sample_has_no_interval_and_no_claim(tmp_path):
 def test_another_seed_is_refused(results):
     edit_run(results, "wide", lambda facts: facts["conditions"].update(seed=1))
     with refused("m/d", ("seed", "1 for wide", "0 for vanilla")):
-        speedup_table.build(GRID, results)
+        speedup_table.build(GRID, results, results)
 
 
 def test_a_run_without_a_seed_is_refused(results):
     for method in GRID["methods"]:
         edit_run(results, method, lambda facts: facts["conditions"].pop("seed"))
     with refused("m/d/vanilla/run.json", "conditions.seed"):
-        speedup_table.build(GRID, results)
+        speedup_table.build(GRID, results, results)
     assert audit.FILES in set(failures(results)["rule"])
 
 
@@ -198,7 +199,7 @@ def test_the_fastest_of_many_equal_variants_is_not_said_to_be_faster_than_it_is(
         rng = np.random.default_rng(seed)
         lucky = (base["decode_seconds"] * np.exp(rng.normal(0, 0.15, len(base))) for _ in range(12))
         rows = [speedup.compare(base.assign(decode_seconds=seconds), base, 12) for seconds in lucky]
-        return max(rows, key=lambda row: row["speedup"])
+        return columns(max(rows, key=lambda row: row.speedup.value))
 
     names = {"model": "m", "dataset": "d", "method": "best", "verdict": "identical", "noise_floor": 1.0}
     found = [{**best_of_twelve(seed), **names} for seed in range(40)]
@@ -251,7 +252,7 @@ def test_a_mean_of_per_sample_rates_is_caught_by_recomputing(results):
 
 
 def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
-    before = speedup_table.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
+    before = speedup_table.build(GRID, results, results)["speedup"].set_index(["dataset", "method"]).loc[("d", "wide")]
 
     def failing(row):
         if row["sample_id"] == "s0":
@@ -259,6 +260,6 @@ def test_a_failed_sample_is_in_no_figure_and_stops_the_claim(results):
 
     edit_samples(results, "wide", failing)
     caught(results, "no output cut")
-    after = speedup_table.build(GRID, results).set_index(["dataset", "method"]).loc[("d", "wide")]
+    after = speedup_table.build(GRID, results, results)["speedup"].set_index(["dataset", "method"]).loc[("d", "wide")]
     assert after["samples_paired"] == before["samples_paired"] - 2
     assert after["speedup"] < 3

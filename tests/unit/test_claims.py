@@ -9,12 +9,14 @@ from collections import Counter
 import jsonschema
 import pandas as pd
 import pytest
+import steps
 import synthetic
 from refusals import figures, says
+from results_folder import record
 
 from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
-from longspec.cli import audit, costs, lossless, metrics, speedup, summary
+from longspec.core import run_record
 from longspec.report import page, publication
 from longspec.verify import audit_rules
 
@@ -31,7 +33,7 @@ ROW = {
     "number_format": NAN, "reference_format": NAN, "variants": 4, "fastest": 0, "simultaneous_low": 1.52,
     "simultaneous_high": 1.74,
 }  # fmt: skip
-CONDITIONS = {"sampling": "greedy", "dtype": "bfloat16", "max_new_tokens": 96, "device": "a CPU", "threads": 2}
+CONDITIONS = record(sampling="greedy", dtype="bfloat16", max_new_tokens=96, device="a CPU", threads=2).conditions
 CLEAN = pd.DataFrame(columns=audit_rules.COLUMNS)
 
 
@@ -148,9 +150,7 @@ def test_the_floor_is_a_factor_both_ways(low, high, factor):
 def results(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     synthetic.write(place, CELLS, 24)
-    for stage in (metrics, lossless, speedup, costs, audit):
-        stage.main(["--grid", json.dumps(GRID), "--results", str(place)])
-    summary.main(["--grid", json.dumps(GRID), "--results", str(place), "--tables", str(place / "reports")])
+    steps.run(place, GRID, "metrics", "lossless", "speedup", "audit", "summary")
     return place
 
 
@@ -196,11 +196,11 @@ def test_a_method_that_is_not_lossless_is_not_the_fastest_while_another_is_sound
 def test_a_second_double_without_an_interval_does_not_hide_the_floor_of_the_first(results):
     """Whichever comes first."""
     for order in (["vanilla-again", "none"], ["none", "vanilla-again"]):
-        facts = {name: json.loads((results / "m/d/vanilla/run.json").read_text()) for name in ("vanilla", *order)}
+        records = dict.fromkeys(("vanilla", *order), run_record.read(results / "m/d/vanilla/run.json"))
         timings = tables.read(results / "timings.csv")
-        jobs = {name: timings[timings["method"] == name] for name in facts}
-        rows = speedup_table._cell({**GRID, "reference": None}, facts, dict.fromkeys(order, "identical"), jobs)
-        floors = {row["noise_floor"] for row in rows}
+        jobs = {name: timings[timings["method"] == name] for name in records}
+        rows = speedup_table.cell({**GRID, "reference": None}, records, dict.fromkeys(order, "identical"), jobs)
+        floors = {row.noise_floor for row in rows}
         assert len(floors) == 1
         assert floors.pop() > 1
 
@@ -225,7 +225,7 @@ def test_the_second_speedup_stands_beside_the_first(results):
 
 def test_without_it_the_floor_is_empty(results):
     grid = {**GRID, "methods": ["vanilla", "chain"]}
-    table = speedup_table.build(grid, results)
+    table = speedup_table.build(grid, results, results)["speedup"]
     assert table["noise_floor"].isna().all()
 
 

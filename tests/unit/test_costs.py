@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
-from results_folder import CHAIN, CONDITIONS, PROMPTS
+from results_folder import CHAIN, PROMPTS, record
 from tiny import glide, ours
 
 from longspec.analysis import costs, taint
 from longspec.analysis.runs import Run
 from longspec.core.records import STEP_PARTS
+from longspec.core.run_record import RunRecord
 from longspec.decoding import gumbel, profiling
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import sequential, tree, vanilla
@@ -21,29 +22,25 @@ from longspec.drafters import ngram
 from longspec.measure.host_load import HostLoad
 from longspec.models import memory
 
-NAMES = {"model": "m", "dataset": "d", "method": "chain"}
 
-
-def facts(steps: int, shape: dict | None = None, **seconds: float) -> dict:
+def run(steps: int, method: dict | None = None, tuned: dict | None = None, **seconds: float) -> RunRecord:
+    """A job whose profiled pass took these seconds in all, by part of a step."""
     profile = {"steps": steps, **{f"{part}_seconds": seconds.get(part, 0.0) for part in STEP_PARTS}}
-    return {
-        **NAMES,
-        "spec": {"method": {"method": "sequential", **(shape or {})}},
-        "profile": [profile],
-        "memory": None,
-        "peak_memory_bytes": 1,
-    }
+    entry = {"method": "sequential", **(method or {})}
+    tuning = {"options": tuned} if tuned else None
+    return record(fields={"spec": {"method": entry}, "profile": [profile], "tuning": tuning})
 
 
-PLAIN = facts(10, forward=0.9, other=0.1)
+PLAIN = run(10, forward=0.9, other=0.1)
 """0.1 s a step."""
-CHAINED = facts(5, {"gamma": 2}, draft=0.1, forward=0.55, other=0.05)
-"""0.02 s of drafting a step, 0.12 s of the rest."""
-ACCEPTED = {"depth": 2, "acceptance_length": 2.05, "drafted_per_step": 2.0, "verification_steps": 20}
+TIMES = {"draft": 0.1, "forward": 0.55, "other": 0.05}
+"""Over 5 steps: 0.02 s of drafting a step, 0.12 s of the rest."""
+CHAINED = run(5, {"gamma": 2}, **TIMES)
+ACCEPTED = costs.Accepted(2, 2.05, 20, [14, 7])
 
 
 def test_the_cost_model_by_hand():
-    row = costs.row(CHAINED, PLAIN, ACCEPTED, [14, 7], 1.4)
+    row = costs.row(CHAINED, PLAIN, ACCEPTED, 1.4)
     assert row["draft_cost"] == pytest.approx(0.1)
     assert row["verify_cost"] == pytest.approx(1.2)
     assert row["predicted_speedup"] == pytest.approx(2.05 / (2 * 0.1 + 1.2))
@@ -56,21 +53,21 @@ def test_the_cost_model_by_hand():
 
 def test_the_best_depth_of_a_tree_by_hand():
     """v - 1 = 0.2 is for 1 + 4 nodes: 0.04 a node."""
-    wide = {**CHAINED, "spec": {"method": {"method": "tree", "tree_shape": [1, 4]}}}
-    row = costs.row(wide, PLAIN, ACCEPTED, [14, 7], 1.4)
+    wide = {"method": "tree", "tree_shape": [1, 4]}
+    row = costs.row(run(5, wide, **TIMES), PLAIN, ACCEPTED, 1.4)
     # depth 1: 1.7 / (0.1 + 1.04) = 1.491; depth 2: 2.05 / (0.2 + 1.2) = 1.464
     assert (row["best_depth"], row["best_depth_speedup"]) == (1, pytest.approx(1.7 / 1.14))
     assert "best_gamma" not in row
-    tuned = {**wide, "tuning": {"options": {"tree_shape": [4, 1]}}}
+    tuned = run(5, wide, {"tree_shape": [4, 1]}, **TIMES)
     # depth 1: 1.7 / (0.1 + 1.16) = 1.349
-    assert costs.row(tuned, PLAIN, ACCEPTED, [14, 7], 1.4)["best_depth"] == 2
+    assert costs.row(tuned, PLAIN, ACCEPTED, 1.4)["best_depth"] == 2
 
 
 def test_at_full_depth_the_best_cut_is_the_prediction_itself():
     """Also where the drafter drafted in few of the steps: conditional acceptance would say 1 + 0.7 + 0.35 of each."""
-    seldom = {**ACCEPTED, "acceptance_length": 1.105, "verification_steps": 200}
-    cheap = facts(5, {"gamma": 2}, forward=0.4, other=0.05)
-    row = costs.row(cheap, PLAIN, seldom, [14, 7], 1.0)
+    seldom = costs.Accepted(2, 1.105, 200, [14, 7])
+    cheap = run(5, {"gamma": 2}, forward=0.4, other=0.05)
+    row = costs.row(cheap, PLAIN, seldom, 1.0)
     assert row["best_gamma"] == 2
     assert row["best_gamma_speedup"] == pytest.approx(row["predicted_speedup"])
 
@@ -80,13 +77,13 @@ def test_drafting_that_never_pays_is_best_left():
 
 
 def test_what_is_not_known_stays_empty():
-    peer = costs.row({**CHAINED, "profile": None}, PLAIN, ACCEPTED, [], 0.5)
+    peer = costs.row(CHAINED.model_copy(update={"profile": None}), PLAIN, replace(ACCEPTED, reached=[]), 0.5)
     assert "draft_cost" not in peer
     assert peer["measured_speedup"] == 0.5
     chain, beam = {"method": "sequential"}, {"method": "tree"}
     gone, peer = {"method": "gone", "gamma": 2}, {"method": "hf_generate", "gamma": 2}
     for shape in ({}, chain, {**chain, "gamma": "auto"}, {**beam, "tree_shape": [4]}, {**beam, "gamma": 2}, gone, peer):
-        unknown = costs.row({**CHAINED, "spec": {"method": shape}}, PLAIN, ACCEPTED, [14, 7], 1.4)
+        unknown = costs.row(run(5, shape, **TIMES), PLAIN, ACCEPTED, 1.4)
         assert "draft_cost" in unknown
         assert not {"best_gamma", "best_depth"} & set(unknown)
 
@@ -134,8 +131,8 @@ def test_a_busy_neighbour_is_seen_and_our_own_work_is_not():
 
 
 def run_with(*readings: dict[str, float]) -> Run:
-    samples = [dataclasses.replace(CHAIN[0], surroundings=reading) for reading in readings]
-    return Run("m", "d", "chain", {"conditions": CONDITIONS}, samples, {p.sample_id: p for p in PROMPTS})
+    samples = [replace(CHAIN[0], surroundings=reading) for reading in readings]
+    return Run(record(), samples, {p.sample_id: p for p in PROMPTS})
 
 
 @pytest.mark.parametrize(

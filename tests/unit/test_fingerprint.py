@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from longspec.core import fingerprint, registry
+from longspec.core import fingerprint, registry, steps
 
-COMMANDS = ("prepare", "generate", "metrics", "speedup", "report")
+STEPS = {step: ("cli.analyse", *modules) for step, modules in steps.STEPS.items()}
+COMMANDS = {**{name: (f"cli.{name}",) for name in ("prepare", "generate", "report")}, **STEPS}
+"""Command, or step of the analysis, to the modules that its version is a hash of."""
 
 
 def forget() -> None:
@@ -232,17 +234,26 @@ def test_a_job_depends_on_its_own_method_and_drafter_only():
 
 
 def test_a_generation_does_not_depend_on_analysis_nor_the_other_way_round():
-    for command in ("metrics", "speedup", "report"):
-        assert not {name for name in files(f"cli.{command}") if name.split("/")[0] in ("decoding", "models", "measure")}
+    for command in {*COMMANDS} - {"prepare", "generate"}:
+        assert not {
+            name for name in files(*COMMANDS[command]) if name.split("/")[0] in ("decoding", "models", "measure")
+        }
     assert "cli/report.py" not in files("cli.generate")
-    assert "report/charts.py" not in files("cli.metrics")
+
+
+def test_a_step_of_the_analysis_does_not_depend_on_the_next():
+    tables = [f"{name.replace('.', '/')}.py" for step in ("metrics", "lossless", "speedup") for name in STEPS[step][1:]]
+    assert len(tables) > 3
+    own = {step: [name for name in tables if name in files(*STEPS[step])] for step in STEPS}
+    assert [own[step] for step in ("metrics", "lossless", "speedup")] == [tables[:1], tables[1:2], tables[2:]]
+    assert "report/charts.py" not in files(*STEPS["summary"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_a_command_really_imports_is_in_its_closure(command):
     """The closure is read from text; a child process says what Python makes of it."""
     script = (
-        f"import sys, longspec.cli.{command}\n"
+        f"import sys, {', '.join(f'longspec.{module}' for module in COMMANDS[command])}\n"
         "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'longspec' and m.__file__))"
     )
     workflow = str(fingerprint.PACKAGE.parent)
@@ -250,7 +261,7 @@ def test_what_a_command_really_imports_is_in_its_closure(command):
         [sys.executable, "-c", script], env={"PYTHONPATH": workflow}, capture_output=True, text=True, check=True
     )
     loaded = {Path(path) for path in done.stdout.split() if Path(path).read_text(encoding="utf-8").strip()}
-    assert loaded <= fingerprint.closure((f"cli.{command}",))
+    assert loaded <= fingerprint.closure(COMMANDS[command])
     assert len(loaded) >= 4
 
 

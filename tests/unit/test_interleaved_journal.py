@@ -17,7 +17,8 @@ from longspec.measure.journal import NAME, Journal, Outputs, tidy
 
 METHODS = ["vanilla", "chain", "wide"]
 PROMPTS = [Prompt(f"s{n}", ["x"], [1, 2], False) for n in range(40)]
-CONDITIONS = {"dtype": "float32"}
+CONDITIONS = {"dtype": "float32", "prompts_sha256": "h", "repeats": 2, "seed": 0, "verification": "keyed"}
+FACTS = {"model": "m", "dataset": "d", "spec": {"method": {"method": "vanilla"}}}
 PIECE = {"started": "", "host": "", "load_seconds": 1.0, "warmup_samples": [], "environment": {}, "engine_note": None,
          "engine_checks": None}  # fmt: skip
 
@@ -75,7 +76,7 @@ def written(place, until, conditions=CONDITIONS):
 def test_it_goes_on_at_whatever_line_it_was(tmp_path, standing):
     written(tmp_path, standing)
     assert opened(tmp_path).done == standing
-    written(tmp_path, 12).finish({name: {"method": name} for name in METHODS})
+    written(tmp_path, 12).finish({name: {**FACTS, "method": name} for name in METHODS})
     for name in METHODS:
         made = read_records(tmp_path / name / "samples.jsonl", Sample)
         assert [sample.sample_id for sample in made] == ["s0", "s1", "s2", "s3"]
@@ -90,7 +91,7 @@ def test_killed_between_two_methods_outputs_nothing_is_measured_again(tmp_path):
     journal = written(tmp_path, 12)
     (tmp_path / METHODS[1] / "run.json").mkdir()
     with pytest.raises(OSError, match=METHODS[1]):
-        journal.finish({name: {} for name in METHODS})
+        journal.finish({name: {**FACTS, "method": name} for name in METHODS})
     (tmp_path / METHODS[1] / "run.json").rmdir()
     (tmp_path / METHODS[0] / "samples.jsonl").unlink()  # as Snakemake does with incomplete outputs
     (tmp_path / METHODS[0] / "run.json").unlink()
@@ -100,7 +101,7 @@ def test_killed_between_two_methods_outputs_nothing_is_measured_again(tmp_path):
 
 @pytest.mark.parametrize("gone", METHODS)
 def test_it_stays_while_any_of_its_outputs_is_missing(tmp_path, gone):
-    written(tmp_path, 12).finish({name: {} for name in METHODS})
+    written(tmp_path, 12).finish({name: {**FACTS, "method": name} for name in METHODS})
     (tmp_path / gone / "run.json").unlink()
     tidy(tmp_path)
     assert opened(tmp_path).complete

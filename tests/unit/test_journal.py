@@ -23,7 +23,8 @@ from longspec.measure.lock import hold_lock
 
 PROMPTS = [Prompt(f"s{n}", ["é"], [1, 2], False) for n in range(3)]
 LINES = order.lines(["m"], PROMPTS, 2, 0)
-CONDITIONS = {"dtype": "float32"}
+CONDITIONS = {"dtype": "float32", "prompts_sha256": "h", "repeats": 2, "seed": 0, "verification": "keyed"}
+FACTS = {"model": "m", "dataset": "d", "method": "m", "spec": {"method": {"method": "vanilla"}}}
 PIECE = {
     "started": "now",
     "host": "here",
@@ -56,7 +57,7 @@ def written(folder: Path, lines: int, conditions: dict = CONDITIONS) -> Journal:
 def test_a_finished_journal_is_the_outputs_and_once_these_are_noted_nothing_else(tmp_path):
     journal = written(tmp_path, 6)
     assert not (tmp_path / "samples.jsonl").exists()
-    journal.finish({"m": {"model": "m"}})
+    journal.finish({"m": FACTS})
     assert read_records(tmp_path / "samples.jsonl", Sample) == [sample(n) for n in range(6)]
     journals.tidy(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"samples.jsonl", "run.json"}
@@ -65,19 +66,19 @@ def test_a_finished_journal_is_the_outputs_and_once_these_are_noted_nothing_else
 @pytest.mark.parametrize("gone", [["samples.jsonl"], ["run.json"], ["samples.jsonl", "run.json"]])
 def test_outputs_that_snakemake_deletes_again_are_made_again_as_they_were(tmp_path, gone):
     """As when it was killed before it noted the job, or the job was ended in its last moment."""
-    written(tmp_path, 6).finish({"m": {"model": "m"}})
+    written(tmp_path, 6).finish({"m": FACTS})
     before = [(tmp_path / name).read_bytes() for name in ("samples.jsonl", "run.json")]
     for name in gone:
         (tmp_path / name).unlink()
     journals.tidy(tmp_path)
     journal = opened(tmp_path)
     assert journal.complete
-    journal.finish({"m": {"model": "m"}})
+    journal.finish({"m": FACTS})
     assert [(tmp_path / name).read_bytes() for name in ("samples.jsonl", "run.json")] == before
 
 
 def test_a_journal_of_other_samples_than_the_outputs_is_not_tidied_away(tmp_path):
-    written(tmp_path, 6).finish({"m": {}})
+    written(tmp_path, 6).finish({"m": FACTS})
     opened(tmp_path, "another spec").begin({"m": Start(CONDITIONS, PIECE)})
     journals.tidy(tmp_path)
     assert (tmp_path / NAME).exists()
@@ -131,7 +132,7 @@ def test_so_is_a_damaged_first_line(tmp_path, first):
 def test_a_restarted_job_goes_on_and_tells_its_pieces(tmp_path):
     written(tmp_path, 2)
     written(tmp_path, 2)  # this one ended before it had a sample
-    written(tmp_path, 6).finish({"m": {}})
+    written(tmp_path, 6).finish({"m": FACTS})
     facts = json.loads((tmp_path / "run.json").read_text())
     assert [piece["first_sample"] for piece in facts["pieces"]] == [0, 2]
 
@@ -155,10 +156,10 @@ def test_killed_between_the_two_outputs_nothing_is_lost(tmp_path):
     journal = written(tmp_path, 6)
     (tmp_path / "samples.jsonl").mkdir()
     with pytest.raises(OSError, match=r"samples\.jsonl"):
-        journal.finish({"m": {}})
+        journal.finish({"m": FACTS})
     (tmp_path / "samples.jsonl").rmdir()
     (tmp_path / "run.json").unlink()  # as Snakemake does with incomplete outputs
-    opened(tmp_path).finish({"m": {}})
+    opened(tmp_path).finish({"m": FACTS})
     assert len(read_records(tmp_path / "samples.jsonl", Sample)) == 6
 
 
@@ -239,7 +240,7 @@ def test_a_sample_without_an_outcome_is_written_with_its_reason(tmp_path):
     journal.lose("killed", "by SIGKILL")
     while not journal.complete:
         journal.append(sample(journal.done))
-    opened(tmp_path).finish({"m": {}})
+    opened(tmp_path).finish({"m": FACTS})
     failures = json.loads((tmp_path / "run.json").read_text())["failures"]
     assert [(f["sample_id"], f["repeat"], f["cause"], f["message"]) for f in failures] == [
         ("s1", 0, "timeout", "too slow"),
@@ -254,7 +255,7 @@ def test_the_outputs_tell_the_most_memory_and_the_profile(tmp_path):
     written(tmp_path, 4).note_peak(5)
     journal = written(tmp_path, 6)
     journal.note_profile("m", [{"draft_seconds": 0.5}], {"weights": 3})
-    opened(tmp_path).finish({"m": {}})
+    opened(tmp_path).finish({"m": FACTS})
     run = json.loads((tmp_path / "run.json").read_text())
     assert (run["profile"], run["memory"], run["peak_memory_bytes"]) == ([{"draft_seconds": 0.5}], {"weights": 3}, 7)
     assert [piece.get("peak_memory_bytes") for piece in run["pieces"]] == [7, 5, None]

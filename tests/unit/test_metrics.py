@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import steps
 from refusals import refused
 from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts, write_run
 
 from longspec.analysis import sample_tables, tables
-from longspec.cli import metrics
 from longspec.core.records import Sample, line_sha256, prompts_sha256
 
 FILES = tuple(f"{name}.csv" for name in sample_tables.TABLES)
@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def run(results: Path, grid: dict = GRID) -> None:
-    metrics.main(["--grid", json.dumps(grid), "--results", str(results)])
+    steps.run(results, grid, "metrics")
 
 
 def test_a_row_of_timings_is_the_sum_over_turns(results):

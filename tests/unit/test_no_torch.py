@@ -18,11 +18,10 @@ OTHERS = ("backends", "cli", "decoding", "drafters", "measure", "models", "train
 """The folders in which a module may load them. A new folder must be put here or there."""
 ALSO = {
     "measure": ("lock", "journal", "entries", "order", "job", "messages", "progress", "supervisor"),
-    "verify": ("gate", "audit", "audit_rules", "audit_published"),
+    "verify": ("gate", "audit", "audit_rules", "audit_published", "differences"),
     "models": ("model_files", "trust"),
-    "cli": ("prepare", "vocabulary", "metrics", "speedup", "costs", "tuning", "lossless", "gate", "audit", "summary",
-            "report", "status", "generate"),
-}  # fmt: skip
+    "cli": ("prepare", "vocabulary", "analyse", "gate", "report", "status", "generate"),
+}
 """Modules of other folders; a generate job's supervisor waits for the worker that loads them."""
 IMPORT = """
 import importlib, sys

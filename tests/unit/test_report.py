@@ -10,12 +10,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import steps
 import yaml
 from refusals import figures, says
 from report_page import Page, card, chart, described, section, shown, svgs
 from results_folder import CHAIN, CONDITIONS, GRID, VANILLA, turn, write_all, write_run, write_verdicts
 
-from longspec.cli import audit, costs, metrics, report, speedup, summary
+from longspec.cli import report
 from longspec.core.records import Sample
 from longspec.report import browser, longspec_paper
 
@@ -24,10 +25,8 @@ CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {
 
 def render(results: Path, grid: dict = GRID, verdict: str = "ties only", unpinned: tuple[str, ...] = ()) -> str:
     write_verdicts(results, verdict, grid)
+    steps.run(results, grid, "metrics", "speedup", "audit", "summary", reports=results / "made")
     arguments = ["--grid", json.dumps(grid), "--results", str(results)]
-    for stage in (metrics, speedup, costs, audit):
-        stage.main(arguments)
-    summary.main([*arguments, "--tables", str(results / "made")])
     report.main(
         [*arguments, "--config", json.dumps(CONFIG), "--unpinned", *unpinned, "--reports", str(results / "made")]
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import steps
 from refusals import refused
 from results_folder import (
     CHAIN,
@@ -25,7 +26,9 @@ from results_folder import (
 
 from longspec.analysis import sample_tables, speedup_table, tables, timings
 from longspec.analysis.speedup import compare
-from longspec.cli import metrics, speedup
+from longspec.analysis.speedup_row import columns
+from longspec.cli import analyse
+from longspec.core import run_record
 from longspec.core.records import Prompt, Sample, to_line
 
 
@@ -39,8 +42,8 @@ def row_of(results: Path) -> pd.Series:
 
 
 def table_of(results: Path) -> pd.DataFrame:
-    metrics.main(["--grid", json.dumps(GRID), "--results", str(results)])
-    return speedup_table.build(GRID, results)
+    steps.run(results, GRID, "metrics")
+    return speedup_table.build(GRID, results, results)["speedup"]
 
 
 def test_speedup_is_a_ratio_of_throughputs(results):
@@ -84,9 +87,19 @@ def test_only_pairs_present_in_both_count(results):
     mine, theirs = (timings[timings["method"] == name] for name in ("chain", "vanilla"))
     row = compare(mine, theirs[:1])
     # Sample a alone: 4 tokens in 1 s against 4 in 3 s.
-    assert (row["samples_paired"], row["identical_outputs"]) == (1, 1)
-    assert pd.isna(row["first_divergence_position"])
-    assert row["speedup"] == pytest.approx(3.0)
+    assert (row.samples_paired, row.identical_outputs) == (1, 1)
+    assert pd.isna(row.first_divergence_position)
+    assert row.speedup.value == pytest.approx(3.0)
+
+
+def test_a_row_has_every_column_and_no_other(results):
+    """But for the value of the simultaneous interval, which is the speedup itself."""
+    steps.run(results, GRID, "metrics")
+    timings, lossless = (tables.read(results / f"{name}.csv") for name in ("timings", "lossless"))
+    records = {name: run_record.read(results / f"m/d/{name}/run.json") for name in GRID["methods"]}
+    jobs = {name: timings[timings["method"] == name] for name in records}
+    (row,) = speedup_table.cell(GRID, records, {"chain": lossless["verdict"][0]}, jobs)
+    assert set(columns(row)) - {"simultaneous"} == set(speedup_table.COLUMNS)
 
 
 def test_slower_samples_are_counted(results):
@@ -126,7 +139,7 @@ def test_answers_of_one_token_have_no_speedup(results):
 
 def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
     table_of(results)
-    speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    steps.run(results, GRID, "speedup")
     header, row = (results / "speedup.csv").read_text().splitlines()
     assert header.startswith("model,dataset,method,samples_paired,speedup,end_to_end_speedup,identical_outputs")
     assert row.startswith("m,d,chain,2,2.5,")
@@ -135,22 +148,22 @@ def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
 
 def test_a_refused_speedup_writes_nothing(results):
     write_run(results, "chain", CHAIN, dtype="bfloat16")
-    metrics.main(["--grid", json.dumps(GRID), "--results", str(results)])
+    steps.run(results, GRID, "metrics")
     with refused("m/d", ("dtype", "'bfloat16' for chain")):
-        speedup.main(["--grid", json.dumps(GRID), "--results", str(results)])
+        steps.run(results, GRID, "speedup")
     assert not (results / "speedup.csv").exists()
 
 
 def test_a_required_verdict_stops_the_run_and_names_the_job(results):
-    arguments = ["--grid", json.dumps(GRID), "--results", str(results), "--lossless", "require"]
+    arguments = ["speedup", "--grid", json.dumps(GRID), "--results", str(results), "--lossless", "require"]
     table_of(results)
     write_verdicts(results, "not lossless")
     with refused("lossless.csv", "m/d/chain", "lossless: require"):
-        speedup.main(arguments)
+        analyse.main(arguments)
     assert not (results / "speedup.csv").exists()
     for verdict in ("identical", "ties only", "same distribution"):
         write_verdicts(results, verdict)
-        speedup.main(arguments)
+        analyse.main(arguments)
         assert row_of(results).verdict == verdict
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import steps
 import tiny_folder
 from refusals import refused
 from results_folder import CHAIN, GRID, write_all, write_run
@@ -15,8 +16,6 @@ from tables import CPU, Table, TableDrafter, TableTarget, topologies
 from tiny import CONTEXT, VOCAB, ours
 
 from longspec.analysis import tables
-from longspec.cli import metrics, speedup
-from longspec.cli import tuning as tuning_stage
 from longspec.config import specs
 from longspec.config.load import load
 from longspec.core import registry
@@ -261,14 +260,13 @@ def test_the_table_sets_predictions_beside_measurements(tmp_path) -> None:
     predicted = {"tokens_per_second": 6.0, "acceptance_length": 2.5, "speedup": 3.0}
     shared = {"candidates": 32, "texts": 8, "texts_are": "rows", "positions": 40, "seconds": 1.5}
     file.write_text(json.dumps({**facts, "tuning": {"options": {"gamma": 3}, "predicted": predicted, **shared}}))
-    arguments = ["--grid", json.dumps(GRID), "--results", str(tmp_path)]
-    for stage in (metrics, speedup, tuning_stage):
-        stage.main(arguments)
+    steps.run(tmp_path, GRID, "metrics", "speedup")
     (row,) = tables.read(tmp_path / "tuning.csv").to_dict("records")
     assert (row["method"], row["chosen"], row["tuning_seconds"]) == ("chain", '{"gamma": 3}', 1.5)
     assert (row["predicted_speedup"], row["measured_speedup"]) == (3.0, 2.5)
     assert (row["predicted_tokens_per_second"], row["measured_tokens_per_second"]) == (6.0, 5.0)
     assert (row["predicted_acceptance_length"], row["measured_acceptance_length"]) == (2.5, 2.0)
     write_run(tmp_path, "chain", CHAIN)
-    tuning_stage.main(arguments)
-    assert tables.read(tmp_path / "tuning.csv").empty
+    (tmp_path / "tuning.csv").unlink()
+    steps.run(tmp_path, GRID, "speedup")
+    assert not (tmp_path / "tuning.csv").exists()

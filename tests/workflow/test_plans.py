@@ -58,7 +58,8 @@ EDITS = {
     "the published figures": ("report/templates/longspec.csv", "new\n", {"report"}),
     "the summary's schema": ("analysis/summary.schema.json", "\n", {"summary"}),
     "the audit's rules": ("verify/audit_rules.py", "NEW = 1\n", {"audit"}),
-    "the metrics": ("cli/metrics.py", "NEW = 1\n", {"metrics"}),
+    "the metrics": ("analysis/sample_tables.py", "NEW = 1\n", {"metrics", "audit"}),
+    "the costs": ("analysis/costs_table.py", "NEW = 1\n", {"speedup"}),
     "what the metrics compute": ("analysis/timings.py", "NEW = 1\n", {"metrics", "speedup", "audit", "report"}),
     "the gate": ("verify/gate.py", "NEW = 1\n", gate("chain", "wide")),
     "a drafter": ("drafters/ngram.py", "NEW = 1\n", generate("chain")),
@@ -82,9 +83,9 @@ def test_code(clone, changed, what):
 def test_a_rules_command(clone, changed):
     file = clone.place / "workflow/rules/analyse.smk"
     text = file.read_text(encoding="utf-8")
-    assert text.count("longspec costs --grid") == 1
-    file.write_text(text.replace("longspec costs --grid", "longspec costs  --grid"), encoding="utf-8")
-    assert changed() == {"costs"}
+    assert text.count("analyse speedup --grid") == 1
+    file.write_text(text.replace("analyse speedup --grid", "analyse speedup  --grid"), encoding="utf-8")
+    assert changed() == {"speedup"}
 
 
 SETTINGS = {
@@ -92,7 +93,7 @@ SETTINGS = {
     "the temperature": ({"sampling": {"temperature": 0.5}}, generate(*ALL_METHODS) | {"report"}),
     "the seed": ({"seed": 3}, generate(*ALL_METHODS) | {"report"}),
     "gamma of one variant": ({"methods__chain__gamma": 2}, generate("chain") | {"report"}),
-    "a length left to auto": ({"methods__chain__gamma": "auto"}, generate("chain") | {"tuning", "report"}),
+    "a length left to auto": ({"methods__chain__gamma": "auto"}, generate("chain") | {"report"}),
     "a method added": (
         {"methods__short": {"method": "sequential", "drafter": "ngram", "gamma": 1}},
         generate("short") | AFTER,

@@ -18,7 +18,7 @@ import pytest
 from experiments import PARTS, REPOSITORY, Clone
 
 ALL_METHODS = ("vanilla", "chain", "wide")
-JUDGED = {"speedup", "costs", "audit", "summary", "report"}
+JUDGED = {"speedup", "audit", "summary", "report"}
 ANALYSIS = {"metrics", *JUDGED}
 AFTER = {"lossless", *ANALYSIS}
 """What follows from any generation."""

@@ -5,8 +5,6 @@
 localrules:
     metrics,
     speedup,
-    costs,
-    tuning,
     audit,
     summary,
 
@@ -34,75 +32,33 @@ rule metrics:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("metrics"),
+        version=plan.versions.step("metrics"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec analyse metrics --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
+# The cost model, and what `auto` chose and predicted, are held against the measured speedup.
 rule speedup:
     input:
-        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
         runs=every("<results>/{model}/{dataset}/{method}/run.json"),
-        timings="<results>/timings.csv",
-        lossless="<results>/lossless.csv",
+        tables=[*MEASURED, "<results>/lossless.csv"],
     output:
         "<results>/speedup.csv",
+        "<results>/costs.csv",
+        ["<results>/tuning.csv"] if plan.tunes() else [],
     log:
         "<results>/speedup.log",
     conda:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("speedup"),
+        version=plan.versions.step("speedup"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
         lossless=plan.config.lossless,
     shell:
-        "python -m longspec speedup --grid {params.grid:q} --results {params.results:q}"
+        "python -m longspec analyse speedup --grid {params.grid:q} --results {params.results:q}"
         " --lossless {params.lossless:q} 2>&1 | tee {log:q}"
-
-
-rule costs:
-    input:
-        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
-        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
-        acceptance="<results>/acceptance.csv",
-        positions="<results>/acceptance_by_position.csv",
-        speedup="<results>/speedup.csv",
-    output:
-        "<results>/costs.csv",
-    log:
-        "<results>/costs.log",
-    conda:
-        "../../environment.yml"
-    params:
-        grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("costs"),
-        results=lambda wildcards, output: os.path.dirname(output[0]),
-    shell:
-        "python -m longspec costs --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
-
-
-# Made where a variant leaves an option to `auto`.
-rule tuning:
-    input:
-        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
-        runs=every("<results>/{model}/{dataset}/{method}/run.json"),
-        throughput="<results>/throughput.csv",
-        acceptance="<results>/acceptance.csv",
-        speedup="<results>/speedup.csv",
-    output:
-        "<results>/tuning.csv",
-    log:
-        "<results>/tuning.log",
-    conda:
-        "../../environment.yml"
-    params:
-        grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("tuning"),
-        results=lambda wildcards, output: os.path.dirname(output[0]),
-    shell:
-        "python -m longspec tuning --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # Not `audit_tokens`, which asks the model about the tokens: this asks the files about the two sides of each speedup.
@@ -121,15 +77,14 @@ rule audit:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("audit"),
+        version=plan.versions.step("audit"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec audit --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec analyse audit --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule summary:
     input:
-        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
         runs=every("<results>/{model}/{dataset}/{method}/run.json"),
         tables=[*MEASURED, "<results>/lossless.csv", "<results>/speedup.csv", "<results>/audit.csv"],
     output:
@@ -142,9 +97,9 @@ rule summary:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("summary"),
+        version=plan.versions.step("summary"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
         reports=lambda wildcards, output: os.path.dirname(output[1]),
     shell:
-        "python -m longspec summary --grid {params.grid:q} --results {params.results:q}"
-        " --tables {params.reports:q} 2>&1 | tee {log:q}"
+        "python -m longspec analyse summary --grid {params.grid:q} --results {params.results:q}"
+        " --reports {params.reports:q} 2>&1 | tee {log:q}"

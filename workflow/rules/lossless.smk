@@ -39,8 +39,8 @@ rule gate:
 rule lossless:
     input:
         gates=every("<results>/{model}/{dataset}/{method}/gate.jsonl", methods=plan.compared),
-        samples=every("<results>/{model}/{dataset}/{method}/samples.jsonl"),
         runs=every("<results>/{model}/{dataset}/{method}/run.json"),
+        timings="<results>/timings.csv",
     output:
         "<results>/lossless.csv",
     log:
@@ -49,10 +49,10 @@ rule lossless:
         "../../environment.yml"
     params:
         grid=lambda wildcards: plan.grid_json(),
-        version=plan.versions.analysis("lossless"),
+        version=plan.versions.step("lossless"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m longspec lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m longspec analyse lossless --grid {params.grid:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # Asked for by name: `snakemake audit_tokens --cores 1 --resources gpu=1`. It knows nothing of how the results were made.
@@ -74,7 +74,7 @@ rule audit_tokens:
         runtime=lambda wildcards, attempt: plan.most_resources(attempt).runtime,
         slurm_partition=lambda wildcards: plan.most_resources().partition,
     params:
-        version=plan.versions.analysis("audit_tokens"),
+        version=plan.versions.command("audit_tokens"),
         results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m longspec audit_tokens --results {params.results:q} 2>&1 | tee {log:q}"

@@ -32,7 +32,7 @@ rule report:
         grid=lambda wildcards: plan.grid_json(),
         config=lambda wildcards: plan.config_json(),
         unpinned=lambda wildcards: plan.unpinned,
-        version=plan.versions.analysis("report"),
+        version=plan.versions.command("report"),
         results=lambda wildcards, input: os.path.dirname(input.summary),
         reports=lambda wildcards, output: os.path.dirname(output[0]),
     shell:

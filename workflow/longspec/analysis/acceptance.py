@@ -1,4 +1,4 @@
-"""How many drafts the target accepted, four ways, and how that changes along a text.
+"""Compute how many drafts the target accepted, four ways, and how that changes along a text.
 
 Formulas, over the verification steps of the samples that did not fail (decoded tokens are output tokens without
 those of prefill): acceptance rate = accepted / drafted; acceptance length = decoded tokens / steps; conditional
@@ -37,29 +37,31 @@ Ints = NDArray[np.int64]
 
 
 class Steps:
-    """The verification steps of a run in arrays [steps]: drafted, offered, accepted, where each began, what it gave."""
+    """The verification steps of a run that did not fail, in arrays [steps]. `position`, `context`: output tokens, and
+    tokens of the whole text, that stood when a step began; `decoded`: tokens that it gave."""
 
     def __init__(self, run: Run) -> None:
         turns = [turn for sample in run.samples if not sample.failed for turn in sample.turns]
-        counts = np.fromiter((len(turn.steps) for turn in turns), np.int64, len(turns))
+        counts = _array([len(turn.steps) for turn in turns])
         flat = chain.from_iterable(chain.from_iterable(turn.steps for turn in turns))
         triples = np.fromiter(flat, np.int64, int(counts.sum()) * 3).reshape(-1, 3)
         self.drafted, self.offered, self.accepted = triples.T
         turn_of = np.repeat(np.arange(len(turns)), counts)
-        lengths = np.fromiter((len(turn.output_ids) for turn in turns), np.int64, len(turns))
-        prompts = np.fromiter((turn.prompt_tokens for turn in turns), np.int64, len(turns))
-        before = np.cumsum(self.accepted + 1) - (self.accepted + 1)
-        first = np.cumsum(counts) - counts
-        known = np.fromiter((turn.prefill_tokens for turn in turns), np.int64, len(turns))
-        self.position: Ints = known[turn_of] + before - np.append(before, 0)[np.minimum(first, len(before))][turn_of]
-        """Output tokens that stood there when the step began."""
-        self.context: Ints = prompts[turn_of] + self.position
+        emitted = self.accepted + 1
+        in_turn = pd.Series(emitted).groupby(turn_of).cumsum().to_numpy() - emitted
+        self.position: Ints = _array([turn.prefill_tokens for turn in turns])[turn_of] + in_turn
+        self.context: Ints = _array([turn.prompt_tokens for turn in turns])[turn_of] + self.position
         # A text's last step may give one token less: an accepted stop id has no bonus token behind it.
-        self.decoded: Ints = np.minimum(self.accepted + 1, lengths[turn_of] - self.position)
+        left = _array([len(turn.output_ids) for turn in turns])[turn_of] - self.position
+        self.decoded: Ints = np.minimum(emitted, left)
+
+
+def _array(counts: list[int]) -> Ints:
+    return np.array(counts, np.int64)
 
 
 def row(run: Run, drafts: bool, steps: Steps) -> dict[str, object]:
-    """One row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
+    """Make one row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
     count, drafted, accepted = len(steps.drafted), int(steps.drafted.sum()), int(steps.accepted.sum())
     depth = int(steps.offered.max(initial=0))
     facts = {
@@ -72,36 +74,38 @@ def row(run: Run, drafts: bool, steps: Steps) -> dict[str, object]:
         "depth": depth,
         "accepted_per_depth": accepted / (count * depth) if depth else None,
     }
-    return {**run.names, **(facts if drafts else dict.fromkeys(facts))}
+    return {**run.record.names, **(facts if drafts else dict.fromkeys(facts))}
 
 
 def by_position(run: Run, steps: Steps) -> pd.DataFrame:
-    """Conditional acceptance at each position of the draft."""
+    """Make the rows of acceptance_by_position.csv: conditional acceptance at each position of the draft."""
     depth = int(steps.offered.max(initial=0))
-    # Steps that reached position i are those with a count of at least i.
-    reached = [
-        np.bincount(counts, minlength=depth + 1)[::-1].cumsum()[::-1] for counts in (steps.offered, steps.accepted)
-    ]
+    offered, accepted = _reaching(steps.offered, depth), _reaching(steps.accepted, depth)
     rows = [
-        (*run.names.values(), i, int(reached[0][i]), int(reached[1][i]), reached[1][i] / reached[0][i])
+        (*run.record.names.values(), i, int(offered[i]), int(accepted[i]), accepted[i] / offered[i])
         for i in range(1, depth + 1)
     ]
     return pd.DataFrame(rows, columns=POSITION_COLUMNS)
 
 
+def _reaching(counts: Ints, depth: int) -> Ints:
+    """Count the steps whose count is at least i, for each i from 0 to `depth`."""
+    exactly = np.bincount(counts, minlength=depth + 1)
+    return np.asarray(exactly[::-1].cumsum()[::-1])
+
+
 def curves(run: Run, steps: Steps) -> pd.DataFrame:
-    """Acceptance by output position and by context length, in bins that double."""
+    """Make the rows of acceptance_curves.csv: acceptance by output position and by context, in bins that double."""
+    counts = pd.DataFrame({"decoded": steps.decoded, "drafted": steps.drafted, "accepted": steps.accepted})
     rows: list[tuple[object, ...]] = []
     for axis, values in (("output_position", steps.position), ("context_tokens", steps.context)):
         first = FIRST_BIN[axis]
-        number = np.ceil(np.log2(np.maximum((values + 1) / first, 1))).astype(int)
-        for n in np.unique(number):
-            mine = number == n
-            count, decoded = int(mine.sum()), int(steps.decoded[mine].sum())
-            drafted, accepted = int(steps.drafted[mine].sum()), int(steps.accepted[mine].sum())
-            start = 0 if n == 0 else first << (int(n) - 1)
-            rows.append(
-                (*run.names.values(), axis, start, first << int(n), count, decoded, decoded / count,
-                 drafted, accepted, accepted / drafted if drafted else None)
-            )  # fmt: skip
+        bins = counts.groupby(np.ceil(np.log2(np.maximum((values + 1) / first, 1))).astype(int))
+        sizes, sums = bins.size(), bins.sum()
+        numbered = zip(sizes.index.tolist(), sizes.tolist(), sums.to_numpy().tolist(), strict=True)
+        for number, size, (decoded, drafted, accepted) in numbered:
+            start, end = (0 if number == 0 else first << (number - 1)), first << number
+            rate = accepted / drafted if drafted else None
+            figures = (size, decoded, decoded / size, drafted, accepted, rate)
+            rows.append((*run.record.names.values(), axis, start, end, *figures))
     return pd.DataFrame(rows, columns=CURVE_COLUMNS)

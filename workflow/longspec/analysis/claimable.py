@@ -1,4 +1,4 @@
-"""What a speedup must bring along before a sentence may be printed about it: how many prompts, how quiet, which floor.
+"""State what a speedup needs before a sentence may be printed about it: how many prompts, how quiet, which floor.
 
 The only place of these conditions; docs/decisions/0013 has the simulations behind them. It imports nothing, so that a
 plan can say before the first job what its results will lack.

@@ -1,4 +1,4 @@
-"""What may be said of each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
+"""Judge each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
 
 Contract: a sentence stands only where the output is the model's (lossless.csv), the audit of files found nothing in
 the job, its baseline or the tables (audit.csv), the conditions of claimable.py are met, and the interval clears both 1
@@ -17,6 +17,7 @@ import pandas as pd
 from longspec.analysis import verdict
 from longspec.analysis.claimable import LEAST_PROMPTS, TAINTED_AT_MOST
 from longspec.analysis.tables import NAMES
+from longspec.core.run_record import Conditions
 
 SCHEMA_VERSION = 1
 """Version of summary.json (workflow/schemas/summary.schema.json)."""
@@ -26,12 +27,12 @@ Row = dict[str, Any]
 
 
 def floor(low: float, high: float) -> float:
-    """The factor within which two equal sides differ, from the interval of their ratio; NaN where there is none."""
+    """Return the factor within which two equal sides differ, from the interval of their ratio; NaN without one."""
     return max(high, 1 / low) if low > 0 else float("nan")
 
 
-def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Row) -> Row:
-    """One entry of summary.json's `claims`. `row` is one of speedup.csv, `drift` the methods' that drifted."""
+def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Conditions) -> Row:
+    """Make one entry of summary.json's `claims`. `row`: of speedup.csv; `drift`: by method, of those that drifted."""
     broken = findings(row, audit)
     code, reason = against(row, broken)
     if code is None:
@@ -122,7 +123,7 @@ KEPT = (
 
 
 def findings(row: Row, audit: pd.DataFrame) -> list[str]:
-    """What the audit found in this job, in its baseline, or in a table."""
+    """List what the audit found in this job, in its baseline, or in a table."""
     failed = audit[audit["verdict"] == "fail"]
     here = (failed["model"] == row["model"]) & (failed["dataset"] == row["dataset"])
     mine = here & failed["method"].isin([row["method"], row["baseline"]])
@@ -130,14 +131,14 @@ def findings(row: Row, audit: pd.DataFrame) -> list[str]:
     return [f"{rule}: {finding}" for rule, finding in zip(found["rule"], found["finding"], strict=True)]
 
 
-def sentence(row: Row, drift: dict[str, float], conditions: Row) -> str:
-    """The claim."""
+def sentence(row: Row, drift: dict[str, float], conditions: Conditions) -> str:
+    """Write the claim."""
     name = labelled(row["method"], row["number_format"])
     parts = [
         f"{name} decodes {row['dataset']} with {row['model']} at {row['speedup']:.2f}× "
         f"(95% interval {_of_choice(row)}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
-        f"{conditions['sampling']}, {conditions['dtype']}, batch 1, at most {conditions['max_new_tokens']} new tokens, "
-        f"on {conditions['device']} ({conditions['threads']} threads)",
+        f"{conditions.sampling}, {conditions.dtype}, batch 1, at most {conditions.max_new_tokens} new tokens, "
+        f"on {conditions.device} ({conditions.threads} threads)",
         *_over_reference(row),
         f"end to end {row['end_to_end_speedup']:.2f}× "
         f"({_range(row['end_to_end_speedup_low'], row['end_to_end_speedup_high'])})",
@@ -176,12 +177,12 @@ def _over_reference(row: Row) -> list[str]:
 
 
 def labelled(name: str, number_format: Any) -> str:
-    """A method's name, with its number format where that is not the baseline's."""
+    """Return a method's name, with its number format where that is not the baseline's."""
     return name if number_format is None or pd.isna(number_format) else f"{name} ({number_format})"
 
 
 def references(speedups: pd.DataFrame) -> list[Row]:
-    """Whether the baseline is weak: its throughput over the reference's, by model and data set."""
+    """Divide the baseline's throughput by the reference's, by model and data set: is the baseline weak?"""
     rows = speedups[(speedups["method"] == speedups["reference"]) & (speedups["speedup"] > 0)]
     return [
         {
@@ -197,7 +198,7 @@ def references(speedups: pd.DataFrame) -> list[Row]:
 
 
 def outputs(row: Row) -> str:
-    """What is said of the outputs."""
+    """Say in words how the outputs compare with the baseline's."""
     if row["verdict"] == "identical":
         return "outputs identical"
     if row["verdict"] == "ties only":
@@ -208,7 +209,7 @@ def outputs(row: Row) -> str:
 
 
 def drifted(throughput: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Jobs whose steps changed their price on the way, from throughput.csv."""
+    """Find the jobs whose steps became slower or faster on the way, from throughput.csv."""
     moved = (throughput["drift"] - 1).abs() > DRIFT
     sure = (throughput["drift_low"] > 1) | (throughput["drift_high"] < 1)
     rows = throughput[moved & sure]
@@ -216,7 +217,7 @@ def drifted(throughput: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def verdict_line(claims: list[Row], audit: pd.DataFrame, references: list[Row]) -> dict[str, str]:
-    """Four short answers for the top of a report: lossless? audit? noise? is the baseline weak?"""
+    """Write four short answers for the top of a report: lossless? audit? noise? is the baseline weak?"""
     lossy = [claim for claim in claims if claim["verdict"] in verdict.NOT_THE_MODEL]
     failed = int((audit["verdict"] == "fail").sum())
     limits = [claim["noise_floor"] for claim in claims if claim["noise_floor"] is not None]

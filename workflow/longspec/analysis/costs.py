@@ -1,4 +1,4 @@
-"""Where a step's time goes, what memory is held, and the speedup that the cost model makes of it.
+"""Compute where a step's time goes, what memory is held, and the speedup that the cost model makes of it.
 
 Formulas, from the profiled pass (profiling.py), in units of the baseline's step: c = seconds of drafting a step over
 depth; v = all other seconds of a step; predicted speedup = acceptance length / (depth * c + v) (Leviathan et al. 2023,
@@ -13,13 +13,11 @@ text; nothing longer than what was drafted is looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from dataclasses import dataclass
 
 from longspec.analysis.tables import NAMES
-from longspec.core import registry
 from longspec.core.records import STEP_PARTS
+from longspec.core.run_record import RunRecord
 
 HELD = ("target_weights_bytes", "kv_cache_bytes", "drafter_weights_bytes", "drafter_state_bytes")
 COLUMNS = [
@@ -40,56 +38,72 @@ COLUMNS = [
     *HELD,
     "peak_memory_bytes",
 ]
-DEPTH = ("best_depth", "best_depth_speedup")
-Row = dict[str, Any]
 
 
-def row(facts: Row, baseline: Row, accepted: Row, reached: Sequence[int], speedup: float | None) -> Row:
-    """One row of costs.csv. `facts`, `baseline`: run.json of the job and of its cell's baseline; `accepted`: its row of
-    acceptance.csv; `reached`: steps that accepted an i-th draft; `speedup` as measured. None stands for unknown."""
-    made: Row = {
-        **{name: facts[name] for name in NAMES},
-        **{name: (facts.get("memory") or {}).get(name) for name in HELD},
-        "peak_memory_bytes": facts["peak_memory_bytes"],
+@dataclass(frozen=True)
+class Accepted:
+    """What the acceptance tables say of a job. `reached`: steps that accepted a draft, by its depth."""
+
+    depth: int | None
+    acceptance_length: float | None
+    verification_steps: int | None
+    reached: list[int]
+
+
+def row(run: RunRecord, baseline: RunRecord, accepted: Accepted, speedup: float | None) -> dict[str, object]:
+    """Make one row of costs.csv. `speedup`: as measured. None stands for unknown, and unknown columns are left out."""
+    memory = run.memory or {}
+    made: dict[str, object] = {
+        **run.names,
+        **{name: memory.get(name) for name in HELD},
+        "peak_memory_bytes": run.peak_memory_bytes,
         "measured_speedup": speedup,
     }
-    mine, theirs = (_per_step(one.get("profile")) for one in (facts, baseline))
+    mine, theirs = _per_step(run.profile), _per_step(baseline.profile)
     if mine is None or theirs is None:
         return made
-    made |= {"profiled_steps": mine.pop("steps"), **{f"{part}_seconds_per_step": mine[part] for part in STEP_PARTS}}
-    unit = sum(theirs[part] for part in STEP_PARTS)
-    depth, length = accepted.get("depth"), accepted.get("acceptance_length")
-    if not depth or pd.isna(depth) or pd.isna(length):
+    made["profiled_steps"] = sum(int(one["steps"]) for one in run.profile or [])
+    made |= {f"{part}_seconds_per_step": mine[part] for part in STEP_PARTS}
+    depth, length = accepted.depth, accepted.acceptance_length
+    if not depth or length is None:
         return made
-    c, v = mine["draft"] / unit / depth, (sum(mine.values()) - mine["draft"]) / unit
+    unit = sum(theirs.values())
+    c = mine["draft"] / unit / depth
+    v = (sum(mine.values()) - mine["draft"]) / unit
     predicted = length / (depth * c + v)
-    gap = predicted / speedup - 1 if speedup else None
-    made |= {"draft_cost": c, "verify_cost": v, "depth": depth, "acceptance_length": length}
-    made |= {"predicted_speedup": predicted, "prediction_gap": gap}
-    nodes = shape(facts)[: len(reached)]
-    if not reached or len(nodes) < len(reached):
-        return made
-    best = best_depth([count / accepted["verification_steps"] for count in reached], nodes, c, v)
-    # Of a tree with one branch the depth is gamma.
-    return made | dict(zip(("best_gamma", "best_gamma_speedup") if max(nodes) == 1 else DEPTH, best, strict=True))
+    made |= {
+        "draft_cost": c,
+        "verify_cost": v,
+        "depth": depth,
+        "acceptance_length": length,
+        "predicted_speedup": predicted,
+        "prediction_gap": predicted / speedup - 1 if speedup else None,
+    }
+    return made | _best(run.widths, accepted, c, v)
 
 
-def _per_step(profile: list[Row] | None) -> dict[str, float] | None:
-    """Seconds of each part a step, and `steps`, over all profiled answers; None where there is no step."""
+def _best(widths: list[int], accepted: Accepted, c: float, v: float) -> dict[str, object]:
+    """Fill the columns of the best depth; of a draft without branches that is the best gamma. Empty where nobody knows
+    how many nodes were drafted at each depth that was reached."""
+    reached, steps = accepted.reached, accepted.verification_steps
+    nodes = widths[: len(reached)]
+    if not reached or not steps or len(nodes) < len(reached):
+        return {}
+    depth, speedup = best_depth([count / steps for count in reached], nodes, c, v)
+    name = "best_gamma" if max(nodes) == 1 else "best_depth"
+    return {name: depth, f"{name}_speedup": speedup}
+
+
+def _per_step(profile: list[dict[str, int | float]] | None) -> dict[str, float] | None:
+    """Average the seconds of each part over all profiled steps; None where there is none."""
     steps = sum(one["steps"] for one in profile or [])
     if not profile or not steps:
         return None
-    return {"steps": steps, **{part: sum(one[f"{part}_seconds"] for one in profile) / steps for part in STEP_PARTS}}
-
-
-def shape(facts: Row) -> list[int]:
-    """Nodes at each depth of a run's drafts, as its configuration or its tuning says; empty where neither does."""
-    tuned = (facts.get("tuning") or {}).get("options") or {}
-    return registry.widths({**facts["spec"].get("method", {}), **tuned})
+    return {part: sum(one[f"{part}_seconds"] for one in profile) / steps for part in STEP_PARTS}
 
 
 def best_depth(reached: Sequence[float], nodes: Sequence[int], c: float, v: float) -> tuple[int, float]:
-    """(depth, predicted speedup) of the best cut; (0, 1.0) where no draft pays. `reached`: share of all steps that
+    """Find the best cut: (depth, predicted speedup); (0, 1.0) where no draft pays. `reached`: share of all steps that
     accepted a draft of each depth; `nodes`: of each depth."""
     best, length, drafted = (0, 1.0), 1.0, 0
     for depth, (share, width) in enumerate(zip(reached, nodes, strict=True), start=1):

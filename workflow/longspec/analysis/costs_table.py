@@ -1,40 +1,37 @@
-"""Time by part of a step, memory by part, and predicted beside measured speedup."""
+"""Make costs.csv: time by part of a step, memory by holder, and predicted beside measured speedup."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from longspec.analysis import costs, runs, tables
+from longspec.core.spec import Grid
 
 READ = ("acceptance", "acceptance_by_position", "speedup")
 COUNTS = ["profiled_steps", "depth", "best_gamma", "best_depth", *costs.HELD, "peak_memory_bytes"]
 
 
-def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row a job, in the order of the grid, from run.json and the tables."""
-    return assemble(grid, results, *(tables.read(results / f"{name}.csv") for name in READ))
-
-
-def assemble(
-    grid: runs.Grid, results: Path, acceptance: pd.DataFrame, positions: pd.DataFrame, speedup: pd.DataFrame
-) -> pd.DataFrame:
-    """The same from tables in memory, those of READ."""
-    accepted, speedups = _by_job(acceptance), _by_job(speedup)
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
+    """Make one row a job, in the order of the grid, from run.json and the tables in READ."""
+    acceptance, positions, speedup = (tables.read(folder / f"{name}.csv").set_index(tables.NAMES) for name in READ)
+    jobs, speedups = acceptance.to_dict("index"), speedup["speedup"]
     reached = {names: list(part["accepted"]) for names, part in positions.groupby(tables.NAMES, sort=False)}
     rows = []
-    for model, dataset in runs.cells(grid):
-        facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
-        for method in grid["methods"]:
-            names = (model, dataset, method)
-            measured = speedups.get(names, {}).get("speedup")
-            base = facts[grid["baseline"]]
-            rows.append(costs.row(facts[method], base, accepted[names], reached.get(names, []), measured))
-    return pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
+    for _, records in runs.records(grid, results):
+        for record in records.values():
+            names = (record.model, record.dataset, record.method)
+            accepted = _accepted(jobs[names], reached.get(names, []))
+            rows.append(costs.row(record, records[grid["baseline"]], accepted, speedups.get(names)))
+    return {"costs": pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))}
 
 
-def _by_job(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:
-    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    return {tuple(row[name] for name in tables.NAMES): row for row in rows}
+def _accepted(row: Mapping[Hashable, Any], reached: list[int]) -> costs.Accepted:
+    """Take what the cost model wants from a row of acceptance.csv; cells are empty where nothing was drafted."""
+    depth, length, steps = (
+        None if pd.isna(row[name]) else row[name] for name in ("depth", "acceptance_length", "verification_steps")
+    )
+    return costs.Accepted(depth, length, steps, reached)

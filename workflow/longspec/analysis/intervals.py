@@ -1,4 +1,4 @@
-"""Intervals of ratios of sums, 95% unless another level is asked for.
+"""Compute intervals of ratios of sums, 95% unless another level is asked for.
 
 Contract: closed formulas, so the same numbers give the same interval; nothing is drawn. A row is one sample, repeats
 summed: samples vary, a sample's repeats are no further samples.
@@ -34,7 +34,7 @@ def holds(value: float, interval: Interval) -> bool:
 
 
 def paired(pairs: NDArray[np.float64], level: float = LEVEL) -> Interval:
-    """Interval of (sum a / sum b) / (sum c / sum d); `pairs` [n, 4] has one sample a row. NaN where there is none."""
+    """Estimate (sum a / sum b) / (sum c / sum d); `pairs` [n, 4] has one sample a row. NaN where there is none."""
     pairs = pairs[pairs.any(axis=1)]
     if len(pairs) < 2:
         return NONE
@@ -46,7 +46,7 @@ def paired(pairs: NDArray[np.float64], level: float = LEVEL) -> Interval:
 
 
 def apart(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Interval:
-    """Interval of (sum a / sum b) / (sum c / sum d) for samples that are not pairs; `ours` [n, 2], `theirs` [m, 2]."""
+    """Estimate (sum a / sum b) / (sum c / sum d) from samples that are not pairs; `ours` [n, 2], `theirs` [m, 2]."""
     parts = [part for part in (ours, theirs) if len(part) >= 2]
     sums = [part.sum(0) for part in parts]
     rests = [total - part for part, total in zip(parts, sums, strict=True)]

@@ -1,4 +1,4 @@
-"""A verdict on every job's outputs, from what its gate found."""
+"""Make lossless.csv: a verdict on every job's outputs, from what its gate found."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ from pathlib import Path
 
 import pandas as pd
 
-from longspec.analysis import runs, verdict
+from longspec.analysis import runs, tables, verdict
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, read_records
+from longspec.core.spec import Grid
+
+COUNTS = ["first_divergence_position", "ties", "tokens_tested"]
 
 
-def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row per model, data set and method but vanilla; UserError when a gate has not seen every sample."""
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
+    """Make one row per model, data set and method but the baseline, from the gates, run.json and timings.csv.
+
+    Raises UserError where a gate has not seen every sample."""
+    samples = _samples(folder / "timings.csv")
     rows = []
-    for model, dataset in runs.cells(grid):
-        baseline = runs.read_facts(results / model / dataset / grid["baseline"] / "run.json")
-        methods = [method for method in grid["methods"] if method != grid["baseline"]]
-        for run in runs.read_cell(results, model, dataset, methods):
-            gate = results / model / dataset / run.method / "gate.jsonl"
+    for (model, dataset), records in runs.records(grid, results):
+        for method in grid["methods"]:
+            if method == grid["baseline"]:
+                continue
+            gate = results / model / dataset / method / "gate.jsonl"
             found = read_records(gate, Comparison)
-            if [(c.sample_id, c.repeat) for c in found] != [(s.sample_id, s.repeat) for s in run.samples]:
+            if [(c.sample_id, c.repeat) for c in found] != samples[model, dataset, method]:
                 raise UserError(
                     str(gate), "its samples are not those of samples.jsonl beside it", "this file made again"
                 )
-            rows.append(verdict.row(run, baseline, found))
-    return table(rows)
+            rows.append(verdict.row(records[method], records[grid["baseline"]], found))
+    return {"lossless": pd.DataFrame(rows, columns=verdict.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))}
 
 
-def table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """lossless.csv of its rows."""
-    counts = ["first_divergence_position", "ties", "tokens_tested"]
-    return pd.DataFrame(rows, columns=verdict.COLUMNS).astype(dict.fromkeys(counts, "Int64"))
+def _samples(timings: Path) -> dict[tuple[str, str, str], list[tuple[str, int]]]:
+    """(sample id, repeat) of every sample of each job, in the order in which they ran."""
+    read = tables.read(timings, columns=[*tables.NAMES, "sample_id", "repeat"])
+    found: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
+    for (model, dataset, method), rows in read.groupby(tables.NAMES, sort=False):
+        samples = zip(rows["sample_id"].fillna("").tolist(), rows["repeat"].tolist(), strict=True)
+        found[str(model), str(dataset), str(method)] = list(samples)
+    return found

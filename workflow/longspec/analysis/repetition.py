@@ -1,4 +1,4 @@
-"""Looping outputs: small models under greedy decoding repeat themselves, and any drafter looks brilliant there.
+"""Detect looping outputs: small models under greedy decoding repeat themselves, and any drafter looks brilliant there.
 
 share of repeated 4-grams = 1 - different 4-grams / 4-grams, over the turns of a sample. An output whose share is at
 least LOOPING is called looping: half of its 4-grams stood in it before.
@@ -13,7 +13,7 @@ LOOPING = 0.5
 
 
 def share(outputs: Iterable[Sequence[int]]) -> float | None:
-    """Of the outputs' 4-grams, how many stood there before; None where they are too short to have one."""
+    """Return the share of the outputs' 4-grams that stood there before; None where they are too short to have one."""
     grams = different = 0
     for ids in outputs:
         found = max(0, len(ids) - GRAM + 1)

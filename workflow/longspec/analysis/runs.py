@@ -1,4 +1,4 @@
-"""Reading what generate jobs wrote, checked for completeness. No torch.
+"""Read what generate jobs wrote, checked for completeness. No torch.
 
 Contract: a run that is returned has the schema of this version and each of its samples exactly once a repeat.
 """
@@ -7,87 +7,79 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import pydantic
 
+from longspec.core import run_record
 from longspec.core.errors import UserError
 from longspec.core.records import (
     SCHEMA_VERSION,
     Prompt,
     Sample,
     line_sha256,
-    of_another_version,
     parse_record,
     prompts_sha256,
     read_lines,
     read_records,
 )
 from longspec.core.run_record import RunRecord
+from longspec.core.spec import Grid
 
-Grid = dict[str, Any]
 _decoder = msgspec.json.Decoder(Sample)
 """Five times as fast as json and dataclasses, which 10^6 samples need (benchmarks/analysis.py). It checks types and
 bounds. It cannot refuse an unknown key of a dataclass, so that it does not stand alone: such a key enters no figure,
 and pydantic, which reads in the gate and explains here, refuses it."""
 
 
-_RECORD = pydantic.TypeAdapter(RunRecord)
-
-
 @dataclass(frozen=True)
 class Run:
-    """One job: its names, run.json, samples in the order in which they ran, its prompts by id, and the hashes of each
-    sample's line and of them all."""
+    """One job's files. `digests`, `samples_sha256`: the hashes of each sample's line, and of them all."""
 
-    model: str
-    dataset: str
-    method: str
-    facts: dict[str, Any]
-    samples: list[Sample]
-    prompts: dict[str, Prompt]
+    record: RunRecord
+    samples: list[Sample]  # in the order in which they ran
+    prompts: dict[str, Prompt]  # by id
     digests: list[str] = field(default_factory=list)
     samples_sha256: str = ""
 
-    @property
-    def names(self) -> dict[str, str]:
-        """The first columns of every table."""
-        return {"model": self.model, "dataset": self.dataset, "method": self.method}
-
 
 def cells(grid: Grid) -> Iterator[tuple[str, str]]:
-    """(model, data set) pairs of the experiment."""
+    """Go through the (model, data set) pairs of the experiment."""
     for model, datasets in grid["cells"].items():
         for dataset in datasets:
             yield model, dataset
 
 
+def records(grid: Grid, results: Path) -> Iterator[tuple[tuple[str, str], dict[str, RunRecord]]]:
+    """Read every run.json: (model, data set), and each method's record there."""
+    for model, dataset in cells(grid):
+        folder = results / model / dataset
+        yield (model, dataset), {name: run_record.read(folder / name / "run.json") for name in grid["methods"]}
+
+
 def read(results: Path, model: str, dataset: str, method: str) -> Run:
-    """One job's files; UserError when they are damaged, incomplete or of another version."""
+    """Read one job's files. Raises UserError where they are damaged, incomplete or of another version."""
     return next(read_cell(results, model, dataset, [method]))
 
 
 def read_cell(results: Path, model: str, dataset: str, methods: list[str]) -> Iterator[Run]:
-    """The jobs of one model and data set, one at a time, with the prompts read once."""
+    """Read the jobs of one model and data set, one at a time, the prompts once. Raises UserError as `read` does."""
     prompts = read_records(results / model / dataset / "prompts.jsonl", Prompt)
     by_id, sha256 = {prompt.sample_id: prompt for prompt in prompts}, prompts_sha256(prompts)
     for method in methods:
         folder = results / model / dataset / method
-        facts = read_facts(folder / "run.json")
-        _refuse_strangers(folder / "run.json", facts, (model, dataset, method), sha256)
+        record = run_record.read(folder / "run.json")
+        _refuse_strangers(folder / "run.json", record, (model, dataset, method), sha256)
         samples, digests, whole = _samples(folder / "samples.jsonl")
-        _refuse_gaps(folder / "samples.jsonl", samples, by_id, facts["conditions"]["repeats"])
-        yield Run(model, dataset, method, facts, samples, by_id, digests, whole)
+        _refuse_gaps(folder / "samples.jsonl", samples, by_id, record.conditions.repeats)
+        yield Run(record, samples, by_id, digests, whole)
 
 
 def first_samples(path: Path, count: int) -> list[Sample]:
-    """The first samples of a file, for showing; the rest is not read."""
+    """Read the first samples of a file, for showing; the rest is not read."""
     lines = itertools.islice(read_lines(path), count)
     return [parse_record(f"{path}, line {number}", line, Sample) for number, line in lines]
 
@@ -132,33 +124,15 @@ def _refuse_gaps(path: Path, samples: list[Sample], prompts: dict[str, Prompt], 
         )
 
 
-def _refuse_strangers(path: Path, facts: dict[str, Any], names: tuple[str, str, str], sha256: str) -> None:
+def _refuse_strangers(path: Path, record: RunRecord, names: tuple[str, str, str], sha256: str) -> None:
     """Refuse a run.json that was written for another folder or for other prompts."""
-    for key, name in zip(("model", "dataset", "method"), names, strict=True):
-        if facts.get(key) != name:
-            raise UserError(str(path), f"its {key} is {facts.get(key)!r}", f"{name!r}, by the folder it lies in")
-    if facts["conditions"]["prompts_sha256"] != sha256:
+    for (key, said), name in zip(record.names.items(), names, strict=True):
+        if said != name:
+            raise UserError(str(path), f"its {key} is {said!r}", f"{name!r}, by the folder it lies in")
+    if record.conditions.prompts_sha256 != sha256:
         raise UserError(
             str(path),
-            f"was made from other prompts ({facts['conditions']['prompts_sha256']}) than those in "
+            f"was made from other prompts ({record.conditions.prompts_sha256}) than those in "
             f"{path.parents[1] / 'prompts.jsonl'} ({sha256})",
             "these results made again",
         )
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """run.json; UserError when it is of another version."""
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(str(path), f"cannot be read ({error})", "the JSON file of a finished job") from None
-    if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION:
-        version = facts.get("schema_version") if isinstance(facts, dict) else None
-        raise of_another_version(str(path), version)
-    try:
-        _RECORD.validate_python(facts, strict=True)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(str(path), f"{key}: {first['msg']}", "these results made again") from None
-    return facts

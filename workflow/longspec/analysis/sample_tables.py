@@ -1,4 +1,4 @@
-"""Timings, throughput and acceptance tables from the raw samples of every job."""
+"""Make timings, repeats, throughput and acceptance tables of the raw samples of every job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import acceptance, runs, timings
+from longspec.core.spec import Grid
 
 TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 Visitor = Callable[[runs.Run, runs.Run | None], None]
@@ -16,8 +17,10 @@ Visitor = Callable[[runs.Run, runs.Run | None], None]
 COUNTS = ["drafted_tokens", "accepted_tokens", "verification_steps", "depth"]
 
 
-def build(grid: runs.Grid, results: Path, see: Visitor | None = None) -> dict[str, pd.DataFrame]:
-    """Table name to table, in the order of the grid. Every job's files are read once; `see` is shown each run."""
+def build(grid: Grid, results: Path, folder: Path | None = None, see: Visitor | None = None) -> dict[str, pd.DataFrame]:
+    """Make each of TABLES, rows in the order of the grid. Every job's files are read once; `see` is shown each run.
+
+    No table is read in `folder`: this is the first step."""
     parts: dict[str, list[Any]] = {name: [] for name in TABLES}
     for model, dataset in runs.cells(grid):
         baseline = None
@@ -52,6 +55,5 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 
 def _drafts(run: runs.Run, steps: acceptance.Steps) -> bool:
-    """Whether the job's method entry names a drafter, or a peer drafted; a second plain variant does neither."""
-    entry: dict[str, Any] = run.facts.get("spec", {}).get("method", {"drafter": None})
-    return "drafter" in entry or bool(steps.drafted.any())
+    """Tell whether the job's variant names a drafter, or a peer drafted; a second plain variant does neither."""
+    return "drafter" in run.record.variant or bool(steps.drafted.any())

@@ -1,4 +1,4 @@
-"""Speedup: a method's throughput over vanilla's, on the same samples under the same conditions, or not at all.
+"""Divide a method's throughput by vanilla's, on the same samples under the same conditions, or not at all.
 
 Contract: samples are paired by id and repeat; a ratio of sums, never a mean of ratios; its 95% interval is over
 samples, a sample's repeats taken together (intervals.py). Refused, with the differing key named, when prompts,
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from longspec.analysis import intervals, verdict
 from longspec.analysis.repetition import LOOPING
+from longspec.analysis.speedup_row import Figure, PairFigures
 from longspec.analysis.timings import finished
 from longspec.core.errors import UserError
+from longspec.core.run_record import RunRecord
 
 KEY = ["sample_id", "repeat"]
 SIDES = ("", "_baseline")
@@ -26,60 +28,61 @@ OF_A_LOOP = {"loop", "attention", "engine", "numerics", "verification"}
 """Conditions in which a peer's loop may differ from ours: they are what makes it another."""
 
 
-def refuse_unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> None:
-    """Refuse two runs, by the first condition in which their facts differ."""
-    for key, ours, theirs in unlike(facts, baseline):
-        method, other = facts["method"], baseline["method"]
+def refuse_unlike(run: RunRecord, baseline: RunRecord) -> None:
+    """Refuse two runs, by the first condition in which they differ and must not."""
+    for key, ours, theirs in unlike(run, baseline):
+        method, other = run.method, baseline.method
         raise UserError(
-            f"{facts['model']}/{facts['dataset']}",
+            f"{run.model}/{run.dataset}",
             f"no speedup of {method} over {other}: {key} is {ours!r} for {method} and {theirs!r} for {other}",
             "the same",
         )
 
 
-def unlike(facts: dict[str, Any], baseline: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, our value, their value) of every condition that differs and must not, from two run.json. A peer that was
-    told its number format may have another: it is a reference of speed alone (verdict.py)."""
-    ours, theirs = facts["conditions"], baseline["conditions"]
-    free = set(OF_A_LOOP) if ours.get("loop") != theirs.get("loop") else set()
-    if verdict.other_format(facts, baseline):
+def unlike(run: RunRecord, baseline: RunRecord) -> list[tuple[str, object, object]]:
+    """List every condition that differs and must not, as (key, our value, their value).
+
+    A peer that was told its number format may have another: it is a reference of speed alone (verdict.py)."""
+    free = set(OF_A_LOOP) if run.conditions.loop != baseline.conditions.loop else set()
+    if verdict.other_format(run, baseline):
         free.add("dtype")
+    ours, theirs = run.conditions.stated(), baseline.conditions.stated()
     keys = sorted({*ours, *theirs} - free)
     return [(key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)]
 
 
-def compare(timings: pd.DataFrame, base_timings: pd.DataFrame, variants: int = 1) -> dict[str, object]:
-    """The figures of one row of speedup.csv, from the rows of timings.csv of a method and of its baseline. `variants`:
-    how many are compared with this baseline, for the interval that holds for all of them at once."""
+def compare(timings: pd.DataFrame, base_timings: pd.DataFrame, variants: int = 1) -> PairFigures:
+    """Compare the rows of timings.csv of a method with those of its baseline. `variants`: how many are compared with
+    this baseline, for the interval that holds for all of them at once."""
     pairs = _paired(finished(timings), finished(base_timings))
     all_pairs = _paired(timings, base_timings)
     equal = pairs[pairs["output_tokens"] == pairs["output_tokens_baseline"]]
     loops = (pairs[["repeated_4gram_share", "repeated_4gram_share_baseline"]] >= LOOPING).any(axis=1)
     looping, others = decode(pairs[loops]), decode(pairs[~loops])
-    return {
-        "samples_paired": len(pairs),
-        **_named("speedup", decode(pairs)),
-        "variants": variants,
-        **_named("simultaneous", decode(pairs, intervals.simultaneous(variants)), figure=False),
-        **_named("end_to_end_speedup", end_to_end(pairs)),
-        "identical_outputs": int(all_pairs["identical"].sum()),
-        "first_divergence_position": all_pairs["divergence_position"].min(),
-        "samples_missing": len(timings) - len(pairs),
-        "samples_slower": int((pairs["decode_seconds"] > pairs["decode_seconds_baseline"]).sum()),
-        "equal_length_pairs": len(equal),
-        **_named("equal_length_speedup", decode(equal)),
-        "looping_pairs": int(loops.sum()),
-        **_named("looping_speedup", looping),
-        **_named("other_speedup", others),
-        "prompts_paired": int(pairs["sample_id"].nunique()),
-        "tainted_pairs": int(pairs[["tainted", "tainted_baseline"]].notna().any(axis=1).sum()),
-        "looping_differs": int(looping[1] > others[2] or looping[2] < others[1]),
-    }
+    return PairFigures(
+        samples_paired=len(pairs),
+        samples_missing=len(timings) - len(pairs),
+        samples_slower=int((pairs["decode_seconds"] > pairs["decode_seconds_baseline"]).sum()),
+        prompts_paired=int(pairs["sample_id"].nunique()),
+        speedup=decode(pairs),
+        variants=variants,
+        simultaneous=decode(pairs, intervals.simultaneous(variants)),
+        end_to_end_speedup=end_to_end(pairs),
+        identical_outputs=int(all_pairs["identical"].sum()),
+        first_divergence_position=all_pairs["divergence_position"].min(),
+        equal_length_pairs=len(equal),
+        equal_length_speedup=decode(equal),
+        looping_pairs=int(loops.sum()),
+        looping_speedup=looping,
+        other_speedup=others,
+        looping_differs=int(looping.low > others.high or looping.high < others.low),
+        tainted_pairs=int(pairs[["tainted", "tainted_baseline"]].notna().any(axis=1).sum()),
+    )
 
 
-def over_reference(timings: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
-    """The same ratio over the plain decoding of a peer, which says whether the baseline is weak."""
-    return _named("over_reference", decode(_paired(finished(timings), finished(reference))))
+def over_reference(timings: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+    """Divide by the plain decoding of a peer instead, which says whether the baseline is weak."""
+    return decode(_paired(finished(timings), finished(reference)))
 
 
 def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
@@ -91,18 +94,13 @@ def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     return ours.merge(theirs, on=KEY, suffixes=SIDES)
 
 
-def machines(*facts: dict[str, Any]) -> int:
-    """How many (host, device) made the samples of these runs. More than one, and a ratio mixes machines."""
-    pieces = [piece for one in facts for piece in one["pieces"]]
-    return len({(piece["host"], piece["environment"]["device_name"]) for piece in pieces})
-
-
-Figure = tuple[float, float, float]
-"""A ratio and its interval; NaN where there is none."""
+def machines(*runs: RunRecord) -> int:
+    """Count the (host, device) that made the samples of these runs. More than one, and a ratio mixes machines."""
+    return len({(piece.host, piece.environment.device_name) for run in runs for piece in run.pieces})
 
 
 def decode(pairs: pd.DataFrame, level: float = intervals.LEVEL) -> Figure:
-    """Ratio of decode throughputs, with its interval at `level`."""
+    """Divide decode throughputs; the interval is at `level`."""
     return _ratio(
         pairs,
         [
@@ -114,7 +112,7 @@ def decode(pairs: pd.DataFrame, level: float = intervals.LEVEL) -> Figure:
 
 
 def end_to_end(pairs: pd.DataFrame) -> Figure:
-    """Ratio of output tokens over all seconds."""
+    """Divide output tokens by all seconds, ours by theirs."""
     parts = ("prefill_seconds", "drafter_prefill_seconds", "decode_seconds")
     return _ratio(pairs, [(_of(pairs, s, "output_tokens"), sum(_of(pairs, s, part) for part in parts)) for s in SIDES])
 
@@ -130,14 +128,8 @@ def _ratio(pairs: pd.DataFrame, sides: list[tuple[Any, Any]], level: float = int
     ours, seconds, theirs, their_seconds = columns.sum(0)
     known = min(ours, seconds, theirs, their_seconds) > 0
     value = (ours / seconds) / (theirs / their_seconds) if known else float("nan")
-    return (float(value), *intervals.paired(columns, level))
+    return Figure(float(value), *intervals.paired(columns, level))
 
 
 def _of(pairs: pd.DataFrame, side: str, column: str) -> NDArray[np.float64]:
     return pairs[column + side].to_numpy(float)
-
-
-def _named(name: str, values: Figure, figure: bool = True) -> dict[str, float]:
-    """`speedup`, `speedup_low`, `speedup_high`; the first only if the `figure` is wanted."""
-    named = dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-    return named if figure else dict(list(named.items())[1:])

@@ -1,14 +1,18 @@
-"""Every method paired with vanilla, sample by sample."""
+"""Make speedup.csv: every method paired with the baseline, sample by sample."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from longspec.analysis import claims, runs, speedup, tables, verdict
+from longspec.analysis.speedup_row import SpeedupRow, columns
 from longspec.core.errors import UserError
+from longspec.core.run_record import RunRecord
+from longspec.core.spec import Grid
 
 COLUMNS = [
     *tables.NAMES,
@@ -56,66 +60,71 @@ COLUMNS = [
 ]
 
 
-def build(grid: runs.Grid, results: Path) -> pd.DataFrame:
-    """One row per model, data set and method but vanilla, from timings.csv and lossless.csv."""
-    timings = tables.read(results / "timings.csv")
-    return compare(grid, results, timings, tables.read(results / "lossless.csv"))
+def build(grid: Grid, results: Path, folder: Path, lossless: str = "report") -> dict[str, pd.DataFrame]:
+    """Make one row per model, data set and method but the baseline, from run.json, timings.csv and lossless.csv.
+
+    Raises UserError where two runs' conditions differ; with `lossless="require"` also where an output is not the
+    model's."""
+    table = compare(grid, results, *(tables.read(folder / f"{name}.csv") for name in ("timings", "lossless")))
+    if lossless == "require":
+        refuse_lossy(table)
+    return {"speedup": table}
 
 
-def compare(grid: runs.Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
-    """The same from tables in memory; UserError when two runs' conditions differ."""
+def compare(grid: Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
+    """Make speedup.csv of two tables and the run.json of all jobs."""
     judged = lossless.set_index(tables.NAMES)["verdict"]
     jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
-    rows: list[dict[str, Any]] = []
-    for model, dataset in runs.cells(grid):
-        facts = {m: runs.read_facts(results / model / dataset / m / "run.json") for m in grid["methods"]}
+    rows: list[SpeedupRow] = []
+    for (model, dataset), records in runs.records(grid, results):
         compared = [name for name in grid["methods"] if name != grid["baseline"]]
         verdicts = {name: str(judged[model, dataset, name]) for name in compared}
-        mine = {name: jobs.get((model, dataset, name), timings.iloc[:0]) for name in facts}
-        cell = _cell(grid, facts, verdicts, mine)
-        rows += [{"model": model, "dataset": dataset, **row} for row in cell]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"first_divergence_position": "Int64"})
+        mine = {name: jobs.get((model, dataset, name), timings.iloc[:0]) for name in records}
+        rows += cell(grid, records, verdicts, mine)
+    table = pd.DataFrame([columns(row) for row in rows], columns=COLUMNS)
+    return table.astype({"first_divergence_position": "Int64"})
 
 
-def _cell(
-    grid: runs.Grid, facts: dict[str, dict[str, Any]], verdicts: dict[str, str], timings: dict[str, pd.DataFrame]
-) -> list[dict[str, Any]]:
-    """The rows of one model and data set, a row for each method that has a verdict."""
-    base, reference = grid["baseline"], grid.get("reference")
-    again = {name: int(_entry(facts[name]) == _entry(facts[base])) for name in verdicts}
-    variants = len(again) - sum(again.values())
-    formats = {name: verdict.other_format(facts[name], facts[base]) for name in facts}
-    over = timings.get(reference or "", timings[base].iloc[:0])
+def cell(
+    grid: Grid, records: dict[str, RunRecord], verdicts: dict[str, str], timings: dict[str, pd.DataFrame]
+) -> list[SpeedupRow]:
+    """Make the rows of one model and data set, one for each method that has a verdict. `records`, `timings`: by method,
+    the baseline's too. Raises UserError where two runs' conditions differ."""
+    baseline, reference = records[grid["baseline"]], grid.get("reference")
+    again = {name: records[name].variant == baseline.variant for name in verdicts}
+    variants = sum(not same for same in again.values())
+    plain = timings[reference] if reference in timings else timings[baseline.method].iloc[:0]
     rows = []
     for method in verdicts:
-        speedup.refuse_unlike(facts[method], facts[base])
-        loops = [facts[name]["conditions"].get("loop") for name in (method, base)]
-        figures = speedup.compare(timings[method], timings[base], variants)
-        named = {"number_format": formats[method], "reference_format": formats.get(reference or "")}
-        judgement = {
-            "verdict": verdict.in_its_cell(method, verdicts),
-            "baseline": base,
-            "same_as_baseline": again[method],
-        }
-        made_on = {"machines": speedup.machines(facts[method], facts[base]), "peer": int(loops[0] != loops[1])}
-        beside = {"reference": reference, **speedup.over_reference(timings[method], over)}
-        rows.append({"method": method, **figures, **judgement, **made_on, **named, **beside})
-    floors = [claims.floor(row["speedup_low"], row["speedup_high"]) for row in rows if row["same_as_baseline"]]
-    floor = max((limit for limit in floors if limit == limit), default=float("nan"))
+        run = records[method]
+        speedup.refuse_unlike(run, baseline)
+        row = SpeedupRow(
+            model=run.model,
+            dataset=run.dataset,
+            method=method,
+            baseline=baseline.method,
+            figures=speedup.compare(timings[method], timings[baseline.method], variants),
+            verdict=verdict.in_its_cell(method, verdicts),
+            same_as_baseline=int(again[method]),
+            peer=int(run.conditions.loop != baseline.conditions.loop),
+            machines=speedup.machines(run, baseline),
+            number_format=verdict.other_format(run, baseline),
+            reference=reference,
+            reference_format=verdict.other_format(records[reference], baseline) if reference in records else None,
+            over_reference=speedup.over_reference(timings[method], plain),
+        )
+        rows.append(row)
+    limits = [claims.floor(row.figures.speedup.low, row.figures.speedup.high) for row in rows if row.same_as_baseline]
+    floor = max((limit for limit in limits if not math.isnan(limit)), default=float("nan"))
     fastest = _fastest(rows)
-    return [{**row, "noise_floor": floor, "fastest": int(row["method"] == fastest)} for row in rows]
+    return [replace(row, noise_floor=floor, fastest=int(row is fastest)) for row in rows]
 
 
-def _fastest(rows: list[dict[str, Any]]) -> str | None:
-    """The variant that a reader takes for the result: of those whose output is the model's, else of all."""
-    known = [row for row in rows if not row["same_as_baseline"] and row["speedup"] > 0]
-    sound = [row for row in known if row["verdict"] not in verdict.NOT_THE_MODEL and row["number_format"] is None]
-    return max(sound or known, key=lambda row: row["speedup"], default={"method": None})["method"]
-
-
-def _entry(facts: dict[str, Any]) -> dict[str, Any]:
-    """A variant's own configuration, but for its name."""
-    return {key: value for key, value in facts["spec"]["method"].items() if key != "name"}
+def _fastest(rows: list[SpeedupRow]) -> SpeedupRow | None:
+    """Find the variant that a reader takes for the result: of those whose output is the model's, else of all."""
+    known = [row for row in rows if not row.same_as_baseline and row.figures.speedup.value > 0]
+    sound = [row for row in known if row.verdict not in verdict.NOT_THE_MODEL and row.number_format is None]
+    return max(sound or known, key=lambda row: row.figures.speedup.value, default=None)
 
 
 def refuse_lossy(table: pd.DataFrame) -> None:

@@ -1,26 +1,28 @@
-"""What may be claimed, as summary.json and as tables for papers."""
+"""Judge what may be claimed of finished tables, as summary.json."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pandas as pd
 
 from longspec.analysis import claims, runs, tables
+from longspec.core import run_record
+from longspec.core.spec import Grid
 
 SCHEMA = Path(__file__).with_name("summary.schema.json")
-READ = ("speedup", "throughput", "audit", "acceptance")
 
 
-def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """summary.json, checked against its schema, from the tables in READ and each baseline's run.json."""
-    speedups, audit = made["speedup"], made["audit"]
-    drifted = claims.drifted(made["throughput"])
-    facts = {cell: runs.read_facts(results.joinpath(*cell, grid["baseline"], "run.json")) for cell in runs.cells(grid)}
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, object]:
+    """Make summary.json, checked against its schema, from tables in `folder` and each baseline's run.json."""
+    speedups, audit, throughput = (tables.read(folder / f"{name}.csv") for name in ("speedup", "audit", "throughput"))
+    drifted = claims.drifted(throughput)
+    baselines = {
+        cell: run_record.read(results.joinpath(*cell, grid["baseline"], "run.json")) for cell in runs.cells(grid)
+    }
     judged = []
     for row in speedups.to_dict("records"):
         names = {str(key): value for key, value in row.items()}
@@ -28,12 +30,12 @@ def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> dict
             continue
         cell = (names["model"], names["dataset"])
         drift = {m: drifted[*cell, m] for m in (names["method"], grid["baseline"]) if (*cell, m) in drifted}
-        judged.append(claims.judge(names, audit, drift, facts[cell]["conditions"]))
+        judged.append(claims.judge(names, audit, drift, baselines[cell].conditions))
     references = claims.references(speedups)
     summary = {
         "schema_version": claims.SCHEMA_VERSION,
         "baseline": grid["baseline"],
-        "started": min(fact["started"] for fact in facts.values()),
+        "started": min(record.started for record in baselines.values()),
         "verdict": claims.verdict_line(judged, audit, references),
         "references": references,
         "noise": noise(speedups),
@@ -43,8 +45,8 @@ def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> dict
     return summary
 
 
-def noise(speedups: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each variant that is the baseline over again, and what it measured."""
+def noise(speedups: pd.DataFrame) -> list[dict[str, object]]:
+    """List each variant that is the baseline over again, and what it measured."""
     rows = speedups[speedups["same_as_baseline"] == 1]
     columns = [*tables.NAMES, "speedup", "speedup_low", "speedup_high", "noise_floor"]
     return [

@@ -1,8 +1,7 @@
-"""Reading and showing the CSV tables; one number format for all of them."""
+"""Read, write and show the CSV tables, in one number format."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +23,16 @@ SHOWN = {
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """A CSV whose numbers read back as they were. Missing values are empty, never 0."""
-    write_whole({path: text(table)})
+    """Write a CSV, whole or not at all. Missing values are empty, never 0."""
+    write_whole({path: str(table.to_csv(index=False, lineterminator="\n"))})
 
 
-def text(table: pd.DataFrame) -> str:
-    """What `write` writes."""
-    return str(table.to_csv(index=False, lineterminator="\n"))
+def read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table that `write` wrote, or some of its columns; names stay text whatever they look like."""
+    return _read(path, usecols=columns)
 
 
-def read(path: Path | io.StringIO) -> pd.DataFrame:
-    """A table written by `write`; names stay text whatever they look like."""
-    return _read(path)
-
-
-def again(table: pd.DataFrame) -> pd.DataFrame:
-    """A table in memory as a stage reads it: through its text."""
-    return read(io.StringIO(text(table)))
-
-
-def _read(path: Path | io.StringIO, **options: Any) -> pd.DataFrame:
+def _read(path: Path, **options: Any) -> pd.DataFrame:
     table: pd.DataFrame = pd.read_csv(
         path,
         dtype=dict.fromkeys(TEXT_COLUMNS, str),
@@ -55,7 +44,7 @@ def _read(path: Path | io.StringIO, **options: Any) -> pd.DataFrame:
 
 
 def show(path: Path) -> str:
-    """A table for the terminal; of a wide one, the columns in SHOWN."""
+    """Draw a table for the terminal; of a wide one, the columns in SHOWN."""
     table = _read(path, dtype_backend="numpy_nullable")  # counts stay whole numbers beside empty cells
     table = table[SHOWN.get(path.name, list(table.columns))]
     rows = table.astype(object).where(table.notna(), "")

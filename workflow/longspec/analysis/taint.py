@@ -1,4 +1,4 @@
-"""Which samples were timed while the machine did something else: flagged, kept, and counted.
+"""Flag samples that were timed while the machine did something else; they are kept, and counted.
 
 Contract: judges what `Sample.surroundings` recorded; a sample without a reading has no reason. Thresholds are in this
 file alone. A flag removes nothing from any figure.
@@ -18,7 +18,7 @@ SLOWER_CLOCK = 0.9
 
 
 def reasons(run: Run) -> list[list[str]]:
-    """For each sample of a run what was wrong around it, in words; mostly nothing."""
+    """Say for each sample of a run what was wrong around it; mostly nothing."""
     readings = [sample.surroundings for sample in run.samples]
     clocks = {
         name: _median(reading.get(name) for reading in readings) for name in ("frequency_mhz", "device_clock_mhz")

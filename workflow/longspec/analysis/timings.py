@@ -1,4 +1,4 @@
-"""Timings and throughput from raw samples.
+"""Compute timings and throughput from raw samples.
 
 Formulas (decoded tokens are output tokens without those of prefill, which is each turn's first, but for some peers):
 throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of output tokens / sum of all seconds.
@@ -50,13 +50,13 @@ SUMMED = ["output_tokens", "prefill_tokens", "verification_steps", "drafted_toke
 
 
 def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
-    """One row per sample and repeat, in the order in which they ran; the sums over its turns.
+    """Make one row per sample and repeat, in the order in which they ran; the sums over its turns.
 
     Beside a baseline: whether the sample's ids are the baseline's, and the first output position where they part.
     """
     theirs = {} if baseline is None else {(s.sample_id, s.repeat): s for s in baseline.samples}
     rows = [
-        (*run.names.values(), *_counts(sample), len(run.prompts[sample.sample_id].turns) - len(sample.turns),
+        (*run.record.names.values(), *_counts(sample), len(run.prompts[sample.sample_id].turns) - len(sample.turns),
          int(sample.failed), share([turn.output_ids for turn in sample.turns]),
          *_parting(sample, theirs.get((sample.sample_id, sample.repeat))), "; ".join(reasons) or None, digest)
         for sample, digest, reasons in zip(run.samples, run.digests, taint.reasons(run), strict=True)
@@ -100,7 +100,7 @@ def _parting(ours: Sample, theirs: Sample | None) -> tuple[int | None, int | Non
 
 
 def repeats(timings: pd.DataFrame) -> pd.DataFrame:
-    """Least, median and spread (largest minus least, over the median) of each sample's decode seconds.
+    """Compute least, median and spread (largest minus least, over the median) of each sample's decode seconds.
 
     Only samples that ran more than once have a row.
     """
@@ -120,18 +120,18 @@ def repeats(timings: pd.DataFrame) -> pd.DataFrame:
 
 
 def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
-    """One row of throughput.csv. Failed samples are counted, and in no figure."""
+    """Make one row of throughput.csv. Failed samples are counted, and in no figure."""
     counted = finished(timings)
     sums = _sums(counted)
     rates = _rates(sums)
     return {
-        **run.names,
+        **run.record.names,
         "samples": len(counted),
         "output_tokens": int(sums["output_tokens"]),
         "decode_seconds": sums["decode_seconds"],
         "throughput_tokens_per_second": rates["decode"],
         "end_to_end_tokens_per_second": rates["end_to_end"],
-        "peak_memory_bytes": run.facts["peak_memory_bytes"],
+        "peak_memory_bytes": run.record.peak_memory_bytes,
         "prefill_seconds": sums["prefill_seconds"],
         "drafter_prefill_seconds": sums["drafter_prefill_seconds"],
         "unanswered_turns": int(sums["unanswered_turns"]),
@@ -142,7 +142,7 @@ def throughput(timings: pd.DataFrame, run: Run) -> dict[str, object]:
 
 
 def drift(timings: pd.DataFrame) -> dict[str, float]:
-    """Seconds per verification step in the second half of a run over those in the first, with its interval.
+    """Divide seconds per verification step in the second half of a run by those in the first; with its interval.
 
     A step's price hardly depends on what is drafted, so that a run of other samples can still be compared. A sample's
     repeats within a half are one."""
@@ -160,7 +160,7 @@ def drift(timings: pd.DataFrame) -> dict[str, float]:
 
 
 def finished(timings: pd.DataFrame) -> pd.DataFrame:
-    """The samples that count: those that did not fail."""
+    """Keep the samples that count: those that did not fail."""
     return timings[timings["failed"] == 0] if timings["failed"].any() else timings
 
 

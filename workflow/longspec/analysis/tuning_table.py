@@ -1,4 +1,4 @@
-"""What `auto` chose in each job, what it predicted, and what was then measured.
+"""Make tuning.csv: what `auto` chose in each job, what it predicted, and what was then measured.
 
 Contract: one row per job that chose something; the measured figures are those of the other tables.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from longspec.analysis import runs, tables
+from longspec.core.spec import Grid
 
 MEASURED = {
     "acceptance_length": ("acceptance", "acceptance_length"),
@@ -31,24 +31,18 @@ COLUMNS = [
 ]
 
 
-READ = tuple(table for table, _ in MEASURED.values())
-
-
-def build(grid: runs.Grid, results: Path, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per tuned job, in the order of the grid, from the tables in READ and each run.json; empty cells where
-    nothing could be predicted."""
-    frames = {name: made[name].set_index(tables.NAMES) for name in READ}
+def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
+    """Make one row per tuned job, in the order of the grid, from run.json and the tables in MEASURED; no table where no
+    job was tuned. Cells are empty where nothing could be predicted."""
+    frames = {name: tables.read(folder / f"{name}.csv").set_index(tables.NAMES) for name, _ in MEASURED.values()}
     rows = []
-    for model, dataset in runs.cells(grid):
-        for method in grid["methods"]:
-            names = (model, dataset, method)
-            tuned = runs.read_facts(results.joinpath(*names, "run.json")).get("tuning")
-            if tuned is None:
-                continue
-            row: dict[str, Any] = dict(zip(tables.NAMES, names, strict=True))
-            for figure, (table, column) in MEASURED.items():
-                row[f"predicted_{figure}"] = (tuned["predicted"] or {}).get(figure)
-                row[f"measured_{figure}"] = frames[table][column].get(names)
-            shared = {key: tuned[key] for key in ("candidates", "texts", "texts_are", "positions")}
-            rows.append({**row, "chosen": json.dumps(tuned["options"]), **shared, "tuning_seconds": tuned["seconds"]})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    tuned = ((r, r.tuning) for _, records in runs.records(grid, results) for r in records.values() if r.tuning)
+    for record, tuning in tuned:
+        predicted, names = tuning.get("predicted") or {}, tuple(record.names.values())
+        row: dict[str, object] = {**record.names, "chosen": json.dumps(tuning["options"])}
+        for figure, (table, column) in MEASURED.items():
+            row[f"predicted_{figure}"] = predicted.get(figure)
+            row[f"measured_{figure}"] = frames[table][column].get(names)
+        resting_on = {key: tuning.get(key) for key in ("candidates", "texts", "texts_are", "positions")}
+        rows.append({**row, **resting_on, "tuning_seconds": tuning.get("seconds")})
+    return {"tuning": pd.DataFrame(rows, columns=COLUMNS)} if rows else {}

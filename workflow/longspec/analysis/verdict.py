@@ -1,4 +1,4 @@
-"""Verdicts on losslessness from the comparisons of one job.
+"""Judge losslessness from the comparisons of one job.
 
 Keyed rule (and greedy): `identical`; `ties only`, when every first divergence is one that rounding explains (`tie`);
 else `not lossless`. Other rules (residual, and whatever a peer draws): outputs differ by design, so the places of the
@@ -13,13 +13,13 @@ speed alone: `other number format`.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from scipy import optimize, stats
 
-from longspec.analysis.runs import Run
+from longspec.analysis.tables import NAMES
 from longspec.core.errors import UserError, one_of
 from longspec.core.records import Comparison
+from longspec.core.run_record import RunRecord
 
 BINS = 20
 LEVEL = 1e-4
@@ -34,9 +34,7 @@ engine, and between two engines. Above all that was measured (benchmarks/roundin
 NOT_THE_MODEL = ("engines differ", "not lossless")
 """Verdicts that take a speedup's worth away."""
 COLUMNS = [
-    "model",
-    "dataset",
-    "method",
+    *NAMES,
     "samples",
     "identical",
     "first_divergence_position",
@@ -53,8 +51,10 @@ COLUMNS = [
 ]
 
 
-def row(run: Run, baseline: dict[str, Any], comparisons: list[Comparison]) -> dict[str, object]:
-    """One row of lossless.csv; `baseline` is its run.json. Samples without an outcome are in no figure."""
+def row(run: RunRecord, baseline: RunRecord, comparisons: list[Comparison]) -> dict[str, object]:
+    """Make one row of lossless.csv; `run`, `baseline`: run.json of the job and of its baseline.
+
+    Samples without an outcome are in no figure."""
     comparisons = [comparison for comparison in comparisons if not comparison.lost]
     parted = [c for c in comparisons if not c.identical]
     facts = {
@@ -63,10 +63,10 @@ def row(run: Run, baseline: dict[str, Any], comparisons: list[Comparison]) -> di
         "identical": len(comparisons) - len(parted),
         "first_divergence_position": min((c.position for c in parted if c.position is not None), default=None),
     }
-    if other_format(run.facts, baseline):
+    if other_format(run, baseline):
         return {**facts, "verdict": "other number format"}
-    dtype = str(run.facts["conditions"].get("dtype"))
-    if run.facts["conditions"]["verification"] != "keyed":
+    dtype = str(run.conditions.dtype)
+    if run.conditions.verification != "keyed":
         return {**facts, **_drawn(comparisons, dtype)}
     judged = [(judge(c, dtype), c) for c in parted]
     worst = max(judged, key=_badness, default=(None, None))[1]
@@ -83,21 +83,22 @@ def row(run: Run, baseline: dict[str, Any], comparisons: list[Comparison]) -> di
     }
 
 
-def other_format(facts: dict[str, Any], baseline: dict[str, Any]) -> str | None:
-    """The number format of a peer that was told to run in another one than the baseline, from their run.json."""
-    mine, theirs = (side["conditions"].get("dtype") for side in (facts, baseline))
-    return str(mine) if facts["spec"]["method"].get("dtype") and mine != theirs else None
+def other_format(run: RunRecord, baseline: RunRecord) -> str | None:
+    """Name the number format of a peer that was told to run in another one than the baseline; None of all others."""
+    mine = run.conditions.dtype
+    return str(mine) if run.variant.get("dtype") and mine != baseline.conditions.dtype else None
 
 
 def in_its_cell(method: str, verdicts: dict[str, str]) -> str:
-    """A method's verdict among those of all methods of its model and data set: where two engines differ, nobody's
-    output is known to be the model's."""
+    """Return a method's verdict among those of all methods of its model and data set.
+
+    Where two engines differ, nobody's output is known to be the model's."""
     ours = verdicts[method]
     return "engines differ" if ours != "not lossless" and "engines differ" in verdicts.values() else ours
 
 
 def bound(dtype: str, scale: float, units: dict[str, int]) -> float:
-    """How far rounding may move two scores against each other, by the number format and the scale of the scores;
+    """Return how far rounding may move two scores against each other, by the number format and the scale of the scores;
     `units` is WITHIN or BETWEEN."""
     if dtype not in units:
         raise UserError("conditions.dtype", repr(dtype), one_of(units))
@@ -105,7 +106,7 @@ def bound(dtype: str, scale: float, units: dict[str, int]) -> float:
 
 
 def judge(comparison: Comparison, dtype: str) -> str:
-    """`ties only`, `not lossless` or `engines differ`, of one divergence."""
+    """Call one divergence `ties only`, `not lossless` or `engines differ`."""
     if comparison.engines_apart is None or comparison.scale is None:
         return "ties only" if tie(comparison, dtype) else "not lossless"
     gap, limit = comparison.gap, bound(dtype, comparison.scale, BETWEEN)
@@ -117,7 +118,7 @@ def judge(comparison: Comparison, dtype: str) -> str:
 
 
 def tie(comparison: Comparison, dtype: str) -> bool:
-    """Whether rounding alone explains a divergence of our own: it was measured there, and the format explains it."""
+    """Tell whether rounding explains a divergence of our own: it was measured there, and the format explains it."""
     gap, rounding = comparison.gap, comparison.rounding
     if rounding is None or comparison.scale is None:
         return False  # one output ends where the other goes on
@@ -159,7 +160,7 @@ def _drawn(comparisons: list[Comparison], dtype: str) -> dict[str, object]:
 
 
 def uniform(quantiles: list[float]) -> tuple[float, float]:
-    """p-value of the hypothesis that the quantiles are uniform (chi-squared, BINS bins), and the smallest shift that
+    """Test the hypothesis that the quantiles are uniform: p-value (chi-squared, BINS bins), and the smallest shift that
     would have been found: in total variation of the quantiles, spread over the bins, with probability POWER."""
     if not quantiles:
         return 1.0, 1.0

@@ -1,4 +1,4 @@
-"""What every analysis stage is given on its command line, and how those that read every sample stay quick."""
+"""Arguments that the analysis and the report share, and a guard for commands that read every sample."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from pathlib import Path
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser of the grid and the results folder; a stage adds its own arguments."""
+    """Make a parser of the grid and the results folder; a command adds its own."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--grid", type=json.loads, required=True, help="cells, methods and baseline, as JSON")
-    parser.add_argument("--results", type=Path, required=True)
+    grid_and_results(parser)
     return parser
+
+
+def grid_and_results(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add --grid, which may be left out unless `required`, and --results."""
+    found = "" if required else "; by default what lies in --results"
+    parser.add_argument(
+        "--grid", type=json.loads, required=required, help=f"cells, methods and baseline, as JSON{found}"
+    )
+    parser.add_argument("--results", type=Path, required=True)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from longspec.analysis import verdict
-from longspec.analysis.runs import read_facts
 from longspec.cli._arguments import of_json
+from longspec.core import run_record
 from longspec.core.io import write_whole
 from longspec.core.records import Prompt, Sample, read_records, to_line
 from longspec.verify.gate import as_recorded, compare, most_nodes
@@ -22,9 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     ours = read_records(args.samples, Sample)
     prompts, vanilla = read_records(args.prompts, Prompt), read_records(args.vanilla, Sample)
-    facts, base = read_facts(args.run), read_facts(args.vanilla_run)
-    measured = verdict.other_format(facts, base) is None
-    found = compare(as_recorded(args.spec, facts, base), prompts, ours, vanilla, most_nodes(ours), measured)
+    run, baseline = run_record.read(args.run), run_record.read(args.vanilla_run)
+    measured = verdict.other_format(run, baseline) is None
+    found = compare(as_recorded(args.spec, run, baseline), prompts, ours, vanilla, most_nodes(ours), measured)
     write_whole({args.output: "".join(map(to_line, found))})
     same = sum(comparison.identical for comparison in found)
     print(f"{args.output}: {same} of {len(found)} outputs are vanilla's")

@@ -153,4 +153,4 @@ class Grid(TypedDict):
     cells: dict[str, list[str]]  # model to its data sets
     methods: list[str]
     baseline: str  # the first variant of our loop that drafts nothing
-    reference: str | None  # the first peer that drafts nothing
+    reference: NotRequired[str | None]  # the first peer that drafts nothing

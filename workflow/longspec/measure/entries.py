@@ -14,7 +14,7 @@ from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha2
 from longspec.core.run_record import Failure
 
 AFRESH = "delete it to begin this job afresh"
-Facts = dict[str, Any]
+Facts = dict[str, object]
 """What a process notes as JSON: it is compared and written down, and nothing reads a field of it here."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from longspec.core.records import Prompt, prompts_sha256
 from longspec.core.spec import GenerateSpec
 from longspec.measure import order
+from longspec.measure.entries import Facts
 from longspec.measure.journal import NAME, Journal, Outputs
 
 
@@ -71,7 +72,7 @@ class Job:
 
     def finish(self, written: Journal) -> None:
         """Write the outputs of a complete journal."""
-        facts = {
+        facts: dict[str, Facts] = {
             spec["method"]["name"]: {
                 "model": spec["model"]["name"],
                 "dataset": spec["dataset"]["name"],

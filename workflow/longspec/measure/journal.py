@@ -19,9 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from longspec.core import run_record
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
-from longspec.core.records import SCHEMA_VERSION, Sample, to_line
+from longspec.core.records import Sample, to_line
 from longspec.core.run_record import OF_THE_FIRST_PIECE, Tuning
 from longspec.measure.entries import (
     AFRESH,
@@ -183,8 +184,8 @@ class Journal:
         assert self.complete
         texts = split(self.path)
         for method, files in self.outputs.items():
-            run = {"schema_version": SCHEMA_VERSION, **facts[method], **self._run(method, texts[method])}
-            write_whole({files.run: json.dumps(run, indent=2) + "\n", files.samples: texts[method]})
+            run = run_record.text({**facts[method], **self._run(method, texts[method])})
+            write_whole({files.run: run, files.samples: texts[method]})
 
     def _run(self, method: str, samples: str) -> Facts:
         """Make the fields of run.json that the journal knows (core/run_record.py)."""
@@ -198,7 +199,7 @@ class Journal:
             "memory": profiled and profiled.memory,
             "samples_sha256": hashlib.sha256(samples.encode()).hexdigest(),
             **{name: first[name] for name in OF_THE_FIRST_PIECE},
-            "peak_memory_bytes": max((piece.get("peak_memory_bytes", 0) for piece in pieces), default=0),
+            "peak_memory_bytes": max(cast(int, piece.get("peak_memory_bytes", 0)) for piece in pieces),
             "pieces": pieces,
             "failures": self.state.failures.get(method, []),
         }

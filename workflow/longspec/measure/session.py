@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -85,11 +84,11 @@ class Runner:
         found = [self.backend.profile(prompt.prompt_ids, limits, prompt.sample_id) for prompt in asked]
         return [row for row in found if row is not None] or None
 
-    def warm_up(self, prompts: list[Prompt]) -> list[dict[str, Any]]:
+    def warm_up(self, prompts: list[Prompt]) -> list[dict[str, int | float]]:
         """Generate before the first sample without measuring (warmup.py); returns lengths and seconds of each."""
         return warmup.warm_up(self.backend, self.limits, prompts, self.spec["warmup"])
 
-    def conditions(self, prompts: list[Prompt]) -> dict[str, Any]:
+    def conditions(self, prompts: list[Prompt]) -> dict[str, object]:
         """Return the conditions that two runs must share before one is divided by the other."""
         return {
             "model": model_files.resolved(self.spec["model"]),

@@ -6,7 +6,6 @@ They are in no figure; run.json records their lengths and seconds.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from longspec.backends.base import Backend
 from longspec.core.records import Prompt
@@ -16,7 +15,7 @@ NEW_TOKENS = 32
 """Most tokens of each generation."""
 
 
-def warm_up(backend: Backend, limits: Limits, prompts: list[Prompt], times: int) -> list[dict[str, Any]]:
+def warm_up(backend: Backend, limits: Limits, prompts: list[Prompt], times: int) -> list[dict[str, int | float]]:
     """Generate `times` times on a prompt that is not in the data; returns lengths and seconds of each.
 
     Its ids are those of the data's median-length prompt with the two halves exchanged.

@@ -20,8 +20,9 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import claimable, claims, costs, runs, tables
+from longspec.analysis import claimable, claims, runs, tables
 from longspec.core.records import STEP_PARTS
+from longspec.core.run_record import RunRecord
 from longspec.report import browser, charts
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -37,15 +38,18 @@ MOST_ROWS = 300
 """Rows of a table that are shown; the CSV has all."""
 MOST_CELLS = 12
 """Models and data sets in a chart."""
+Records = dict[tuple[str, str, str], RunRecord]
+"""By model, data set and method."""
 
 
 def render(grid: runs.Grid, config: dict[str, Any], results: Path, unpinned: Sequence[str] = ()) -> str:
     """The page as text; `unpinned` are what the configuration reads from a hub without a commit."""
     frames = {name: tables.read(results / f"{name}.csv") for name in TABLES}
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
-    facts = {(m, d, name): _facts(results, m, d, name) for m, d in runs.cells(grid) for name in grid["methods"]}
-    conditions, by_cell = _split({key: run["conditions"] for key, run in facts.items()})
-    machine, _ = _split({key: run["environment"] for key, run in facts.items()})
+    found = runs.records(grid, results)
+    records = {(m, d, name): run for (m, d), methods in found for name, run in methods.items()}
+    conditions, by_cell = _split({key: run.conditions.stated() for key, run in records.items()})
+    machine, _ = _split({key: run.environment.stated() for key, run in records.items()})
     shown = {name: _some(frame) for name, frame in frames.items()}
     return template("report.html.j2").render(
         summary=summary,
@@ -56,13 +60,13 @@ def render(grid: runs.Grid, config: dict[str, Any], results: Path, unpinned: Seq
         frames=shown,
         lengths={name: len(frame) for name, frame in frames.items()},
         audit=_by_rule(frames["audit"]),
-        charts=_charts(frames, grid, facts),
+        charts=_charts(frames, grid, records),
         training=_training(config, results),
         cells=list(browser.cells(grid, results, len(frames["timings"]))),
         prompts=_prompts(grid, results),
         conditions=conditions,
         conditions_by_cell=by_cell[:MOST_ROWS],
-        machine={**machine, **_engine_checks(facts)},
+        machine={**machine, **_engine_checks(records)},
         started=summary["started"],
         unpinned=unpinned,
         config=yaml.safe_dump(_in_order(config, grid), sort_keys=False, allow_unicode=True, width=100),
@@ -95,19 +99,15 @@ def _checkout(commit: str) -> str:
     return "" if commit == "–" or "|" in commit or commit.endswith("-dirty") else f"git checkout {commit}\n"
 
 
-def _facts(results: Path, model: str, dataset: str, method: str) -> dict[str, Any]:
-    return runs.read_facts(results / model / dataset / method / "run.json")
-
-
-def _engine_checks(facts: dict[Any, dict[str, Any]]) -> dict[str, str]:
+def _engine_checks(records: Records) -> dict[str, str]:
     """How the engines of our own loop were checked, a text for each record that there is."""
-    records = [(run.get("engine_checks") or {}).get("target") for run in facts.values()]
+    checks = [(run.engine_checks or {}).get("target") for run in records.values()]
     said = [
-        f"{record['engine']}, against transformers {record['transformers']}: max difference "
-        f"{record['max_difference']:.1g} in logits, distance {record['distance']:.1g} (bound {record['bound']:.1g})"
-        + _choice(record.get("step_seconds") or {})
-        for record in records
-        if record
+        f"{check.engine}, against transformers {check.transformers}: max difference "
+        f"{check.max_difference:.1g} in logits, distance {check.distance:.1g} (bound {check.bound:.1g})"
+        + _choice(check.step_seconds or {})
+        for check in checks
+        if check
     ]
     return {"engine checked": " | ".join(dict.fromkeys(said))} if said else {}
 
@@ -131,7 +131,7 @@ def _in_order(config: dict[str, Any], grid: runs.Grid) -> dict[str, Any]:
     return {**config, "methods": {name: known[name] for name in [*names, *sorted(set(known) - set(names))]}}
 
 
-def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, dict[str, Any]]) -> dict[str, Markup]:
+def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, records: Records) -> dict[str, Markup]:
     """The charts that have something to show; of very many cells, the first."""
     baseline = grid["baseline"]
     again = set(frames["speedup"].loc[frames["speedup"]["same_as_baseline"] == 1, "method"])
@@ -159,15 +159,15 @@ def _charts(frames: dict[str, pd.DataFrame], grid: runs.Grid, facts: dict[Any, d
             ("context_tokens", "tokens of context, at most"),
         ):
             drawn[axis] = charts.curve_lines(few["acceptance_curves"], methods, axis, across)
-        widths = {name: shape for name in methods if (shape := _shape(facts, name))}
+        widths = {name: shape for name in methods if (shape := _shape(records, name))}
         if widths:
             drawn["shapes"] = charts.draft_shapes(frames["acceptance_by_position"], methods, widths)
     return drawn
 
 
-def _shape(facts: dict[Any, dict[str, Any]], method: str) -> list[int]:
+def _shape(records: Records, method: str) -> list[int]:
     """Nodes at each depth, where the variant's configuration or its tuning says so and all cells agree."""
-    shapes = [costs.shape(run) for (_, _, name), run in facts.items() if name == method]
+    shapes = [run.widths for (_, _, name), run in records.items() if name == method]
     return shapes[0] if all(shape == shapes[0] for shape in shapes) else []
 
 
@@ -204,13 +204,13 @@ def _prompts(grid: runs.Grid, results: Path) -> list[dict[str, Any]]:
     return rows[:MOST_ROWS]
 
 
-def _split(mappings: dict[tuple[str, str, str], dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
+def _split(mappings: dict[tuple[str, str, str], dict[str, object]]) -> tuple[dict[str, str], list[dict[str, str]]]:
     """Each key with its value, or all its values; and, where data sets differ in a key, its values in each.
 
     The methods of one data set differ in what makes a peer's loop another; any other difference was refused.
     """
     keys = list(dict.fromkeys(key for mapping in mappings.values() for key in mapping))
-    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    cells: dict[tuple[str, str], list[dict[str, object]]] = {}
     for (model, dataset, _), mapping in mappings.items():
         cells.setdefault((model, dataset), []).append(mapping)
     merged = {key: _values(mappings.values(), key) for key in keys}
@@ -220,7 +220,7 @@ def _split(mappings: dict[tuple[str, str, str], dict[str, Any]]) -> tuple[dict[s
     return merged, rows if differ else []
 
 
-def _values(mappings: Iterable[dict[str, Any]], key: str) -> str:
+def _values(mappings: Iterable[dict[str, object]], key: str) -> str:
     """All that a key is in some mappings; of very many, how many."""
     values = list(dict.fromkeys(_text(mapping.get(key)) for mapping in mappings))
     return " | ".join(values) if len(values) <= MOST_CELLS else f"{len(values)} values"

@@ -1,23 +1,21 @@
-"""The audit of files: are two sides of a speedup the same in all but the method, and are the tables what was measured?
+"""Rules of the audit of files: are two sides of a speedup the same in all but the method?
 
 Contract: each rule is a question to the files alone, answered by an empty text (it holds) or by a finding that names
 what breaks it. Nothing is asked of the code that made them, so that a fault there cannot hide itself. It does not know
-methods; `unlike` conditions are findings here, where the speedup stage refuses them.
+methods; `unlike` conditions are findings here, where the step `speedup` refuses them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import zip_longest
-from typing import Any
 
 from longspec.analysis.runs import Run
 from longspec.analysis.speedup import unlike
 from longspec.core import registry
 from longspec.core.records import Comparison, Sample, Turn, first_divergence, ids_sha256
+from longspec.core.run_record import Conditions, RunRecord
 
 COLUMNS = ["model", "dataset", "method", "rule", "verdict", "finding"]
 GROUPS = {
@@ -35,28 +33,28 @@ TICK = 0.001
 
 
 def job(run: Run, baseline: Run) -> dict[str, str]:
-    """Rule to finding for one job; the baseline is audited beside itself."""
-    facts, base = run.facts, baseline.facts
-    differ = unlike(facts, base)
+    """Ask every rule of one job: rule to finding; the baseline is audited beside itself."""
+    ours, theirs = run.record, baseline.record
+    differ = unlike(ours, theirs)
     listed = {key for keys in GROUPS.values() for key in keys} | set(OWN)
-    stops = _stop_ids(run) | _stop_ids(baseline) | set(facts["conditions"].get("stop_ids", ()))
+    stops = _stop_ids(run) | _stop_ids(baseline) | set(ours.conditions.stop_ids)
     return {
         "same prompts": _named(differ, ("prompts_sha256",)) or _prompts(run, baseline),
         **{rule: _named(differ, keys) for rule, keys in GROUPS.items()},
         "same other conditions": _named([d for d in differ if d[0] not in listed], None),
-        "same warm-up": _named(differ, ("warmup",)) or _warm_up(facts, base),
-        "same code, so the same clock and counting": _code(facts, base),
-        "same end of text": _first(run, lambda turn: _end(turn, facts["conditions"], stops)),
+        "same warm-up": _named(differ, ("warmup",)) or _warm_up(ours, theirs),
+        "same code, so the same clock and counting": _code(ours, theirs),
+        "same end of text": _first(run, lambda turn: _end(turn, ours.conditions, stops)),
         "no output cut": _cut(run),
         "tokens are those of the steps": _first(run, _tokens),
         "accepted ≤ offered ≤ drafted": _first(run, _order),
         "times are whole": _first(run, _times),
         WRITTEN: _written(run),
-        "the engine was checked against transformers": _engine(facts),
+        "the engine was checked against transformers": _engine(ours),
     }
 
 
-def _named(differ: list[tuple[str, Any, Any]], keys: tuple[str, ...] | None) -> str:
+def _named(differ: list[tuple[str, object, object]], keys: tuple[str, ...] | None) -> str:
     found = [
         f"{key}: {ours!r}, the baseline's {theirs!r}" for key, ours, theirs in differ if keys is None or key in keys
     ]
@@ -94,19 +92,17 @@ def _prompts(run: Run, baseline: Run) -> str:
     return ""
 
 
-def _warm_up(facts: dict[str, Any], base: dict[str, Any]) -> str:
-    ours, theirs = (
-        [(s["prompt_tokens"], s["output_tokens"]) for s in side.get("warmup_samples", [])] for side in (facts, base)
-    )
-    if ours == theirs and len(ours) == facts["conditions"]["warmup"]:
+def _warm_up(run: RunRecord, baseline: RunRecord) -> str:
+    ours, theirs = ([(s.prompt_tokens, s.output_tokens) for s in side.warmup_samples] for side in (run, baseline))
+    if ours == theirs and len(ours) == run.conditions.warmup:
         return ""
     return f"(prompt, output) tokens of the warm-up: {ours}, the baseline's {theirs}"
 
 
-def _code(facts: dict[str, Any], base: dict[str, Any]) -> str:
+def _code(run: RunRecord, baseline: RunRecord) -> str:
     """One loop times and counts for all methods; that holds if both runs were made by the same commit and libraries."""
     keys = ("git_commit", "packages", "python")
-    found = [(key, facts["environment"].get(key), base["environment"].get(key)) for key in keys]
+    found = [(key, getattr(run.environment, key), getattr(baseline.environment, key)) for key in keys]
     differ = [f"{key}: {ours!r}, the baseline's {theirs!r}" for key, ours, theirs in found if ours != theirs]
     return "; ".join(differ) + ("; generate both again" if differ else "")
 
@@ -116,27 +112,28 @@ def _stop_ids(run: Run) -> set[int]:
     return {t.output_ids[-1] for s in run.samples for t in s.turns if t.stop_reason == "eos" and t.output_ids}
 
 
-def _engine(facts: dict[str, Any]) -> str:
+def _engine(run: RunRecord) -> str:
     """Each process that ran our loop had a record of the check of the engine that it ran, or fell back from."""
-    if registry.decodes(facts["spec"]["method"]["method"]) == "peers":
+    if registry.decodes(run.spec["method"]["method"]) == "peers":
         return ""  # transformers' models as they are
-    for piece in facts["pieces"]:
-        records = piece.get("engine_checks") or {}
+    for piece in run.pieces:
+        records = piece.engine_checks or {}
         record = records.get("target")
         if record is None:
-            return f"the process on {piece['host']} has no record of a check"
-        ran = facts["conditions"]["engine"]
-        if ran not in (record["engine"], "eager" if record["engine"] == "graphs" else None):
-            return f"engine {ran} ran; the check was of {record['engine']}"
+            return f"the process on {piece.host} has no record of a check"
+        ran = run.conditions.engine
+        if ran not in (record.engine, "eager" if record.engine == "graphs" else None):
+            return f"engine {ran} ran; the check was of {record.engine}"
         for model, found in records.items():
-            if not found["distance"] <= found["bound"]:
-                return f"{model}: its logits are {found['distance']} from transformers', bound {found['bound']}"
+            if not found.distance <= found.bound:
+                return f"{model}: its logits are {found.distance} from transformers', bound {found.bound}"
     return ""
 
 
-def _end(turn: Turn, conditions: dict[str, Any], stops: set[int]) -> str:
+def _end(turn: Turn, conditions: Conditions, stops: set[int]) -> str:
     """A text goes on to a stop id, the limit or the end of the context, and not a token further."""
-    ids, limit, context = turn.output_ids, conditions["max_new_tokens"], conditions["context_tokens"]
+    ids, unlimited = turn.output_ids, float("inf")
+    limit, context = conditions.max_new_tokens or unlimited, conditions.context_tokens or unlimited
     if turn.failed:
         return ""
     if not ids:
@@ -199,12 +196,12 @@ def _times(turn: Turn) -> str:
 
 def _written(run: Run) -> str:
     """run.json holds the hash of samples.jsonl as its job left it."""
-    said = run.facts.get("samples_sha256")
+    said = run.record.samples_sha256
     return "" if said == run.samples_sha256 else f"hashes to {run.samples_sha256}; run.json says {said}"
 
 
 def gate(comparisons: list[Comparison], samples: list[Sample], baseline: Run) -> str:
-    """Whether a gate compared these samples with the baseline's, as they stand now."""
+    """Find out whether a gate compared these samples with the baseline's, as they stand now."""
     theirs = {(s.sample_id, s.repeat): s for s in baseline.samples}
     for found, sample in zip_longest(comparisons, samples):
         other = sample and theirs.get((sample.sample_id, sample.repeat))
@@ -216,41 +213,3 @@ def gate(comparisons: list[Comparison], samples: list[Sample], baseline: Run) ->
         if said != parted and not (found.quantiles and (said is None) == (parted is None)):
             return f"sample {sample.sample_id}: parts from the baseline at {said}; samples.jsonl says {parted}"
     return ""
-
-
-def table(name: str, stored: str, again: str, samples_of: Callable[[dict[str, str]], str]) -> str:
-    """The first difference between a table's text and the text that the raw files give now.
-
-    A row whose `line_sha256` differs was made from another line: then the samples changed, not the table."""
-    if stored == again:
-        return ""
-    rows = [list(csv.DictReader(io.StringIO(text))) for text in (stored, again)]
-    for number, (mine, other) in enumerate(zip_longest(*rows), start=2):
-        if mine == other:
-            continue
-        if mine is None or other is None:
-            return f"{name}, line {number}: one row {'missing' if mine is None else 'too many'}"
-        if mine.get("line_sha256") != other.get("line_sha256") and mine.get("sample_id") == other.get("sample_id"):
-            return f"{samples_of(other)}, sample {other['sample_id']}: is not what {name} was made from"
-        key = next((key for key in {**other, **mine} if mine.get(key) != other.get(key)), None)
-        return f"{name}, line {number}: {key} is {mine.get(key)!r}; the raw files give {other.get(key)!r}"
-    return f"{name}: its text is not what the raw files give"
-
-
-def difference(stored: Any, again: Any, at: str = "") -> str:
-    """The first place where two JSON values differ."""
-    if isinstance(stored, dict) and isinstance(again, dict):
-        keys: Iterable[Any] = {**again, **stored}
-    elif isinstance(stored, list) and isinstance(again, list):
-        keys, stored, again = range(max(len(stored), len(again))), dict(enumerate(stored)), dict(enumerate(again))
-    else:
-        return "" if stored == again else f"{at} is {stored!r}; the tables give {again!r}"
-    parts = (difference(stored.get(key), again.get(key), f"{at}.{key}" if at else str(key)) for key in keys)
-    return next(filter(None, parts), "")
-
-
-def lines(stored: str, again: str) -> str:
-    """The first line in which two texts differ."""
-    pairs = enumerate(zip_longest(stored.splitlines(), again.splitlines()), start=1)
-    place = next(((number, mine, other) for number, (mine, other) in pairs if mine != other), None)
-    return "" if place is None else f"line {place[0]} is {place[1]!r}; the tables give {place[2]!r}"

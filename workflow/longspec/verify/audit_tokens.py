@@ -1,4 +1,4 @@
-"""Are the stored tokens those of the model? Asked of Hugging Face's model, and of nothing of ours.
+"""Audit stored tokens: are they the model's? Asked of Hugging Face's model, and of nothing of ours.
 
 Contract: every turn of every job is scored again by one plain forward over its prompt and output, with transformers'
 own model, attention and logits processors; each stored token must be the one with the best (noised) score. Of our
@@ -12,7 +12,6 @@ residual rule each token must be one that can be sampled.
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from longspec.analysis import tables, verdict
+from longspec.core import run_record
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, read_records
+from longspec.core.run_record import RunRecord
 from longspec.data import prompting
 from longspec.decoding import gumbel
 from longspec.models import machine, model_files, trust
@@ -34,26 +35,27 @@ COLUMNS = [*tables.NAMES, "tokens", "agreeing", "ties", "largest_gap", "worst_sa
 
 @functools.lru_cache(maxsize=2)  # one model in its own format and in float32: jobs of one model follow each other
 def load(folder: Path, dtype: torch.dtype, device: torch.device, trusted: bool) -> Any:
-    """Hugging Face's model; `trusted`: code that its folder brings may run."""
+    """Load Hugging Face's model; `trusted`: code that its folder brings may run."""
     return model_files.causal_lm(folder, dtype, trusted).to(device)
 
 
 class Scorer:
     """Hugging Face's model, as a job's run.json describes it."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.spec = facts["spec"]
-        self.drawn = facts["conditions"]["verification"] != "keyed"
+    def __init__(self, run: RunRecord) -> None:
+        self.spec = run.spec
+        self.drawn = run.conditions.verification != "keyed"
         torch.set_num_threads(machine.resolve_threads(self.spec["threads"]))
         device = machine.resolve_device(self.spec["device"])
-        dtype = getattr(torch, facts["conditions"]["dtype"])
+        format_name = str(run.conditions.dtype)
+        dtype = getattr(torch, format_name)
         self.folder = model_files.folder(self.spec["model"])
         self.trusted = trust.allowed(self.spec["model"])
         self.model = load(self.folder, dtype, device, self.trusted)
         self.tokenizer = prompting.tokenizer(self.spec["model"])
         sampling = self.spec["sampling"]
         self.sampled = sampling["temperature"] > 0
-        unit = verdict.bound(facts["conditions"]["dtype"], 1.0, verdict.BETWEEN)
+        unit = verdict.bound(format_name, 1.0, verdict.BETWEEN)
         self.bound = replays.warped(unit, sampling["repetition_penalty"], sampling["temperature"])
         if self.sampled:
             config = GenerationConfig(do_sample=True, **{**sampling, "top_k": sampling["top_k"] or 0})
@@ -108,10 +110,10 @@ class Scorer:
 
 @torch.inference_mode()
 def audit(folder: Path) -> dict[str, object]:
-    """One row for the job in `folder`."""
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    """Score every token of the job in `folder` again; returns its row of audit_tokens.csv."""
+    run = run_record.read(folder / "run.json")
     prompts = {prompt.sample_id: prompt for prompt in read_records(folder.parent / "prompts.jsonl", Prompt)}
-    scorer = Scorer(facts)
+    scorer = Scorer(run)
     tokens, ties = 0, 0
     gaps: list[tuple[float, str]] = []
     for sample in read_records(folder / "samples.jsonl", Sample):
@@ -130,9 +132,8 @@ def audit(folder: Path) -> dict[str, object]:
             gaps += [(gap, sample.sample_id) for gap in found]
     worst = max(gaps, default=(None, None))
     verdict = "agrees" if not gaps else "ties only" if ties == len(gaps) else "disagrees"
-    names = {name: facts[name] for name in tables.NAMES}
     return {
-        **names,
+        **run.names,
         "tokens": tokens,
         "agreeing": tokens - len(gaps),
         "ties": ties,

@@ -1,4 +1,4 @@
-"""Is one method's output vanilla's, and where it is not, was the target's choice a tie there?
+"""Compare a method's outputs with vanilla's; where they part, measure whether the target's choice was a tie.
 
 Contract: one Comparison per sample. Without divergences neither torch nor a model is loaded; how one is measured is
 divergence.py's.
@@ -6,23 +6,23 @@ divergence.py's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, Prompt, Sample, first_divergence
+from longspec.core.run_record import RunRecord
 from longspec.core.spec import GenerateSpec
 
 RECORDED = ("engine", "numerics", "dtype")
 """What `auto` came to in a job, so that the gate runs the engine that answered and not the one of this machine."""
 
 
-def as_recorded(spec: GenerateSpec, facts: Mapping[str, Any], vanilla: Mapping[str, Any]) -> GenerateSpec:
-    """A job's spec with the engine of ours that its comparison is about, from the run.json of the job and of vanilla:
-    its own, or where a peer answered, vanilla's."""
+def as_recorded(spec: GenerateSpec, run: RunRecord, vanilla: RunRecord) -> GenerateSpec:
+    """Put the engine of ours that a job's comparison is about into its spec: its own, or where a peer answered,
+    vanilla's."""
     peer = registry.decodes(spec["method"]["method"]) == "peers"
-    conditions = (vanilla if peer else facts)["conditions"]
+    conditions = (vanilla if peer else run).conditions.stated()
     recorded = {key: value for key, value in conditions.items() if key in RECORDED}
     return cast(GenerateSpec, {**spec, **recorded})
 
@@ -35,7 +35,7 @@ def compare(
     nodes: int,
     measured: bool = True,
 ) -> list[Comparison]:
-    """One Comparison for each of our samples; unless `measured`, only where outputs part is said."""
+    """Make one Comparison for each of our samples; unless `measured`, it only says where outputs part."""
     theirs = {(s.sample_id, s.repeat): s for s in vanilla}
     missing = [s for s in ours if (s.sample_id, s.repeat) not in theirs]
     if missing:
@@ -70,5 +70,5 @@ def _located(ours: Sample, vanilla: Sample) -> Comparison:
 
 
 def most_nodes(samples: list[Sample]) -> int:
-    """The largest tree that was verified, root included."""
+    """Find the size of the largest tree that was verified, root included."""
     return 1 + max((step[0] for s in samples for turn in s.turns for step in turn.steps), default=0)

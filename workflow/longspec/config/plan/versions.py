@@ -18,10 +18,11 @@ from longspec.config.sections.experiment import Config
 from longspec.core import fingerprint, registry
 from longspec.core.errors import UserError
 from longspec.core.spec import ModelSpec
+from longspec.core.steps import STEPS
 from longspec.models import model_files
 
 READ_AS_DATA = {"report": "report/templates/*", "summary": "analysis/summary.schema.json"}
-"""Command to the files beside the code that its outputs depend on, below this package."""
+"""Command or step of the analysis to the files beside the code that its outputs depend on, below this package."""
 
 
 def canonical(value: Any) -> str:
@@ -83,11 +84,13 @@ class Versions:
         spec = canonical(specs.trained_spec(self._config, drafter))
         return canonical({"code": _code("cli.train"), "answers": answers, "spec": spec, **started})
 
-    def analysis(self, command: str) -> str:
+    def command(self, name: str) -> str:
         """Identify the code of a command that reads results only, and the files that it reads as data."""
-        pattern = READ_AS_DATA.get(command)
-        files = tuple(fingerprint.PACKAGE.glob(pattern)) if pattern else ()
-        return fingerprint.digest(f"cli.{command}", files=files)
+        return fingerprint.digest(f"cli.{name}", files=_read_as_data(name))
+
+    def step(self, name: str) -> str:
+        """Identify the code of one step of the analysis, and the files that it reads as data."""
+        return fingerprint.digest("cli.analyse", *STEPS[name], files=_read_as_data(name))
 
     def _generation(self, model: str, dataset: str, method: str) -> str:
         """Identify the code of the loop and of this variant's own method and drafter, its prompts, its models."""
@@ -118,6 +121,10 @@ class Versions:
 def _short(*texts: str) -> str:
     """Hash texts that may be long: the version of a job is an argument of its command."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def _read_as_data(name: str) -> tuple[Path, ...]:
+    return tuple(fingerprint.PACKAGE.glob(READ_AS_DATA[name])) if name in READ_AS_DATA else ()
 
 
 # Each is asked for once a job and answered once a run of Snakemake.
