@@ -235,7 +235,7 @@ def test_a_generation_does_not_depend_on_analysis_nor_the_other_way_round():
     for command in ("metrics", "speedup", "report"):
         assert not {name for name in files(f"cli.{command}") if name.split("/")[0] in ("decoding", "models", "measure")}
     assert "cli/report.py" not in files("cli.generate")
-    assert "report/charts.py" not in files("cli.metrics")
+    assert "report/page.py" not in files("cli.metrics")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

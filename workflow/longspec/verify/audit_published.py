@@ -17,10 +17,8 @@ from markupsafe import escape
 
 from longspec.analysis import runs, summary, tables, tuning_table
 from longspec.report import publication
+from longspec.report.results import MOST_CLAIMS
 from longspec.verify import audit_rules
-
-MOST_CLAIMS = 100
-"""So many are on the page (report.html.j2)."""
 
 
 def findings(grid: runs.Grid, results: Path, reports: Path, made: dict[str, pd.DataFrame]) -> dict[Path, str]:
