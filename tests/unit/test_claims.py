@@ -17,7 +17,9 @@ from results_folder import record
 from longspec.analysis import claims, speedup_table, tables
 from longspec.analysis.summary import SCHEMA
 from longspec.core import run_record
-from longspec.report import page, publication
+from longspec.report import publication
+from longspec.report.cards import cards
+from longspec.report.results import Claim, checked
 from longspec.verify import audit_rules
 
 CELLS = {"m": ["d"]}
@@ -178,8 +180,9 @@ def test_the_fastest_of_a_cell_is_held_to_the_interval_that_holds_for_all(result
         kind = "simultaneous" if method == fastest else "speedup"
         low, high = (f"{table.loc[method, f'{kind}_{end}']:.2f}" for end in ("low", "high"))
         assert says(claim["claim"], f"95% interval {low} to {high}")
-    (card,) = page._best(list(made.values()))
-    assert (card["method"], card["low"]) == (fastest, made[fastest]["simultaneous_low"])
+    (card,) = cards([checked("summary.json", Claim, claim) for claim in made.values()], 9)
+    assert card.method == fastest
+    assert says(" ".join(card.details), *(f"{made[fastest][f'simultaneous_{end}']:.2f}" for end in ("low", "high")))
 
 
 def test_a_method_that_is_not_lossless_is_not_the_fastest_while_another_is_sound(results):
@@ -254,7 +257,8 @@ def test_tables_for_papers(results):
 
 def test_names_are_safe_in_latex_and_marks_are_explained():
     claim = {**judged(verdict="not lossless"), "dataset": "lcc_e", "method": "a&b"}
-    made = {"baseline": "plain_one", "references": [], "claims": [claim]}
+    verdict = dict.fromkeys(("lossless", "audit", "noise", "baseline"), "")
+    made = {"baseline": "plain_one", "started": "", "verdict": verdict, "references": [], "claims": [claim]}
     accepted = pd.DataFrame([{"model": "m", "dataset": "lcc_e", "method": "a&b", "acceptance_length": 2.5}])
     latex = publication.latex(made, accepted)
     assert r"lcc\_e" in latex

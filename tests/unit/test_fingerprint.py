@@ -246,7 +246,7 @@ def test_a_step_of_the_analysis_does_not_depend_on_the_next():
     assert len(tables) > 3
     own = {step: [name for name in tables if name in files(*STEPS[step])] for step in STEPS}
     assert [own[step] for step in ("metrics", "lossless", "speedup")] == [tables[:1], tables[1:2], tables[2:]]
-    assert "report/charts.py" not in files(*STEPS["summary"])
+    assert "report/page.py" not in files(*STEPS["summary"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,7 +6,8 @@ import re
 
 import made_up
 import pytest
-from report_page import chart, section
+from refusals import figures, says
+from report_page import card, chart, section, shown
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,14 @@ def test_a_method_has_one_colour_in_all_charts(page):
 def test_peers_are_named_as_such_in_both_charts_of_speed(page):
     for name in ("speedup", "times"):
         assert ">hf-generate (peer)</text>" in chart(page, name)
+
+
+def test_a_claim_that_stands_is_large_and_says_of_how_many_it_is_the_best(page):
+    top = card(page)
+    assert 'class="withheld"' not in top
+    (figure,) = figures(re.search(r'<span class="figure">(.*?)</span>', top)[1])
+    assert figure > 1
+    assert says(shown(top), "chain: the best of 3")
 
 
 def test_the_commands_that_make_it_again_begin_with_the_commit(results, page):

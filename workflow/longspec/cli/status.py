@@ -2,14 +2,13 @@
 
     python -m longspec status [--configfile config/config.yaml ...]
 
-A table with colour on a terminal, plain text in a pipe. Nothing is changed.
+A table with colour on a terminal; in a pipe, plain text separated by tabs. Nothing is changed.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -26,7 +25,7 @@ STYLES = {"done": "green", "running": "cyan", "stopped": "red", "waiting": "dim"
 
 
 def cells_of(row: Progress) -> list[str]:
-    """Write a job as the cells of one line."""
+    """Write a job's progress as the texts of one line, in the order of HEAD."""
     left = "" if row.seconds_left is None or row.state == "done" else _duration(row.seconds_left)
     done = f"{row.done}/{'?' if row.total is None else row.total}"
     rate = "" if row.tokens_per_second is None else f"{row.tokens_per_second:.1f}"
@@ -38,11 +37,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-HEAD = ["model", "data set", "method", "state", "samples", "failed", "tokens/s", "left", "last word"]
+HEAD = ["model", "data set", "method", "state", "samples", "failed", "tokens/s", "time left", "last line of the log"]
 
 
 def show(table: list[Progress], console: Console) -> None:
-    """Print the table: aligned and coloured for a person, separated by tabs for a program."""
+    """Print the progress of all jobs: aligned and coloured on a terminal, else separated by tabs."""
     if not console.is_terminal:
         for line in [HEAD, *map(cells_of, table)]:
             print("\t".join(part.replace("\t", " ") for part in line))
@@ -61,9 +60,9 @@ def show(table: list[Progress], console: Console) -> None:
     )
 
 
-def read_config(files: list[Path]) -> dict[str, Any]:
-    """Merge configuration files as Snakemake does: later ones override."""
-    merged: dict[str, Any] = {}
+def read_config(files: list[Path]) -> dict[str, object]:
+    """Merge configuration files as Snakemake does: later ones override. UserError where one cannot be read."""
+    merged: dict[str, object] = {}
     for file in files:
         try:
             update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
@@ -73,7 +72,7 @@ def read_config(files: list[Path]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse arguments, look, print."""
+    """Parse arguments, read the results folder, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", type=Path, nargs="+", default=[Path("config/config.yaml")])
     files = parser.parse_args(argv).configfile

@@ -1,21 +1,22 @@
-"""The data of the report's sample browser: prompts and outputs, cut into what was drafted and what was not.
+"""The data of the page's sample browser: prompts and outputs, cut into what was drafted and what was not.
 
-Contract: one JSON text a model and data set, safe inside a <script> element whatever the texts say; together they
-keep to a budget of characters, by showing less of each output and, of very many, fewer samples. It knows no tokenizer:
-tokens.json beside the results says what an id looks like; without it an output is one text without steps.
+Contract: one JSON text a model and data set, safe inside a <script> element whatever the texts say. Together they
+keep to a budget of bytes, by showing less of each output and, of very many, fewer samples. An output is cut into steps
+by tokens.json beside the results, which says what text each token id has; without it an output is one text.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from longspec.analysis import runs
 from longspec.core.records import Prompt, Sample, Turn, first_divergence, parse_record, read_lines
+from longspec.report.results import Results, read_json
 
 BUDGET, REST = 7_000_000, 150
 """Bytes of all outputs together, and those that one takes beside its text."""
@@ -24,46 +25,84 @@ LONGEST, SHORTEST = 6_000, 100
 MOST = 5_000 * 4
 """Outputs shown, over all methods."""
 UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
-Json = dict[str, Any]
 
 
-def cells(grid: runs.Grid, results: Path, samples: int) -> Iterator[tuple[str, str, int, Markup]]:
-    """(model, data set, samples shown, JSON) of each cell; `samples`: how many outputs all jobs have together."""
-    jobs = sum(len(datasets) for datasets in grid["cells"].values()) * len(grid["methods"])
-    count = max(1, MOST // max(jobs, 1))
-    cut = max(SHORTEST, min(LONGEST, BUDGET // max(min(samples, MOST), 1) - REST))
-    for model, datasets in grid["cells"].items():
-        vocabulary = _vocabulary(results / model / "tokens.json")
+@dataclass(frozen=True)
+class Output:
+    """What one method answered, and what it took. `parts` of the text take turns: the target's own, drafted and
+    accepted, the target's own, …; `parts_at`: the first token that is not the baseline's, None where all are."""
+
+    parts: list[str]
+    tokens: int
+    steps: int
+    accepted: int
+    seconds: float
+    stop: str
+    parts_at: int | None
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """A prompt and what each method answered, in the order of the methods; None where a method has no such sample."""
+
+    id: str
+    repeat: int
+    prompt: str
+    outputs: list[Output | None]
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    """The samples of one model and data set; report.js reads these keys."""
+
+    methods: list[str]
+    samples: list[ShownSample]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the page holds of one model and data set: the browser's choice, and its data."""
+
+    model: str
+    dataset: str
+    data: Markup
+
+
+def cells(results: Results) -> Iterator[Embedded]:
+    """Yield the samples of each model and data set that are on the page."""
+    grid = results.grid
+    count = max(1, MOST // max(len(list(grid.jobs())), 1))
+    cut = max(SHORTEST, min(LONGEST, BUDGET // max(min(len(results.tables["timings"]), MOST), 1) - REST))
+    for model, datasets in grid.cells.items():
+        vocabulary = _vocabulary(results.folder / model / "tokens.json")
         for dataset in datasets:
-            made = _cell(results / model / dataset, grid["methods"], vocabulary, count, cut)
-            facts = {"methods": grid["methods"], "samples": made}
-            yield model, dataset, len(made), embedded(facts)
+            shown = _samples(results.folder / model / dataset, grid.methods, vocabulary, count, cut)
+            yield Embedded(model, dataset, embedded(ShownCell(grid.methods, shown)))
 
 
-def embedded(value: Any) -> Markup:
-    """JSON that cannot end its element, whatever it holds."""
-    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(UNSAFE))
+def embedded(value: object) -> Markup:
+    """Write JSON that cannot end the element that holds it, whatever texts are in it; dataclasses become objects."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=vars)
+    return Markup(text.translate(UNSAFE))
 
 
 def _vocabulary(path: Path) -> list[str]:
-    try:
-        found: list[str] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        return []
-    return found
+    return read_json(path, list[str]) if path.exists() else []
 
 
-def _cell(folder: Path, methods: list[str], vocabulary: list[str], count: int, cut: int) -> list[Json]:
-    """The first samples of one cell; a repeat is a sample of its own."""
+def _samples(
+    folder: Path, methods: Sequence[str], vocabulary: Sequence[str], count: int, cut: int
+) -> list[ShownSample]:
+    """The first samples of one model and data set; a repeat is a sample of its own."""
     firsts = {method: runs.first_samples(folder / method / "samples.jsonl", count) for method in methods}
     by_key = {method: {(s.sample_id, s.repeat): s for s in found} for method, found in firsts.items()}
     asked = {prompt.sample_id: "\n\n".join(prompt.turns) for prompt in _prompts(folder / "prompts.jsonl", count)}
     made = []
     for sample in firsts[methods[0]]:
         key = (sample.sample_id, sample.repeat)
-        outputs = [_output(by_key[m].get(key), sample, vocabulary, cut) for m in methods]
-        prompt = _shortened(asked.get(sample.sample_id, ""), cut)
-        made.append({"id": sample.sample_id, "repeat": sample.repeat, "prompt": prompt, "outputs": outputs})
+        answered = [by_key[method].get(key) for method in methods]
+        outputs = [_output(one, sample, vocabulary, cut) if one else None for one in answered]
+        made.append(ShownSample(*key, _shortened(asked.get(sample.sample_id, ""), cut), outputs))
     return made
 
 
@@ -76,10 +115,8 @@ def _prompts(path: Path, count: int) -> list[Prompt]:
     return found
 
 
-def _output(sample: Sample | None, baseline: Sample, vocabulary: list[str], cut: int) -> Json | None:
-    """Text in parts that take turns: the target's own, drafted and accepted, the target's own, …; and what it took."""
-    if sample is None:
-        return None
+def _output(sample: Sample, baseline: Sample, vocabulary: Sequence[str], cut: int) -> Output:
+    """An output as the page shows it, its text cut to so many bytes."""
     turns = sample.turns
     parts: list[str] = []
     if vocabulary and any(step[0] for turn in turns for step in turn.steps):
@@ -89,19 +126,19 @@ def _output(sample: Sample | None, baseline: Sample, vocabulary: list[str], cut:
     else:
         parts = ["\n\n".join(sample.texts)]
     parted = first_divergence(sample, baseline)
-    return {
-        "parts": _within(parts, cut),
-        "tokens": sum(len(turn.output_ids) for turn in turns),
-        "steps": sum(len(turn.steps) for turn in turns),
-        "accepted": sum(step[2] for turn in turns for step in turn.steps),
-        "seconds": round(sum(turn.decode_seconds for turn in turns), 4),
-        "stop": "+".join(turn.stop_reason for turn in turns),
-        "parts_at": None if parted is None else parted[1],
-    }
+    return Output(
+        parts=_within(parts, cut),
+        tokens=sum(len(turn.output_ids) for turn in turns),
+        steps=sum(len(turn.steps) for turn in turns),
+        accepted=sum(step[2] for turn in turns for step in turn.steps),
+        seconds=round(sum(turn.decode_seconds for turn in turns), 4),
+        stop="+".join(turn.stop_reason for turn in turns),
+        parts_at=None if parted is None else parted[1],
+    )
 
 
-def segments(turn: Turn, vocabulary: list[str]) -> list[str]:
-    """The output's text, by turns the target's own and accepted drafts: an even number of parts, some empty."""
+def segments(turn: Turn, vocabulary: Sequence[str]) -> list[str]:
+    """Cut an output's text into parts, by turns the target's own and accepted drafts: an even number, some empty."""
     pieces = [vocabulary[i] if 0 <= i < len(vocabulary) else "�" for i in turn.output_ids]
     parts, done = ["".join(pieces[:1])], 1
     for _, _, accepted in turn.steps:

@@ -1,22 +1,21 @@
 """The page beside LongSpec's published figures: its cells, ours of the same model and data set, and its counting.
 
-Contract: a cell of ours stands beside theirs only if the configuration names the same repository and task and decodes
-greedily; it is empty where nothing was run. Every figure by LongSpec's rules is computed again from timings.csv.
+Contract: a figure of ours stands beside theirs only if the configuration names the same repository and task and decodes
+greedily; its place is empty where nothing was run. Every figure by LongSpec's rules is computed again from timings.csv.
 The published figures are data (templates/longspec.csv; arXiv 2502.17421, temperature 0, one A100).
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
-from longspec.analysis import runs, tables
+from longspec.analysis import tables
 from longspec.analysis.timings import SUMMED, finished
 from longspec.core import registry
 from longspec.report import page
+from longspec.report.results import Claim, Config, Results, by_names, rows_of
 
 TARGETS = {
     "V-7B": "lmsys/vicuna-7b-v1.5-16k",
@@ -31,122 +30,174 @@ PUBLISHED = page.TEMPLATES / "longspec.csv"
 """LongSpec's published figures."""
 AIME = "AI-MO/aimo-validation-aime"
 BASE, TREE = "vanilla_fa", "longspec_tree"
-Rows = list[dict[str, Any]]
+HEADS = {
+    "vanilla_tokens_per_second": "LongSpec: vanilla, tokens per second",
+    "tree_tokens_per_second": "LongSpec: tree, tokens per second",
+    "acceptance_length": "LongSpec: acceptance length",
+    "speedup": "LongSpec: speedup",
+    "our_method": "ours: method",
+    "our_tokens_per_second": "ours: tokens per second",
+    "our_acceptance_length": "ours: acceptance length",
+    "our_speedup": "ours: speedup",
+    "our_interval": "ours: 95% interval",
+    "our_verdict": "ours: verdict",
+}
+"""Headings of a comparison's columns."""
 
 
-def render(grid: runs.Grid, config: dict[str, Any], results: Path) -> str:
-    """The page as text."""
-    table = pd.read_csv(PUBLISHED)
-    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
-    acceptance = tables.read(results / "acceptance.csv")
-    throughput = tables.read(results / "throughput.csv")
-    timings = tables.read(results / "timings.csv")
-    ours = _ours(config, summary, acceptance, throughput)
+@dataclass(frozen=True)
+class Published:
+    """A row of longspec.csv."""
+
+    model: str
+    setting: str
+    dataset: str
+    acceptance_length: float
+    tokens_per_second: float
+    speedup: float | None
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One method's figures of this experiment; all None where nothing was run."""
+
+    our_method: str | None = None
+    our_tokens_per_second: float | None = None
+    our_acceptance_length: float | None = None
+    our_speedup: float | None = None
+    our_interval: str | None = None
+    our_verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class JobSums:
+    """What the samples of one job come to together."""
+
+    model: str
+    dataset: str
+    method: str
+    turns: int
+    output_tokens: int
+    prefill_tokens: int
+    verification_steps: int
+    drafted_tokens: int
+    accepted_tokens: int
+    decode_seconds: float
+
+    @property
+    def decoded_tokens(self) -> int:
+        """Tokens after those of prefill."""
+        return self.output_tokens - self.prefill_tokens
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One method's figures by one counting rule."""
+
+    model: str
+    dataset: str
+    method: str
+    rule: str
+    acceptance_length: float
+    tokens_per_second: float
+    speedup: float
+    moves_the_speedup_by: str
+
+
+def render(results: Results) -> str:
+    """Write the page."""
+    published = pd.read_csv(PUBLISHED)
+    ours = _ours(results)
     return page.template("paper.html.j2").render(
-        summary=summary,
-        theirs=beside(table, ours),
+        summary=results.summary,
+        theirs=beside(rows_of(published, Published, PUBLISHED.name), ours),
         matched=sum(map(len, ours.values())),
-        counting=counting(timings, grid, config)[: page.MOST_ROWS],
-        settings=table[~table["setting"].isin([BASE, TREE])].to_dict("records"),
+        counting=pd.DataFrame(counting(results)),
+        settings=published[~published["setting"].isin([BASE, TREE])],
     )
 
 
-def _ours(
-    config: dict[str, Any], summary: dict[str, Any], acceptance: pd.DataFrame, throughput: pd.DataFrame
-) -> dict[tuple[str, str], Rows]:
+def _ours(results: Results) -> dict[tuple[str, str], list[Ours]]:
     """(repository, task) to our figures, of models and data sets that are LongSpec's, decoded greedily."""
-    if config.get("sampling", {}).get("temperature", 0) > 0:
-        return {}
-    lengths = acceptance.set_index(tables.NAMES)["acceptance_length"]
-    rates = throughput.set_index(tables.NAMES)["throughput_tokens_per_second"]
-    found: dict[tuple[str, str], Rows] = {}
-    for claim in summary["claims"]:
-        names = (claim["model"], claim["dataset"], claim["method"])
-        hub, task = _identity(config, *names[:2])
+    found: dict[tuple[str, str], list[Ours]] = {}
+    if results.config.sampling.temperature > 0:
+        return found
+    lengths = by_names(results.tables["acceptance"], "acceptance_length")
+    rates = by_names(results.tables["throughput"], "throughput_tokens_per_second")
+    for claim in results.summary.claims:
+        hub, task = _identity(results.config, claim.model, claim.dataset)
         if hub in TARGETS.values() and task:
-            row = {**claim, "acceptance_length": lengths[names], "tokens_per_second": rates[names]}
-            found.setdefault((hub, task), []).append(row)
+            names = (claim.model, claim.dataset, claim.method)
+            found.setdefault((hub, task), []).append(_figures(claim, rates.get(names), lengths.get(names)))
     return found
 
 
-def _identity(config: dict[str, Any], model: str, dataset: str) -> tuple[str, str]:
+def _identity(config: Config, model: str, dataset: str) -> tuple[str, str]:
     """What a model and a data set of the configuration are, whatever they are called."""
-    entry = config.get("datasets", {}).get(dataset, {})
-    task = entry.get("task") or ("aime24" if entry.get("repository") == AIME else "")
-    return str(config.get("models", {}).get(model, {}).get("hub", "")), str(task)
+    hub = config.models[model].hub if model in config.models else None
+    entry = config.datasets.get(dataset)
+    task = (entry.task or ("aime24" if entry.repository == AIME else "")) if entry else ""
+    return hub or "", task
 
 
-def beside(published: pd.DataFrame, ours: dict[tuple[str, str], Rows]) -> Rows:
-    """One row a published cell of LongSpec's own method, and one more for each further method of ours."""
-    base = published[published["setting"] == BASE].set_index(["model", "dataset"])["tokens_per_second"]
+def _figures(claim: Claim, rate: float | None, length: float | None) -> Ours:
+    low, high = claim.speedup_low, claim.speedup_high
+    interval = None if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    return Ours(claim.method, rate, length, claim.speedup, interval, claim.verdict)
+
+
+def beside(published: list[Published], ours: dict[tuple[str, str], list[Ours]]) -> pd.DataFrame:
+    """Make a row for each published cell of LongSpec's own method, and one more for each further method of ours."""
+    base = {(row.model, row.dataset): row.tokens_per_second for row in published if row.setting == BASE}
     rows = []
-    for row in published[published["setting"] == TREE].to_dict("records"):
-        cell = (row["model"], row["dataset"])
+    for row in (row for row in published if row.setting == TREE):
         theirs = {
-            "model": row["model"],
-            "dataset": row["dataset"],
-            "LongSpec: vanilla, tokens per second": base[cell],
-            "LongSpec: tree, tokens per second": row["tokens_per_second"],
-            "LongSpec: acceptance length": row["acceptance_length"],
-            "LongSpec: speedup": row["speedup"],
+            "model": row.model,
+            "dataset": row.dataset,
+            "vanilla_tokens_per_second": base[row.model, row.dataset],
+            "tree_tokens_per_second": row.tokens_per_second,
+            "acceptance_length": row.acceptance_length,
+            "speedup": row.speedup,
         }
-        mine = ours.get((TARGETS[row["model"]], row["dataset"]), [])
-        rows += [{**theirs, **_cells(claim)} for claim in mine] or [{**theirs, **_cells({})}]
-    return rows
+        mine = ours.get((TARGETS[row.model], row.dataset)) or [Ours()]
+        rows += [{**theirs, **vars(one)} for one in mine]
+    return pd.DataFrame(rows).rename(columns=HEADS)
 
 
-def _cells(claim: dict[str, Any]) -> dict[str, Any]:
-    low, high = claim.get("speedup_low"), claim.get("speedup_high")
-    return {
-        "ours: method": claim.get("method"),
-        "ours: tokens per second": claim.get("tokens_per_second"),
-        "ours: acceptance length": claim.get("acceptance_length"),
-        "ours: speedup": claim.get("speedup"),
-        "ours: 95% interval": f"{low:.2f} to {high:.2f}" if low is not None and high is not None else None,
-        "ours: verdict": claim.get("verdict"),
-    }
-
-
-def counting(timings: pd.DataFrame, grid: runs.Grid, config: dict[str, Any]) -> Rows:
-    """Acceptance length, tokens per second and speedup of each method that drafts: by our rule and by theirs.
+def counting(results: Results) -> list[Counted]:
+    """Count each method that drafts by our rule and by theirs: acceptance length, tokens per second, speedup.
 
     Theirs is the rule of the method's kind and of the experiment's temperature; its vanilla counts a token a step."""
-    summed = [*SUMMED, "turns"]
-    sums = finished(timings).groupby(tables.NAMES, sort=False)[summed].sum().to_dict("index")
-    sampled = config.get("sampling", {}).get("temperature", 0) > 0
+    config, grid = results.config, results.grid
+    summed = finished(results.tables["timings"]).groupby(tables.NAMES, sort=False)[[*SUMMED, "turns"]].sum()
+    jobs = rows_of(summed.reset_index(), JobSums, "timings.csv")
+    baselines = {(job.model, job.dataset): job for job in jobs if job.method == grid.baseline}
     rows = []
-    for names, job in sums.items():
-        model, dataset, method = map(str, names if isinstance(names, tuple) else (names,))
-        base = sums.get((model, dataset, grid["baseline"]))
-        if not job["drafted_tokens"] or base is None or not base["decode_seconds"]:
+    for job in jobs:
+        base = baselines.get((job.model, job.dataset))
+        if not job.drafted_tokens or base is None or not base.decode_seconds:
             continue
-        seconds, decoded = job["decode_seconds"], job["output_tokens"] - job["prefill_tokens"]
-        vanilla = (base["output_tokens"] - base["prefill_tokens"]) / base["decode_seconds"]
-        rules = {"ours": (decoded, job["verification_steps"])}
-        if entry := config["methods"].get(method):  # of one that the configuration no longer has, no rule is known
-            rules |= _theirs(job, registry.branches(entry["method"]), sampled)
-        for rule, (tokens, steps) in rules.items():
-            rows.append(
-                {
-                    "model": model,
-                    "dataset": dataset,
-                    "method": method,
-                    "rule": rule,
-                    "acceptance length": tokens / steps,
-                    "tokens per second": tokens / seconds,
-                    "speedup": tokens / seconds / vanilla,
-                    "moves the speedup by": f"{100 * (tokens / decoded - 1):+.0f} %",
-                }
-            )
+        vanilla = base.decoded_tokens / base.decode_seconds
+        rules = {"ours": (job.decoded_tokens, job.verification_steps)}
+        if entry := config.methods.get(job.method):  # of one that the configuration no longer has, no rule is known
+            rules |= _theirs(job, registry.branches(entry.method), config.sampling.temperature > 0)
+        rows += [_counted(job, rule, *counts, vanilla) for rule, counts in rules.items()]
     return rows
 
 
-def _theirs(job: dict[Any, Any], tree: bool, sampled: bool) -> dict[str, tuple[float, float]]:
+def _counted(job: JobSums, rule: str, tokens: int, steps: int, vanilla: float) -> Counted:
+    """One method's figures from the tokens and steps that a rule counts; `vanilla` in tokens per second."""
+    rate = tokens / job.decode_seconds
+    moved = f"{100 * (tokens / job.decoded_tokens - 1):+.0f} %"
+    return Counted(job.model, job.dataset, job.method, rule, tokens / steps, rate, rate / vanilla, moved)
+
+
+def _theirs(job: JobSums, tree: bool, sampled: bool) -> dict[str, tuple[int, int]]:
     """LongSpec's rule by name: the tokens and the steps that it counts (its scripts at 15e4998, run on a CPU).
 
     With A accepted drafts, S steps and P prefills: a chain counts A + S tokens in S steps; a tree P more of both; above
     temperature 0 a tree's accepted list holds the root as well, which is S tokens more that nobody generated."""
-    accepted, steps, prefills = job["accepted_tokens"], job["verification_steps"], job["turns"]
+    accepted, steps, prefills = job.accepted_tokens, job.verification_steps, job.turns
     if not tree:
         return {"LongSpec's, of a chain": (accepted + steps, steps)}
     if not sampled:

@@ -15,10 +15,8 @@ from markupsafe import escape
 
 from longspec.core.spec import Grid
 from longspec.report import summary
+from longspec.report.results import MOST_CLAIMS
 from longspec.verify import differences
-
-MOST_CLAIMS = 100
-"""So many are on the page (report.html.j2)."""
 
 
 def findings(grid: Grid, results: Path, reports: Path, folder: Path) -> dict[Path, str]:

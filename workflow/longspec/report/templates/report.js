@@ -1,5 +1,5 @@
 "use strict";
-// The sample browser: one cell's samples at a time, read when they are asked for. All texts enter as text nodes.
+// The sample browser. The samples of a model and data set are read when they are asked for; texts enter as text nodes.
 (() => {
   const browser = document.getElementById("browser");
   if (!browser) return;
@@ -29,9 +29,9 @@
     if (!output) return made;
     const seconds = output.seconds.toLocaleString("en", { maximumFractionDigits: 2 });
     let facts = `${output.tokens} tokens in ${output.steps} steps, ${seconds} s, ended by ${output.stop}`;
-    if (baseline && output.seconds) facts += `; ${(baseline.seconds / output.seconds).toFixed(2)}× here`;
+    if (baseline && output.seconds) facts += `; speedup here ${(baseline.seconds / output.seconds).toFixed(2)}×`;
     if (baseline) {
-      facts += output.parts_at === null ? "; same ids" : `; parts from the baseline at token ${output.parts_at}`;
+      facts += output.parts_at === null ? "; same tokens" : `; differs from the baseline at token ${output.parts_at}`;
     }
     made.append(element("p", facts, "facts"));
     const text = element("pre");

@@ -2,7 +2,7 @@
 
 Contract: the same numbers give the same bytes; a method has one colour and one mark in all charts; axes and
 text take the page's own colour, so that a chart reads in light and dark; each chart carries a title and a
-description in words. It does not know what is drawn.
+description in words, for readers who cannot see it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from longspec.analysis.verdict import NOT_THE_MODEL
+from longspec.report.results import Cell
 
 matplotlib.use("Agg")
 INK = "#123456"
@@ -53,60 +54,70 @@ STYLE = {
     # Names come from the user; a dollar sign in one is no formula.
     "text.parse_math": False,
 }
-LABEL: dict[str, Any] = {"va": "center", "fontsize": 8}
-Cell = tuple[str, str]
+Look = dict[str, str | float]
+"""Keywords of matplotlib's drawing functions."""
+LABEL: Look = {"va": "center", "fontsize": 8}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What stands around a chart's panels: a title and a description for who cannot see it, and the axes' names."""
+
+    title: str
+    words: str
+    across: str
+    up: str
 
 
 def cells_of(table: pd.DataFrame) -> list[Cell]:
-    """(model, data set) pairs in the order of a table."""
+    """List a table's models and data sets in its order."""
     return list(dict.fromkeys(zip(table["model"], table["dataset"], strict=True)))
 
 
 def names_of(cells: Sequence[Cell]) -> list[str]:
-    """What a panel or a group of bars is called: the model only where there are several."""
+    """Name a panel or a group of bars by its data set, and by its model where there are several."""
     several = len({model for model, _ in cells}) > 1
     return [f"{model}\n{dataset}" if several else dataset for model, dataset in cells]
 
 
-def values_of(table: pd.DataFrame, method: str, cells: Sequence[Cell], column: str = "speedup") -> list[Any]:
-    """One method's figure in each cell; NaN where there is none."""
-    rows = table[table["method"] == method].set_index(CELL)[column]
-    return [rows.get(cell, float("nan")) for cell in cells]
-
-
-def judged(text: str, verdict: object) -> str:
-    """A figure never stands without the verdict that takes its worth away."""
+def judged(text: str, verdict: str) -> str:
+    """Add the verdict to a speedup that is not one of this model."""
     return f"{text} ({verdict})" if verdict in NOT_THE_MODEL else text
 
 
 def words_of(table: pd.DataFrame, methods: Mapping[str, str], cells: Sequence[Cell], column: str, unit: str) -> str:
-    """The chart's numbers as a sentence, for who cannot see it."""
-    parts: dict[str, list[str]] = {name.replace("\n", " / "): [] for name in names_of(cells)}
-    for method, title in methods.items():
-        verdicts = values_of(table, method, cells, "verdict") if "verdict" in table else [""] * len(cells)
-        for part, value, verdict in zip(parts.values(), values_of(table, method, cells, column), verdicts, strict=True):
-            part.append(judged(f"{title} {value:.2f}{unit}", verdict) if pd.notna(value) else f"{title} none")
-    return "; ".join(f"{name}: {', '.join(part)}" for name, part in parts.items()) + "."
+    """Say a column's numbers, of each method on each data set, in a sentence for who cannot see the chart."""
+    names = [name.replace("\n", " / ") for name in names_of(cells)]
+    rows = table.set_index([*CELL, "method"])
+    verdicts = rows["verdict"] if "verdict" in rows else pd.Series(dtype=str)
+
+    def said(key: tuple[str, str, str]) -> str:
+        value = rows[column].get(key)
+        text = f"{methods[key[2]]} " + ("none" if value is None or pd.isna(value) else f"{value:.2f}{unit}")
+        return judged(text, str(verdicts.get(key, "")))
+
+    parts = [", ".join(said((*cell, method)) for method in methods) for cell in cells]
+    return "; ".join(f"{name}: {part}" for name, part in zip(names, parts, strict=True)) + "."
 
 
 def colour(number: int) -> str:
-    """The colour of the method of this number."""
+    """Choose the colour of the method of this number."""
     return PALETTE[number % len(PALETTE)]
 
 
-def fill(number: int) -> dict[str, str]:
-    """How its areas are filled."""
-    return {"color": colour(number), "edgecolor": INK, "hatch": HATCHES[number // len(PALETTE) % len(HATCHES)]}
+def fill(number: int) -> Look:
+    """Choose how the areas of the method of this number are filled."""
+    return {"facecolor": colour(number), "edgecolor": INK, "hatch": HATCHES[number // len(PALETTE) % len(HATCHES)]}
 
 
-def hollow(number: int) -> dict[str, Any]:
-    """The same of what another library ran: an outline and slanted lines in its colour."""
+def hollow(number: int) -> Look:
+    """Choose how the areas of a peer of this number look: an outline and slanted lines in its colour."""
     hatch = "\\\\\\" + HATCHES[number // len(PALETTE) % len(HATCHES)]
     return {"facecolor": "none", "edgecolor": colour(number), "linewidth": 1.2, "hatch": hatch}
 
 
-def stroke(number: int) -> dict[str, str]:
-    """How its lines are drawn."""
+def stroke(number: int) -> Look:
+    """Choose how the lines of the method of this number are drawn."""
     line = LINES[number // len(PALETTE) % len(LINES)]
     return {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "linestyle": line}
 
@@ -116,12 +127,10 @@ def panels(
     cells: Sequence[Cell],
     panel: Callable[[Axes, pd.DataFrame], None],
     height: float,
-    across: str,
-    up: str,
-    title: str,
-    words: str,
+    labels: Labels,
 ) -> Markup:
-    """One small chart a model and data set, `height` inches each, with one legend above all."""
+    """Draw a small chart of `height` inches for each model and data set, with one legend above all; `panel` draws one
+    from its rows of the table."""
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
 
@@ -134,16 +143,16 @@ def panels(
             model, dataset = cells[number]
             axes.set_title(names_of(cells)[number], loc="left")
             panel(axes, table[(table["model"] == model) & (table["dataset"] == dataset)])
-        figure.supxlabel(across, fontsize=9)
-        figure.supylabel(up, fontsize=9)
+        figure.supxlabel(labels.across, fontsize=9)
+        figure.supylabel(labels.up, fontsize=9)
         marks, names = grid.flat[0].get_legend_handles_labels()
         figure.legend(marks, names, loc="outside upper left", ncols=3)
 
-    return svg(draw, (WIDE, 0.6 + rows * (height + 0.35)), title, words)
+    return svg(draw, (WIDE, 0.6 + rows * (height + 0.35)), labels.title, labels.words)
 
 
 def svg(draw: Callable[[Figure], None], size: tuple[float, float], title: str, words: str) -> Markup:
-    """One figure as an <svg> element that carries its title and description."""
+    """Draw one figure of `size` inches as an <svg> element that carries its title and a description in words."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=size, layout="constrained")
         draw(figure)
