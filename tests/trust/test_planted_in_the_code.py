@@ -77,13 +77,13 @@ def test_a_fault_of_both_sides_is_caught_by_the_audit_of_tokens(made, plant):
 
 def test_a_baseline_that_is_greedy_whatever_its_conditions_say_is_caught_twice(made):
     def plant(fault):
-        real = job_target.rule
+        real = job_target.verifier
 
         def greedy(spec, *rest):
             cold = {**spec, "sampling": {**spec["sampling"], "temperature": 0.0}}
             return real(cold if spec["method"]["name"] == "vanilla" else spec, *rest)
 
-        fault.setattr(job_target, "rule", greedy)
+        fault.setattr(job_target, "verifier", greedy)
 
     place = made(plant, SAMPLED)
     assert disagreeing(place) == {"vanilla"}

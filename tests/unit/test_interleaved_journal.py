@@ -111,7 +111,7 @@ def test_of_an_unfinished_job_each_methods_own_samples_are_read(tmp_path):
     journal = written(tmp_path, 7)
     for number, name in enumerate(METHODS):
         asked = [line.prompt.sample_id for line in journal.lines[:7] if line.method == number]
-        assert [sample.sample_id for sample in samples(journal.path, name)] == asked
+        assert [sample.sample_id for sample in samples(journal.path)[name]] == asked
 
 
 def test_a_sample_by_another_method_than_the_order_says_is_refused(tmp_path):

@@ -227,3 +227,36 @@ def test_a_name_that_is_none_is_refused_by_every_source(tmp_path, monkeypatch, n
 def test_a_folder_that_is_not_there_is_no_repository_of_the_hub(name):
     with refused("repository", repr(name), "owner/name"):
         huggingface.fingerprint({"repository": name, "split": "train"})
+
+
+def test_longbench_reads_its_archive_and_a_plain_file(tmp_path):
+    rows = '{"input": "q", "context": "c"}\n{"input": "r", "context": "d"}\n'
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("data/qmsum.jsonl", rows)
+    (tmp_path / "qmsum.jsonl").write_text(rows)
+    for name in ("data.zip", "qmsum.jsonl"):
+        read = list(longbench.read({"task": "qmsum", "path": str(tmp_path / name)}))
+        assert read == [("line-1", {"input": "q", "context": "c"}), ("line-2", {"input": "r", "context": "d"})]
+    with refused(str(tmp_path / "data.zip"), "lcc.jsonl"):
+        list(longbench.read({"task": "lcc", "path": str(tmp_path / "data.zip")}))
+
+
+def test_a_local_folder_reads_like_a_hub_data_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "aime"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps({"id": n, "problem": f"p{n}"}) + "\n" for n in range(5)))
+    options = {"repository": str(folder), "split": "train", "id_field": "id", "id_range": [1, 3]}
+    assert [name for name, _ in huggingface.read(options)] == ["1", "2", "3"]
+    with refused(f"data set {folder}, row 0", "'nr'", ("id", "problem")):
+        list(huggingface.read({**options, "id_field": "nr"}))
+    with refused(f"data set {folder}", "'test'"):
+        list(huggingface.read({**options, "split": "test"}))
+
+
+def test_pythons_own_texts_are_there():
+    topics = list(pydocs.read({"min_characters": 1200, "max_characters": 5000}))
+    modules = list(stdlib_code.read({"max_characters": 3000}))
+    assert len(topics) >= 16
+    assert len(modules) >= 16
+    assert all(2000 < len(row["code"]) <= 3000 and row["code"].endswith("\n") for _, row in modules)
