@@ -159,7 +159,7 @@ def sentence(row: Row, drift: dict[str, float], conditions: Conditions) -> str:
 
 
 def _of_choice(row: Row) -> str:
-    """The interval, and the choice that it knows of."""
+    """Write the interval, and the choice that it is corrected for."""
     chosen = f", corrected for being the fastest of {row['variants']} variants"
     return _range(*interval(row)) + (chosen if row["fastest"] and row["variants"] > 1 else "")
 
@@ -169,7 +169,7 @@ def _times(speedup: float) -> str:
 
 
 def _over_reference(row: Row) -> list[str]:
-    """The second speedup, which stands beside the first wherever a reference ran."""
+    """Write the second speedup, which stands beside the first wherever a reference ran."""
     if math.isnan(row["over_reference"]) or row["method"] == row["reference"]:
         return []
     interval = _range(row["over_reference_low"], row["over_reference_high"])

@@ -68,7 +68,7 @@ def _log(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _variance(left_out: NDArray[np.float64]) -> float:
-    """The jackknife's, from the estimates with each sample left out."""
+    """Estimate a variance by the jackknife, from the estimates with each sample left out."""
     return float((len(left_out) - 1) * left_out.var())
 
 

@@ -86,7 +86,7 @@ def over_reference(timings: pd.DataFrame, reference: pd.DataFrame) -> Figure:
 
 
 def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each sample and repeat that both have: our columns, and theirs with the second of SIDES."""
+    """Make a row for each sample and repeat that both have: our columns, and theirs with the second of SIDES."""
     keys = [[side[key].to_numpy() for key in KEY] for side in (ours, theirs)]
     if len(ours) == len(theirs) and all((mine == other).all() for mine, other in zip(*keys, strict=True)):
         beside = theirs.drop(columns=KEY).add_suffix(SIDES[1]).set_axis(ours.index)

@@ -68,7 +68,7 @@ def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
 
 
 def _counts(sample: Sample) -> tuple[object, ...]:
-    """The columns from sample_id to prefill_tokens."""
+    """Make the columns from sample_id to prefill_tokens."""
     prompt = output = steps = drafted = accepted = in_prefill = 0
     prefill = drafter = decode = 0.0
     for turn in sample.turns:
@@ -165,7 +165,7 @@ def finished(timings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sums(timings: pd.DataFrame) -> dict[str, float]:
-    """The sums of the counts and seconds; 0 where there are no rows."""
+    """Sum the counts and seconds; 0 where there are no rows."""
     return dict(zip(SUMMED, timings[SUMMED].to_numpy(float).sum(0).tolist(), strict=True))
 
 

@@ -142,7 +142,7 @@ def _badness(judged: tuple[str, Comparison]) -> tuple[int, bool, float]:
 
 
 def _drawn(comparisons: list[Comparison], dtype: str) -> dict[str, object]:
-    """The columns of a job whose outputs differ by design."""
+    """Make the columns of a job whose outputs differ by design."""
     once: dict[str, Comparison] = {}  # a repeat draws the same noise again: it is no further evidence
     for comparison in sorted(comparisons, key=lambda c: c.repeat):
         once.setdefault(comparison.sample_id, comparison)

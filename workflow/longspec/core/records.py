@@ -146,13 +146,13 @@ class Comparison:
 
 
 def decoded(sample: Sample) -> tuple[int, float]:
-    """Tokens after those of prefill, and the seconds that they took: for progress and log only."""
+    """Count the tokens after those of prefill, and the seconds that they took: for progress and log only."""
     tokens = sum(max(len(turn.output_ids) - turn.prefill_tokens, 0) for turn in sample.turns)
     return tokens, sum(turn.decode_seconds for turn in sample.turns)
 
 
 def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
-    """(turn, position) of the first output token that differs; None when all are equal."""
+    """Find the (turn, position) of the first output token that differs; None when all are equal."""
     for number, (mine, other) in enumerate(zip(ours.turns, theirs.turns, strict=False)):
         if mine.output_ids != other.output_ids:
             pairs = zip(mine.output_ids, other.output_ids, strict=False)
@@ -164,29 +164,29 @@ def first_divergence(ours: Sample, theirs: Sample) -> tuple[int, int] | None:
 
 
 def ids_sha256(ids: Iterable[int]) -> str:
-    """Hash of a sequence of token ids."""
+    """Hash a sequence of token ids."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
 
 
 def prompts_sha256(prompts: Iterable[Prompt]) -> str:
-    """Hash of everything in a prompt set that can change an output."""
+    """Hash everything in a prompt set that can change an output."""
     body = [[p.sample_id, p.turns, p.prompt_ids, p.chat] for p in prompts]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
 def to_line(record: Any) -> str:
-    """One JSON line, newline included."""
+    """Make one JSON line, newline included."""
     return json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n"
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of each non-blank line. Raises UserError naming file and line."""
+    """Read (line number, object) of each non-blank line. Raises UserError naming file and line."""
     for number, line in read_lines(path):
         yield number, parse_row(f"{path}, line {number}", line)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of each non-blank line. Raises UserError naming the file."""
+    """Read (line number, text) of each non-blank line. Raises UserError naming the file."""
     try:
         lines = path.open(encoding="utf-8-sig")  # editors put a mark at the beginning, which is no text
     except OSError as error:
@@ -201,7 +201,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def parse_row(where: str, line: str) -> dict[str, Any]:
-    """The object on one line. Raises UserError naming `where`."""
+    """Parse the object on one line. Raises UserError naming `where`."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets without end
@@ -216,12 +216,12 @@ Record = TypeVar("Record", Prompt, Sample, Comparison)
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
-    """All records of a file that this package wrote; refuses other schema versions and damaged lines."""
+    """Read all records of a file that this package wrote. Raises UserError on other versions and damaged lines."""
     return [_build(f"{path}, line {number}", row, kind) for number, row in read_rows(path)]
 
 
 def parse_record(where: str, line: str, kind: type[Record]) -> Record:
-    """The record on one line. Raises UserError naming `where`."""
+    """Parse the record on one line. Raises UserError naming `where`."""
     return _build(where, parse_row(where, line), kind)
 
 
@@ -232,7 +232,7 @@ def of_another_version(where: str, version: object) -> UserError:
 
 
 def line_sha256(line: bytes) -> str:
-    """Short hash of one line of a file, which a table can carry beside what it made of the line."""
+    """Hash one line of a file shortly, for a table to carry beside what it made of the line."""
     return hashlib.sha256(line.strip()).hexdigest()[:16]
 
 

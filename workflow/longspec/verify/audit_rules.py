@@ -62,7 +62,7 @@ def _named(differ: list[tuple[str, object, object]], keys: tuple[str, ...] | Non
 
 
 def _first(run: Run, question: Callable[[Turn], str]) -> str:
-    """The first finding among the turns, with its place."""
+    """Return the first finding among the turns, with its place."""
     for sample in run.samples:
         for number, turn in enumerate(sample.turns):
             if finding := question(turn):
@@ -71,7 +71,7 @@ def _first(run: Run, question: Callable[[Turn], str]) -> str:
 
 
 def _prompts(run: Run, baseline: Run) -> str:
-    """First turns are those of prompts.jsonl; a later one is the baseline's where the answers before it are."""
+    """Check that first turns are those of prompts.jsonl, and later ones the baseline's after equal answers."""
     expected = {key: (len(p.prompt_ids), ids_sha256(p.prompt_ids)) for key, p in run.prompts.items()}
     theirs = {(s.sample_id, s.repeat): s.turns for s in baseline.samples}
     for sample in run.samples:
@@ -100,7 +100,7 @@ def _warm_up(run: RunRecord, baseline: RunRecord) -> str:
 
 
 def _code(run: RunRecord, baseline: RunRecord) -> str:
-    """One loop times and counts for all methods; that holds if both runs were made by the same commit and libraries."""
+    """Check that both runs were made by the same commit and libraries, so that one loop timed and counted for both."""
     keys = ("git_commit", "packages", "python")
     found = [(key, getattr(run.environment, key), getattr(baseline.environment, key)) for key in keys]
     differ = [f"{key}: {ours!r}, the baseline's {theirs!r}" for key, ours, theirs in found if ours != theirs]
@@ -108,12 +108,12 @@ def _code(run: RunRecord, baseline: RunRecord) -> str:
 
 
 def _stop_ids(run: Run) -> set[int]:
-    """The ids at which texts ended."""
+    """Collect the ids at which texts ended."""
     return {t.output_ids[-1] for s in run.samples for t in s.turns if t.stop_reason == "eos" and t.output_ids}
 
 
 def _engine(run: RunRecord) -> str:
-    """Each process that ran our loop had a record of the check of the engine that it ran, or fell back from."""
+    """Check that each process of our loop had a record of the check of the engine that it ran, or fell back from."""
     if registry.decodes(run.spec["method"]["method"]) == "peers":
         return ""  # transformers' models as they are
     for piece in run.pieces:
@@ -131,7 +131,7 @@ def _engine(run: RunRecord) -> str:
 
 
 def _end(turn: Turn, conditions: Conditions, stops: set[int]) -> str:
-    """A text goes on to a stop id, the limit or the end of the context, and not a token further."""
+    """Check that a text goes on to a stop id, the limit or the end of the context, and not a token further."""
     ids, unlimited = turn.output_ids, float("inf")
     limit, context = conditions.max_new_tokens or unlimited, conditions.context_tokens or unlimited
     if turn.failed:
@@ -153,7 +153,7 @@ def _end(turn: Turn, conditions: Conditions, stops: set[int]) -> str:
 
 
 def _cut(run: Run) -> str:
-    """Failed samples and turns without an answer leave two sides with different work."""
+    """Check that no sample failed and every turn has its answer: else two sides did different work."""
     for sample in run.samples:
         if sample.failed:
             return f"sample {sample.sample_id}, repeat {sample.repeat}: ended by {sample.turns[-1].stop_reason!r}"
@@ -164,7 +164,7 @@ def _cut(run: Run) -> str:
 
 
 def _tokens(turn: Turn) -> str:
-    """Those of prefill + sum of (accepted + 1) over the steps; the last has no bonus token behind a drafted end."""
+    """Check that tokens are those of prefill + sum of (accepted + 1) over steps; a drafted end has no bonus token."""
     if turn.failed:
         return ""
     counted = turn.prefill_tokens + sum(step[2] + 1 for step in turn.steps)
@@ -182,7 +182,7 @@ def _order(turn: Turn) -> str:
 
 
 def _times(turn: Turn) -> str:
-    """Seconds are numbers, none below zero; steps took time; the parts make the whole where one is recorded."""
+    """Check that seconds are numbers and not below zero, steps took time, and parts make the whole that is recorded."""
     parts = (turn.prefill_seconds, turn.drafter_prefill_seconds, turn.decode_seconds)
     if not all(math.isfinite(part) and part >= 0 for part in parts):
         return f"seconds are {parts}"
@@ -195,7 +195,7 @@ def _times(turn: Turn) -> str:
 
 
 def _written(run: Run) -> str:
-    """run.json holds the hash of samples.jsonl as its job left it."""
+    """Check that samples.jsonl has the hash that run.json holds, as its job left it."""
     said = run.record.samples_sha256
     return "" if said == run.samples_sha256 else f"hashes to {run.samples_sha256}; run.json says {said}"
 

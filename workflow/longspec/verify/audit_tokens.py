@@ -64,13 +64,13 @@ class Scorer:
         self.processors = self.model._get_logits_processor(config, input_ids_seq_length=1)
 
     def logits(self, prompt_ids: list[int], output_ids: list[int]) -> torch.Tensor:
-        """What the model says before each output token, by one forward: [n, vocab] float32."""
+        """Compute the logits before each output token by one forward: [n, vocab] float32."""
         ids = torch.tensor([prompt_ids + output_ids[:-1]], device=self.model.device)
         logits: torch.Tensor = self.model(ids, logits_to_keep=len(output_ids)).logits[0].float()
         return logits
 
     def logits_again(self, prompt_ids: list[int], output_ids: list[int]) -> torch.Tensor:
-        """The same by other arithmetic: in float32, or, where that is the format, prompt and output apart."""
+        """Compute them by other arithmetic: in float32, or, where that is the format, prompt and output apart."""
         ids, cut = torch.tensor([prompt_ids + output_ids[:-1]], device=self.model.device), len(prompt_ids)
         if self.model.dtype != torch.float32:
             exact = load(self.folder, torch.float32, self.model.device, self.trusted)
