@@ -179,7 +179,7 @@ def vocabulary(place: Path, trusted: bool = False) -> int | None:
 def stated_context(config: Any) -> int | None:
     """The context limit in a model's text configuration: preparing and generating must agree on it."""
     limit = getattr(config, "max_position_embeddings", None)
-    return int(limit) if limit else None
+    return int(limit) if limit and limit > 0 else None  # XLNet says -1
 
 
 def tabled_context(config: Any) -> int | None:
