@@ -16,7 +16,7 @@ SHOW := from pathlib import Path; from longspec.analysis import tables; \
 PACKAGE := --no-deps --no-build-isolation -e .
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
-.PHONY: help run status test test-slow gpu-benchmark lint config-tables lock clean
+.PHONY: help run status test test-slow gpu-benchmark lint config-tables models-page lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,6 +51,9 @@ lint: $(VENV)/.installed-test  ## ruff, import-linter, mypy, snakemake --lint, s
 
 config-tables: $(VENV)/.installed  ## the tables of config/README.md, from the code
 	@$(BIN)/python -m longspec.config.reference config/README.md
+
+models-page: $(VENV)/.installed-test  ## docs/models.md: which model types run, by the check at load (10 minutes)
+	@$(BIN)/python benchmarks/model_types.py --page docs/models.md $(ARGS)
 
 lock:  ## make both lock files agree with pyproject.toml again (ARGS=--upgrade for newer versions)
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \

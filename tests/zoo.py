@@ -1,8 +1,9 @@
 """A tiny random model of every architecture that transformers' AutoModelForCausalLM knows, and variants of some.
 
 Sizes follow from the names of a configuration's fields: few layers, such that every kind of layer occurs, windows and
-chunks that a text of 60 tokens outgrows, few experts. What a type needs beyond that is in `CHANGES`. The weights are
-drawn anew, larger than transformers does, so that every token before the last one moves the last one's logits.
+chunks that a text of 60 tokens outgrows, few experts, and so many heads of an indexer that few scores are zero, which
+would be ties. What a type needs beyond that is in `CHANGES`. The weights are drawn anew, larger than transformers does,
+so that every token before the last one moves the last one's logits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _BY_SIZE = {
     32: "original_max_position_embeddings router_hidden_size q_lora_rank",
     16: "head_dim attention_head_dim swa_head_dim v_head_dim qk_nope_head_dim kv_lora_rank mamba_d_head mamba_head_dim "
     "mamba_headdim index_head_dim index_topk linear_key_head_dim linear_value_head_dim linear_head_dim kv_channels "
-    "d_head dim_head hidden_size_per_layer_input rel_extent",
+    "d_head dim_head hidden_size_per_layer_input rel_extent index_n_heads",
     12: "sliding_window attention_window_size window_size sliding_window_size attention_chunk_size local_attention",
     8: "qk_rope_head_dim ssm_state_size state_size mamba_d_state chunk_size mamba_chunk_size rotary_dim time_step_rank "
     "mamba_dt_rank d_rel index_block_size laurel_rank adapter_rank block_size n_routed_experts num_experts "
@@ -42,7 +43,7 @@ _BY_SIZE = {
     LAYERS: "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_blocks num_decoder_layers "
     "num_encoder_layers num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads "
     "num_decoder_attention_heads num_encoder_attention_heads attention_heads swa_num_attention_heads "
-    "linear_num_value_heads linear_num_heads index_n_heads",
+    "linear_num_value_heads linear_num_heads",
     2: "num_key_value_heads num_kv_heads num_query_groups swa_num_key_value_heads linear_num_key_heads "
     "num_experts_per_tok num_experts_per_token moe_topk moe_k n_groups mamba_n_groups n_group "
     "num_expert_group zero_expert_num num_dense_layers max_window_layers layer_group_size eos_token_id",

@@ -204,10 +204,12 @@ def test_a_failure_is_not_kept(folder, tmp_path, monkeypatch, fault):
 
 
 def test_texts_beyond_a_steady_rotary_table_are_refused(monkeypatch, tmp_path):
-    """They name the limit; with it as the model's context, or shorter texts, the job runs."""
+    """They name the limit; with it as the model's context, or shorter texts, the job runs. Where there are two tables,
+    it also runs with prompts that are all longer."""
     from longspec.core.records import Prompt
 
-    monkeypatch.setattr(jobs, "checked", lambda spec: {"engine": "eager", "numerics": "fast", "steady_positions": 40})
+    record = {"engine": "eager", "numerics": "fast", "steady_positions": 40}
+    monkeypatch.setattr(jobs, "checked", lambda spec: record)
     method = {"name": "v", "method": "vanilla"}
     spec = {**spec_of(tmp_path), "dataset": {"name": "d", "max_new_tokens": 8}, "method": method}
 
@@ -217,9 +219,14 @@ def test_texts_beyond_a_steady_rotary_table_are_refused(monkeypatch, tmp_path):
 
     assert job(32)[0]["engine_checks"]["target"]["steady_positions"] == 40
     assert job(90, context=40)
-    for length, turns, model in ((33, 1, {}), (3, 2, {}), (33, 1, {"context": 41})):
+    for length, turns, model in ((33, 1, {}), (3, 2, {}), (33, 1, {"context": 41}), (41, 1, {})):
         with refused("models.m.context", 40, 40):
             job(length, turns, **model)
+    record["steady_beyond"] = True
+    assert job(41, 2)
+    for length, turns in ((33, 1), (40, 1), (3, 2)):
+        with refused("models.m.context", 40, 40):
+            job(length, turns)
 
 
 def test_a_job_notes_its_check_and_a_wrong_model_is_refused_before_it_runs(tmp_path):

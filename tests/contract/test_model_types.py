@@ -1,15 +1,21 @@
 """Every type of model that transformers knows is run exactly, or refused in one line: never anything else.
 
 What passes the check of its engine is held against what the check cannot have seen: whole answers by each shape of
-draft, and by transformers' own `generate`.
+draft, and by transformers' own `generate`. docs/models.md, written from the same check, says what is to be found.
 """
 
 from __future__ import annotations
 
+import functools
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import transformers
 import zoo
 from refusals import says
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from longspec.core.errors import UserError
 from longspec.decoding.loop import Limits, generate
@@ -18,23 +24,34 @@ from longspec.drafters.ngram import NGramDrafter
 from longspec.models.target import CausalLM
 from longspec.verify.engine import check
 
-RUN = {
-    *("llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gemma4_text", "phi3", "mistral", "mixtral", "gpt2", "opt"),
-    *("deepseek_v3", "olmo2", "gpt_neox", "llama-yarn", "llama-llama3", "phi3-window", "cohere2", "gpt_oss", "afmoe"),
-    *("phimoe-window", "stablelm", "nemotron", "jetmoe", "granite_swa", "mimo_v2_flash"),
+ROOT = Path(__file__).parents[2]
+FAST = {
+    *("llama", "qwen3", "gemma3_text", "mistral", "gpt2", "mixtral", "deepseek_v3", "gpt_oss", "stablelm"),
+    *("gemma4_text-shared", "phi3-longrope", "gptj", "falcon", "bloom", "llama4_text", "gpt_neo", "roberta"),
+    *("qwen3_next", "mamba", "openai-gpt"),
 }
-REFUSED = {
-    *("llama4_text", "openai-gpt", "mamba", "rwkv", "bart"),
-    *("gpt_neo", "falcon", "bloom", "mpt", "gemma3n_text"),
-    *("gemma4_text-shared", "lfm2", "qwen3_next", "jamba"),
-}
-STOCK = {"gptj", "codegen", "doge", "xglm", "gpt_neox_japanese"}
-"""Whose attention cannot be replaced, but runs over our cache."""
-UNSTEADY = {"phi3-longrope": 32, "llama-dynamic": 32}
-"""Positions up to which a rotary table does not depend on the longest text so far."""
-KNOWN = sorted(RUN | REFUSED | STOCK | set(UNSTEADY))
+"""Of each engine, of each kind of layer, of each kind of refusal; the others take minutes."""
+OURS = {"native", "packed", "eager"}
+"""One of them runs what our attention and cache are exact for; which one hangs on the machine."""
 TOKENS = 20
-SPEC = {"seed": 0, "threads": 1, "device": "cpu", "dtype": "float32", "engine": "eager", "numerics": "auto"}
+SPEC = {"seed": 0, "threads": 1, "device": "cpu", "dtype": "float32", "engine": "auto", "numerics": "auto"}
+METHODS = {
+    "vanilla": (vanilla.Method(), False),
+    "chain": (sequential.Method(gamma=4), True),
+    "tree": (tree.Method(tree_shape=[3, 2, 1]), True),
+}
+
+
+@functools.cache
+def page():
+    """Engine by type, `refused`, or `not tried`, as docs/models.md has it."""
+    said = {}
+    for section in (ROOT / "docs/models.md").read_text().split("\n## ")[1:]:
+        title, *lines = section.splitlines()
+        for line in lines:
+            if found := re.match(r"\| `([^`]+)`†? \| (\w+)", line):
+                said[found[1]] = found[2] if title == "Run" else title.lower()
+    return said
 
 
 def record(name, monkeypatch, **changes):
@@ -44,7 +61,7 @@ def record(name, monkeypatch, **changes):
 
 
 def outcome(name, monkeypatch):
-    """`run` or `refused`; what runs gives transformers' own answers, however it is drafted."""
+    """The engine that a type runs by, or `refused`; what runs gives transformers' answers, however it is drafted."""
     try:
         found = record(name, monkeypatch)
     except UserError as error:
@@ -54,43 +71,64 @@ def outcome(name, monkeypatch):
         return "refused"
     assert found["distance"] <= found["bound"] < 1e-3
     if found["steady_positions"] is None:
-        answers(name)
-    return "run"
+        answers(name, found["engine"])
+    return found["engine"]
 
 
-def answers(name, engine="eager"):
-    """Vanilla's, a chain's and a tree's answer are transformers' greedy one, up to its ties."""
+def answers(name, engine, prompt_tokens=60, context=None):
+    """Vanilla's answer is transformers' greedy one, up to its ties, and a chain's and a tree's are vanilla's."""
     model = zoo.model(name)
-    ids = [number * 7 % 100 + 3 for number in range(30)] * 2
+    ids = [number * 7 % 100 + 3 for number in range(prompt_tokens // 2)] * 2
+    ids += [5] * (prompt_tokens - len(ids))
+    limits = Limits((), TOKENS, context)
+    room, _ = limits.room(len(ids))
     with torch.inference_mode():
         theirs = model.generate(
-            torch.tensor([ids]), max_new_tokens=TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0
+            torch.tensor([ids]), max_new_tokens=room, do_sample=False, eos_token_id=None, pad_token_id=0
         )[0, len(ids) :].tolist()
-        logits = model(input_ids=torch.tensor([ids + theirs]), use_cache=False).logits[0, len(ids) - 1 : -1]
+        logits = model(input_ids=torch.tensor([ids + theirs[:-1]]), use_cache=False).logits[0, len(ids) - 1 :]
     target = CausalLM(model, engine=engine)
-    for method, drafts in (
-        (vanilla.Method(), False),
-        (sequential.Method(gamma=4), True),
-        (tree.Method(tree_shape=[3, 2, 1]), True),
-    ):
+    for method, drafts in METHODS.values():
         drafter = NGramDrafter(3, 1) if drafts else None
-        ours = generate(target, method, drafter, ids, Limits((), TOKENS)).output_ids
+        ours = generate(target, method, drafter, ids, limits).output_ids
         parted = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), None)
         if parted is not None:
             first, second = logits[parted].topk(2).values
             assert first - second < 1e-3, (name, type(method).__module__, parted)
 
 
-@pytest.mark.parametrize("name", sorted(STOCK))
-def test_a_models_own_attention_is_the_last_resort(name, monkeypatch, tmp_path):
-    found = record(name, monkeypatch, engine="auto")
-    assert found["engine"] == "stock"
-    assert found["distance"] <= found["bound"] < 1e-3
-    answers(name, "stock")
-    # A job loads it from its folder, and runs what was checked.
+def as_written(name, found):
+    """Whether docs/models.md says what was found."""
+    return page()[name] == found or {page()[name], found} <= OURS
+
+
+def test_every_type_has_its_row():
+    locked = re.search(r"^transformers==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
+    assert says((ROOT / "docs/models.md").read_text(), locked)
+    if transformers.__version__ != locked:
+        pytest.skip(f"transformers {transformers.__version__} knows other types than {locked}")
+    assert set(page()) == {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *zoo.VARIANTS}
+    assert {name for name, said in page().items() if said == "not tried"} == {*zoo.UNBUILT}
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_types_are_run_or_refused(name, monkeypatch):
+    assert as_written(name, outcome(name, monkeypatch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(zoo.NAMES) - FAST))
+def test_any_other_type_is_run_or_refused(name, monkeypatch):
+    assert as_written(name, outcome(name, monkeypatch))
+
+
+@pytest.mark.parametrize("name", ["gptj", "falcon", "bloom"])
+def test_a_job_runs_what_was_checked(name, tmp_path):
+    """A model's own attention, which no one replaces when it comes from its folder."""
+    engine = page()[name]
     targets = (
-        CausalLM.from_folder(zoo.save(name, tmp_path), torch.device("cpu"), torch.float32, "stock"),
-        CausalLM(zoo.model(name), engine="stock"),
+        CausalLM.from_folder(zoo.save(name, tmp_path), torch.device("cpu"), torch.float32, engine),
+        CausalLM(zoo.model(name), engine=engine),
     )
     logits = []
     for target in targets:
@@ -100,23 +138,26 @@ def test_a_models_own_attention_is_the_last_resort(name, monkeypatch, tmp_path):
     assert torch.equal(*logits)
 
 
-@pytest.mark.parametrize("name", sorted({*KNOWN} - STOCK))
-def test_types_are_run_or_refused(name, monkeypatch):
-    assert outcome(name, monkeypatch) == ("refused" if name in REFUSED else "run")
+@pytest.mark.parametrize("name", ["plbart", "llama4_text"])
+def test_positions_taken_from_the_cache_are_seen_in_16_bits_too(name, monkeypatch):
+    """What they do to a tree's logits is less than bfloat16 tells."""
+    assert record(name, monkeypatch, dtype="bfloat16")["engine"] == "branches"
 
 
-@pytest.mark.parametrize(("name", "steady"), UNSTEADY.items())
-def test_a_rotary_table_of_the_longest_text_has_its_limit(name, steady, monkeypatch):
-    assert record(name, monkeypatch)["steady_positions"] == steady
+@pytest.mark.parametrize(
+    ("name", "beyond"), [("phi3-longrope", True), ("phimoe-longrope", True), ("llama-dynamic", False)]
+)
+def test_a_rotary_table_of_the_longest_text_has_its_limit(name, beyond, monkeypatch):
+    """Up to the switch, and with two tables beyond it, texts are transformers' own."""
+    found = record(name, monkeypatch, engine="eager")
+    assert (found["steady_positions"], found["steady_beyond"]) == (32, beyond)
+    for prompt_tokens in (20, 31, 32):
+        answers(name, "eager", prompt_tokens, context=32)
+    for prompt_tokens in (33, 34, 60) if beyond else ():
+        answers(name, "eager", prompt_tokens)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(zoo.NAMES) - set(KNOWN)))
-def test_any_other_type_is_run_or_refused(name, monkeypatch):
-    assert outcome(name, monkeypatch) in ("run", "refused")
-
-
-@pytest.mark.parametrize("engine", ["packed", "eager", "static", "native", "stock", "auto"])
+@pytest.mark.parametrize("engine", ["packed", "eager", "static", "native", "stock", "branches", "auto"])
 def test_every_engine_that_may_be_asked_for_is_recorded(engine, monkeypatch):
     found = record("qwen3", monkeypatch, engine=engine)
     assert engine in (found["engine"], "auto")

@@ -91,6 +91,7 @@ class EngineCheck(TypedDict):
     engine: str
     numerics: str
     steady_positions: int | None  # up to which the rotary table stays the same
+    steady_beyond: NotRequired[bool]  # whether it is one table again for texts whose prompt is longer
     passed_over: dict[str, str]  # engine and numerics to the reason
     step_seconds: dict[str, dict[str, float]]  # engine to seconds by rows
     transformers: str  # its version

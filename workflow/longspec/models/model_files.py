@@ -202,7 +202,7 @@ def vocabulary(config: Any) -> int | None:
 def stated_context(config: Any) -> int | None:
     """Read the context limit, in tokens, from a model's text configuration; None where it states none."""
     limit = getattr(config, "max_position_embeddings", None)
-    return int(limit) if limit else None
+    return int(limit) if limit and limit > 0 else None  # XLNet says -1
 
 
 def tabled_context(config: Any) -> int | None:

@@ -29,6 +29,8 @@ INVARIANT_AT_MOST = 4
 """Most rows that are computed in place of one for the sake of invariance."""
 ROWS = 16
 """Rows that oneDNN optimises the layout for; more or fewer may come. Without the hint float32 is a quarter slower."""
+LAST_RESORTS = ("stock", "branches")
+"""Engines that `auto` takes where no other computes what transformers does, in this order."""
 
 
 class PackedLinear(nn.Module):
@@ -115,12 +117,12 @@ class SharedPart(nn.Module):
 
 
 def resolve(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
-    """`eager`, `packed`, `graphs`, `stock` or `static`; `auto` takes graphs on a GPU and packs where that is possible.
+    """Name the engine that is wanted; for `auto`, graphs on a GPU, packed weights on a CPU that has them, else eager.
 
-    UserError when something is asked for where it isn't possible. `stock` (attention/stock.py) and `static` (tests
-    only) are possible anywhere.
+    UserError when something is asked for where it isn't possible. `stock` (attention/stock.py), `branches`
+    (cache/branches.py) and `static` (tests only) are possible anywhere.
     """
-    if wanted in ("static", "stock"):
+    if wanted in ("static", *LAST_RESORTS):
         return wanted
     graphs = device.type == "cuda" and HAS_TRITON
     if wanted == "graphs" and not graphs:

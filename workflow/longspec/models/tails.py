@@ -47,3 +47,28 @@ def main_path_first(parents: list[int]) -> list[int]:
         node = first_child[node]
         path.append(node)
     return path + sorted(set(range(len(parents))) - set(path))
+
+
+def branches(parents: list[int], first: int) -> list[list[int]]:
+    """Cut the nodes from `first` on into runs: a node, its first child, that one's first child and so on. A run comes
+    after the run with its first node's parent."""
+    child: dict[int, int] = {}
+    for node in range(first, len(parents)):
+        child.setdefault(parents[node], node)
+    found: list[list[int]] = []
+    for node in range(first, len(parents)):
+        if parents[node] >= first and child[parents[node]] == node:
+            continue  # it is in its parent's run
+        found.append([node])
+        while found[-1][-1] in child:
+            found[-1].append(child[found[-1][-1]])
+    return found
+
+
+def path_to(node: int, parents: list[int]) -> list[int]:
+    """List the nodes from the prefix's end to `node`, itself included; none for -1."""
+    found = []
+    while node >= 0:
+        found.append(node)
+        node = parents[node]
+    return found[::-1]

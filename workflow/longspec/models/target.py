@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from longspec.core.errors import first_line
+from longspec.core.errors import UserError, first_line
 from longspec.models import cuda_graphs, model_files, native, tails
 from longspec.models import packed_linear as engines
 from longspec.models.attention import hybrid, stock
+from longspec.models.cache.branches import BranchCache
 from longspec.models.cache.preallocated import KVCache
 
 transformers_logging.disable_progress_bar()
@@ -48,7 +49,7 @@ class CausalLM:
         self.dtype: torch.dtype = dtype or model.dtype
         self.parameters = sum(weights.numel() for weights in model.parameters())
         """Weights, tied ones counted once."""
-        self._attention = stock if engine == "stock" else hybrid
+        self._attention = stock if engine in ("stock", "branches") else hybrid
         self.model.set_attn_implementation(self._attention.NAME)
         self.config = model.config.get_text_config()
         self.device: torch.device = model.device
@@ -176,7 +177,10 @@ class CausalLM:
         elif self._steps is not None:
             self._cache = self._steps.cache
         elif not isinstance(self._cache, KVCache) or self._cache.stack[0].capacity < capacity:
-            self._cache = KVCache(self.config.num_hidden_layers, capacity, self._attention.GRAIN)
+            layers, branches = self.config.num_hidden_layers, self.engine == "branches"
+            self._cache = (
+                BranchCache(layers, capacity) if branches else KVCache(layers, capacity, self._attention.GRAIN)
+            )
         self._cache.reset()
 
     def append(self, ids: list[int]) -> torch.Tensor:
@@ -205,18 +209,36 @@ class CausalLM:
         self._parents += parents
         if self.native is not None:
             return self.native.run(ids, self._parents, first, keep)
+        if isinstance(self._cache, BranchCache):
+            return self._by_branches(ids, first, keep)
         if self._steps is not None and self._steps.takes(len(self._parents)):
             return self._steps.run(ids, self._parents, first)[-keep:]
         with self._attention.laid_out(tails.layout(self._parents, first, self.length, self.device)) as layout:
-            output = self.model(
-                input_ids=torch.tensor([ids], device=self.device),
-                position_ids=layout.positions[None],
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=keep,
-            )
-        logits: torch.Tensor = output.logits[0]
+            logits = self._forward(ids, keep, position_ids=layout.positions[None])
         return logits if order is None or order == sorted(order) else logits[slots]
+
+    def _forward(self, ids: list[int], keep: int, **options: Any) -> torch.Tensor:
+        output = self.model(
+            input_ids=torch.tensor([ids], device=self.device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=slice(-keep or None, None),  # Gemma 4 drops rows in its layers for a number
+            **options,
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def _by_branches(self, ids: list[int], first: int, keep: int) -> torch.Tensor:
+        """Run the tail's nodes from `first` on branch by branch, as plain text whose positions the model counts."""
+        assert isinstance(self._cache, BranchCache)
+        rows, parts = list[int](), []
+        for branch in tails.branches(self._parents, first):
+            self._cache.show(tails.path_to(self._parents[branch[0]], self._parents), branch)
+            rows += branch
+            parts.append(self._forward([ids[node - first] for node in branch], keep))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts)[sorted(range(len(rows)), key=rows.__getitem__)]
 
     def commit(self, path: list[int]) -> None:
         """Keep these tail nodes as text and drop the rest of the tail."""
@@ -225,7 +247,10 @@ class CausalLM:
         self._parents, self._slots = [], []
 
     def watch(self, layers: list[int]) -> None:
-        """Keep the features of these decoder layers from now on. Who does not ask pays nothing."""
+        """Keep the features of these decoder layers from now on. Who does not ask pays nothing. UserError where a tree
+        takes several forwards."""
+        if layers and self.engine == "branches":
+            raise UserError("engine", "branches, which keeps no features for the drafter", "another drafter, or model")
         if layers and self._steps is not None:
             self._steps, self._cache, self.engine = None, None, "eager"
             self.engine_note = "the drafter reads features, which replayed graphs do not give"

@@ -30,11 +30,12 @@ class Config(Section):
     """Where models run; `auto` takes a GPU when there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of weights and cache; `auto` is bfloat16 where the device multiplies it natively, else float32."""
-    engine: Literal["auto", "eager", "packed", "native", "graphs", "stock"] = "auto"
+    engine: Literal["auto", "eager", "packed", "native", "graphs", "stock", "branches"] = "auto"
     """How the model runs. `native`: this project's own step in C++ for CPUs; `packed`: with weights as oneDNN wants
     them; `eager`: as written, with this project's attention; `graphs`: as CUDA graphs; `stock`: with the attention that
-    the model brings, slow; `auto` takes graphs on a GPU, and on a CPU the fastest that computes what transformers does,
-    `stock` where no other does. docs/decisions/0016 lists the model types of `native` and what `dtype` means there;
+    the model brings, slow; `branches`: as `stock`, and a tree takes a forward for each branch; `auto` takes graphs on a
+    GPU, and on a CPU the fastest that computes what transformers does, `stock`, then `branches` where no other does.
+    docs/models.md lists what each model type runs by; docs/decisions/0016 has `native` and what `dtype` means there;
     docs/gpu.md is about `graphs`. Without a C++ compiler (`CXX`, `c++`, `g++`, `clang++`) there is no native engine:
     what runs, and why, stands in run.json."""
     numerics: Literal["auto", "invariant", "fast"] = "auto"

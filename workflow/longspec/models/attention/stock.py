@@ -18,6 +18,8 @@ from longspec.models.attention.hybrid import Layout
 
 NAME = "eager"
 """transformers' name for what each model's own code does."""
+OWN = (NAME, "sdpa")
+"""What may run: a model that branches on the name of its attention itself keeps the one that it came with."""
 GRAIN = 1
 """Keys are shown as many as there are."""
 
@@ -26,12 +28,12 @@ GRAIN = 1
 def laid_out(layout: Layout) -> Iterator[Layout]:
     """Run a forward whose queries see the cache in this way."""
     masks = AttentionMaskInterface._global_mapping
-    before = masks[NAME]
-    masks[NAME] = functools.partial(_mask, layout)
+    before = {name: masks[name] for name in OWN}
+    masks.update(dict.fromkeys(OWN, functools.partial(_mask, layout)))
     try:
         yield layout
     finally:
-        masks[NAME] = before
+        masks.update(before)
 
 
 def _mask(

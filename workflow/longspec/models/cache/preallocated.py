@@ -65,7 +65,7 @@ class PreallocatedLayer(CacheLayerMixin):
     def commit(self, path: list[int], nodes: torch.Tensor | None) -> None:
         """Keep tail nodes `path`; `nodes` is the same as a tensor, or None when they already lie in place."""
         start, end = self.committed, self.committed + len(path)
-        if nodes is not None:
+        if nodes is not None and self.is_initialized:  # a layer may read the keys of another one
             for states in (self.keys, self.values):
                 assert states is not None
                 states[:, :, start:end] = states[:, :, start + nodes]

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any, cast
 
 import torch
+from transformers import DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from longspec.backends import job_target
@@ -23,9 +24,9 @@ from longspec.core.spec import EngineCheck, ModelSpec, TargetSpec
 from longspec.models import model_files, native, packed_linear, trust
 from longspec.models.attention import hybrid
 from longspec.models.target import CausalLM
-from longspec.verify.engine import ours, transformers_own
+from longspec.verify.engine import ours, slots, transformers_own
 from longspec.verify.engine.judge import Finding, judge
-from longspec.verify.engine.positions import steady_positions
+from longspec.verify.engine.positions import steady_beyond, steady_positions
 from longspec.verify.engine.speed import Seconds, quicker, seconds
 from longspec.verify.engine.text import SHORT, SHORT_PREFILL, Tables, Text
 
@@ -55,14 +56,16 @@ def _short_prefill() -> Iterator[None]:
 def _check(spec: TargetSpec) -> EngineCheck:
     device, dtype = job_target.prepare(spec)
     model = _load(spec["model"], dtype).to(device)
-    stated = model_files.stated_context(model.config.get_text_config()) or 0
-    positions = steady_positions(model, max(stated, spec["model"].get("context") or 0))  # before anything moves a table
+    _refuse_running_state(spec["model"], model)
+    context = max(model_files.stated_context(model.config.get_text_config()) or 0, spec["model"].get("context") or 0)
+    positions = steady_positions(model, context)  # before anything moves a table
+    beyond = positions is not None and steady_beyond(model, positions, context)
     text, theirs = _reference(spec["model"], model)
     kind, passed_over, step_seconds = _kind(model), dict[str, str](), dict[str, Seconds]()
     chosen: tuple[str, str, Finding] | None = None
     timed = spec["engine"] == "auto" and device.type == "cpu"  # the fastest is taken; on a GPU, what replays graphs
     for engine, numerics in candidates(spec, device, dtype):
-        if chosen is not None and (engine in (chosen[0], "stock") or not timed):
+        if chosen is not None and (engine in (chosen[0], *packed_linear.LAST_RESORTS) or not timed):
             continue  # it runs already, with better numerics, or what is left is a last resort
         model = model or _load(spec["model"], dtype).to(device)
         name, target = f"{engine}, {numerics}", _made(model, engine, numerics)
@@ -92,6 +95,7 @@ def _check(spec: TargetSpec) -> EngineCheck:
         "transformers": version("transformers"),
         "tokens": len(text.prompt) + len(text.ids),
         "steady_positions": positions,
+        "steady_beyond": beyond,
         "passed_over": passed_over,
         "step_seconds": _known(step_seconds),
     }
@@ -116,7 +120,7 @@ def candidates(spec: TargetSpec, device: torch.device, dtype: torch.dtype) -> li
         if not [*first, *packed]:
             raise packed_linear.not_invariant(engine, device, dtype)
         return [*first, *packed]
-    last = ["stock"] if asked == "auto" else []
+    last = packed_linear.LAST_RESORTS if asked == "auto" else ()
     return [*first, *packed, *((name, "fast") for name in [*engines, *last])]
 
 
@@ -147,6 +151,20 @@ def _reference(entry: ModelSpec, model: Any) -> tuple[Text, Tables]:
         ) from None
 
 
+def _refuse_running_state(entry: ModelSpec, model: Any) -> None:
+    """Refuse recurrent and hybrid models: what a token has done to their state cannot be taken back."""
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except Exception:  # it has no such cache, which the run of the reference says
+        layers = []
+    if getattr(model, "_is_stateful", False) or any(hasattr(layer, "recurrent_states") for layer in layers):
+        raise UserError(
+            _where(entry),
+            f"{_kind(model)} keeps a running state beside its keys, which a rejected draft cannot be taken out of",
+            "a decoder with a key/value cache, or peers alone, which run it by transformers",
+        )
+
+
 def _made(model: Any, engine: str, numerics: str) -> CausalLM | str:
     """Make our model of a loaded one; returns the reason instead where that fails."""
     try:
@@ -166,11 +184,14 @@ def _compared(target: CausalLM, engine: str, text: Text, theirs: Tables, dtype: 
         if target.engine != "eager" and engine in ("graphs", "static"):  # what prompts and fallbacks run by
             target.watch([0])
             tables |= {f"{way}, eager": table for way, table in ours.tables(target, text).items()}
+        counted = target.engine not in ("native", "branches") and slots.counted(target, text)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
         return Finding(_not_taken(error))
     finding = judge(theirs, tables, text, dtype)
+    if counted and finding.fault is None:
+        finding = replace(finding, fault="in a tree it takes a token's slot in the cache for its position")
     one, several = tables[ours.ALONE], tables[ours.SEVERAL]
     if target.numerics == "invariant" and not torch.equal(one.of(one.rows), several.of(one.rows)):
         target.numerics = "fast"
@@ -196,7 +217,13 @@ def _where(entry: ModelSpec) -> str:
 
 
 def _refusal(spec: TargetSpec, kind: str, passed_over: dict[str, str]) -> UserError:
-    tried = "; ".join(f"{engine}: {fault}" for engine, fault in passed_over.items())
+    engines: dict[str, list[str]] = {}
+    for candidate, fault in passed_over.items():
+        engine = candidate.split(",")[0]
+        if engine not in engines.setdefault(fault, []):
+            engines[fault].append(engine)
+    others = {fault: names for fault, names in engines.items() if names != ["native"]}  # it knows few types
+    tried = "; ".join(f"{', '.join(names)}: {fault}" for fault, names in (others or engines).items())
     return UserError(
         _where(spec["model"]),
         f"our engine does not compute what transformers computes for a {kind}: {tried}",

@@ -13,6 +13,7 @@ from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt
 from longspec.core.spec import GenerateSpec, MethodSpec, TargetSpec, by_name
+from longspec.models.packed_linear import LAST_RESORTS
 from longspec.verify.engine.checked import checked
 
 Spec = TypeVar("Spec", bound=TargetSpec)
@@ -43,7 +44,7 @@ def _with_drafters_engine(job: GenerateSpec) -> GenerateSpec:
     found, method = dict(job["engine_checks"]), dict(by_name(job["method"]))
     drafter, engine = job["method"].get("drafter"), job["engine"]
     for option in registry.engine_runs(drafter) if drafter else ():
-        asked = "auto" if engine == "native" else engine  # the native engine may run the target but not the drafter
+        asked = "auto" if engine in ("native", *LAST_RESORTS) else engine  # which may not express both, or is slow
         with_its_model = {**job, "model": method[option], "engine": asked, "numerics": "auto"}
         found[option] = checked(cast(GenerateSpec, with_its_model))
         method[option] = {**method[option], "engine": found[option]["engine"]}
@@ -51,16 +52,18 @@ def _with_drafters_engine(job: GenerateSpec) -> GenerateSpec:
 
 
 def _refuse_too_long(job: GenerateSpec, prompts: Sequence[Prompt]) -> None:
-    steady, name = job["engine_checks"]["target"]["steady_positions"], job["model"]["name"]
+    record, name = job["engine_checks"]["target"], job["model"]["name"]
+    steady, beyond = record["steady_positions"], record.get("steady_beyond", False)
     if steady is None or (job["model"].get("context") or steady + 1) <= steady:
         return
-    several = any(len(prompt.turns) > 1 for prompt in prompts)  # later turns hold answers that nobody knows yet
-    longest = max(len(prompt.prompt_ids) for prompt in prompts) + job["dataset"]["max_new_tokens"]
-    if several or longest > steady:
+    within = [prompt for prompt in prompts if not (beyond and len(prompt.prompt_ids) > steady)]
+    several = any(len(prompt.turns) > 1 for prompt in within)  # later turns hold answers that nobody knows yet
+    longest = max((len(prompt.prompt_ids) for prompt in within), default=0) + job["dataset"]["max_new_tokens"]
+    if within and (several or longest > steady):
         raise UserError(
             f"models.{name}.context",
             f"{job['model'].get('context')}, and texts may grow "
             f"{'turn by turn' if several else f'to {longest} tokens'}, but beyond {steady} the model's rotary table "
             "changes for all tokens of a text, which no cache follows",
-            f"at most {steady}",
+            f"at most {steady}" + (f", or prompts of more than {steady} tokens alone" if beyond else ""),
         )

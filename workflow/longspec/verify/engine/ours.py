@@ -75,8 +75,9 @@ def _trees(target: CausalLM, text: Text, table: Table) -> None:
 
 
 def _again(target: CausalLM, text: Text, table: Table) -> None:
-    """The same prompt anew, after a longer text: nothing of it may be left."""
-    _prompt(target, text, table)
+    """The same prompt anew, after a longer text: nothing of it may be left. Its last row alone, as a job runs it."""
+    target.reset(len(text.prompt) + ROOM)
+    table.add([len(text.prompt) - 1], target.append(text.prompt)[None])
     _step(target, text, table, [[0]], [0])
 
 

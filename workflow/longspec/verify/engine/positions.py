@@ -1,7 +1,7 @@
 """Finds how long a text may grow before a model's rotary table changes for the tokens that are already in it.
 
-Tables that depend on the longest text so far (LongRoPE behind its original length, dynamic NTK) make a token's keys
-depend on when they were computed: no cache can follow, transformers' own neither. Contract: the model is not changed.
+Tables that depend on the longest text so far (LongRoPE at its original length, dynamic NTK) make a token's keys depend
+on when they were computed: no cache can follow, transformers' own neither. Contract: the model is not changed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ def steady_positions(model: Any, context_tokens: int) -> int | None:
     limits = [_steady(ask, context_tokens) for ask in _tables(model)]
     least = min(limits, default=context_tokens)
     return least if least < context_tokens else None
+
+
+def steady_beyond(model: Any, positions: int, context_tokens: int) -> bool:
+    """Tell whether texts that are longer than `positions` from their prompt on share one table, up to the context: as
+    with LongRoPE, which has two."""
+    return all(torch.equal(ask([1, positions]), ask([1, context_tokens - 1])) for ask in _tables(model))
 
 
 Ask = Callable[[list[int]], torch.Tensor]
