@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 
 import pytest
 import tiny_folder
 import torch
 from refusals import refused
+from safetensors.torch import load_file
 from tiny import ours
 
 from longspec.config.load import load
@@ -97,6 +100,41 @@ def test_without_a_fault_trusted_code_of_a_commit_runs(hub):
     """The control: what must not run above is code that runs where it may."""
     model_files.plain({"hub": "a/b", "revision": COMMIT, "trust_remote_code": True}, torch.float32, "cpu")
     assert hub.exists()
+
+
+def test_code_beside_an_architecture_that_transformers_has_does_not_run(hub, tmp_path):
+    file = tmp_path / "theirs" / "config.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    model_files.plain({"hub": "a/b", "revision": COMMIT}, torch.float32, "cpu")
+    assert not hub.exists()
+
+
+class Planted:
+    """A tensor's place in a pickle, where unpickling writes a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_pickle_that_holds_code_is_refused_and_none_of_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("LONGSPEC_CACHE", str(tmp_path / "cache"))
+    marker, place = tmp_path / "ran", tiny_folder.make(tmp_path / "theirs")
+    weights, file = load_file(place / "model.safetensors"), place / "pytorch_model.bin"
+    (place / "model.safetensors").unlink()
+    for zipped in (True, False):
+        torch.save({**weights, "planted": Planted(marker)}, file, _use_new_zipfile_serialization=zipped)
+        with refused(str(file), "posix.system"):
+            model_files.folder({"path": str(place), "convert_pickles": True, "trust_remote_code": True})
+        with refused(str(place), "*.safetensors", "convert_pickles"):
+            model_files.folder({"path": str(place), "trust_remote_code": True})
+    assert not marker.exists()
+    assert not [left for left in (tmp_path / "cache").iterdir() if left.is_dir()]
+    pickle.loads(pickle.dumps(Planted(marker)))
+    assert marker.exists(), "what must not run above is code that runs where it may"
 
 
 def test_code_of_another_repository_is_pinned_by_no_commit_of_this_one(hub, tmp_path):

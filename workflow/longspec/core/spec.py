@@ -20,6 +20,7 @@ class ModelSpec(TypedDict):
     context: NotRequired[int]  # tokens
     chat_template: NotRequired[str]
     trust_remote_code: NotRequired[bool]
+    convert_pickles: NotRequired[bool]
     name: NotRequired[str]  # of a target
     engine: NotRequired[str]  # of a drafter's model that our engine runs (verify/engine/jobs.py)
 

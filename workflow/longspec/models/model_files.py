@@ -1,8 +1,9 @@
 """Where a model's files are: a package's GGUF (converted once), a hub repository, or a local folder.
 
 Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
-its own to be run unless the configuration trusts it (trust.py). `fingerprint` is cheap enough for planning,
-`resolved` tells afterwards what was used. What loads models imports torch when it is called.
+its own to be run unless the configuration trusts it (trust.py). Of a hub's repository no weights are fetched but these;
+where it has none, pickles are, if the configuration wants them converted (convert_pickles.py). `fingerprint` is cheap
+enough for planning, `resolved` tells afterwards what was used. What loads models imports torch when it is called.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from longspec.core.errors import UserError, first_line
 from longspec.core.program import uncollected
 from longspec.core.spec import ModelSpec
-from longspec.models import convert_gguf, trust, weights_files
+from longspec.models import convert_gguf, convert_pickles, trust, user_cache, weights_files
 
 PLANNED_FILES = (
     "config.json",
@@ -28,6 +29,8 @@ PLANNED_FILES = (
 SMALL = 64 * 2**20
 """Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+UNREAD = ["*/*", "consolidated*"]
+"""What a hub's repository may hold of the same weights in other formats: `original/`, `onnx/`, Mistral's own."""
 
 
 def folder(model: ModelSpec) -> Path:
@@ -35,9 +38,12 @@ def folder(model: ModelSpec) -> Path:
     trusted = trust.allowed(model)
     if model.get("package"):
         return convert_gguf.converted(convert_gguf.packaged(model["package"]))
-    place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
-    weights_files.require_some(place)
+    place = _published(model)
+    weights_files.require_configuration(place)
     trust.refuse_unsafe(place, trusted)
+    if not any(place.glob("*.safetensors")):
+        _require_pickles(place, model)
+        place = convert_pickles.converted(place, place.name if model.get("hub") else None)
     weights_files.require_whole(place)
     return place
 
@@ -76,7 +82,7 @@ def stored_dtype(place: Path) -> Any:
     from safetensors import safe_open
 
     found = set()
-    for weights in place.glob("*.safetensors"):
+    for weights in weights_files.read(place):
         with safe_open(weights, "pt") as file:
             found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     known = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
@@ -92,12 +98,14 @@ def stop_ids(model: Any) -> frozenset[int]:
 
 
 def resolved(model: ModelSpec) -> str:
-    """What a model turned out to be: the commit of a hub repository, or a hash of what its files are."""
-    if model.get("hub"):
-        return f"{model['hub']}@{folder(model).name}"  # the hub's cache names a snapshot by its commit
+    """Say what a model turned out to be: the commit of a hub repository, or a hash of what its files are; and whether
+    its weights were converted."""
+    used = folder(model)
     if model.get("package"):
-        return f"{_files_fingerprint(model)} {folder(model).name}"
-    return _files_fingerprint(model)
+        return f"{_files_fingerprint(model)} {used.name}"
+    published = _published(model)
+    known = f"{model['hub']}@{published.name}" if model.get("hub") else _files_fingerprint(model)
+    return known if used == published else f"{known}, converted from pickles"
 
 
 def chat_template(model: ModelSpec) -> str | None:
@@ -124,11 +132,11 @@ def _files_fingerprint(model: ModelSpec) -> str:
     for name in PLANNED_FILES:
         if (place / name).is_file():
             digest.update(name.encode() + (place / name).read_bytes())
-    for weights in sorted(place.glob("*.safetensors")):
+    for weights in sorted(place.glob("*.safetensors")) or sorted(place.glob(convert_pickles.NAMES)):
         status = weights.stat()
         small = status.st_size <= SMALL
         known = (
-            convert_gguf.content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
+            user_cache.content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
         )
         digest.update(f"{weights.name} {known}".encode())
     return digest.hexdigest()[:16]
@@ -188,13 +196,33 @@ def tabled_context(config: Any) -> int | None:
     return None if rotary else stated_context(config)
 
 
-def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
+def _published(model: ModelSpec) -> Path:
+    """Find or fetch the folder that a model's entry names, as it was published; the hub's cache names it by its
+    commit."""
+    if not model.get("hub"):
+        return Path(model["path"])
+    files = [*HUB_FILES, "*.py"] if model.get("trust_remote_code") else HUB_FILES
+    place = _downloaded(model["hub"], model.get("revision"), files)
+    if not model.get("convert_pickles") or any(place.glob("*.safetensors")):
+        return place
+    return _downloaded(model["hub"], place.name, [convert_pickles.NAMES])
+
+
+def _require_pickles(place: Path, model: ModelSpec) -> None:
+    """Require pickles beside a configuration, and the word of the model's entry that they may be read."""
+    if not model.get("convert_pickles"):
+        wanted = "such weights, or `convert_pickles: true` on this model where it has pickles (pytorch_model*.bin)"
+        raise UserError(str(place), "has no *.safetensors", wanted)
+    if not convert_pickles.pickles(place):
+        raise UserError(str(place), f"has neither *.safetensors nor {convert_pickles.NAMES}", "weights")
+
+
+def _downloaded(name: str, revision: str | None, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        files = [*HUB_FILES, "*.py"] if trusted else HUB_FILES
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files, ignore_patterns=UNREAD))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"model {name}@{revision or 'main'}",

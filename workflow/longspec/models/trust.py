@@ -2,8 +2,9 @@
 
 Contract: code of a model runs only where its entry trusts it and names one state of it for ever: a local folder, or a
 commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to
-be run, or whose index names weights that are not safetensors (such files are pickles, and unpickling runs code). It
-reads JSON and nothing else. It does not know whether the weights are what they say.
+be run, or whose index names weights that are not safetensors. An `auto_map` of config.json beside an architecture that
+transformers has asks for nothing: without trust, transformers' own code runs. It reads JSON and nothing else. It does
+not know whether the weights are what they say.
 Sources: transformers loads code named by `auto_map`; before 5.3 also kernels named by an internal attention key
 (CVE-2026-4372); torch.load runs code from pickles (CVE-2025-32434, CVE-2026-24747).
 """
@@ -48,11 +49,11 @@ def refuse_unpinned(value: Any, where: str) -> None:
 
 
 def refuse_unsafe(place: Path, trusted: bool) -> None:
-    """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code, never pickles."""
+    """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code and no other's."""
     for file in sorted(place.glob("*.json")):
         content = read_json(file)
         if file.name.endswith(".bin.index.json"):
-            continue  # of pickles that lie beside safetensors and are never opened (model_files asks for safetensors)
+            continue  # of pickles, which only convert_pickles.py opens
         if file.name.endswith(".index.json"):
             _refuse_other_weights(file, content)
         elif trusted:
@@ -88,6 +89,8 @@ def _refuse_code_of_others(file: Path, content: Any) -> None:
 
 
 def _refuse_code(file: Path, content: Any) -> None:
+    if file.name == "config.json" and _is_native(content):
+        content = {key: value for key, value in content.items() if key != "auto_map"}
     for key, value in _entries(content):
         other = key in ("_attn_implementation", "attn_implementation") and value not in (None, *ATTENTION)
         if (key == "auto_map" and value) or key in INTERNAL or other:
@@ -96,6 +99,16 @@ def _refuse_code(file: Path, content: Any) -> None:
                 f"{key} is {str(value)[:80]!r}, which runs code that the model names",
                 "a model without, or `trust_remote_code: true` on it, if you have read that code",
             )
+
+
+def _is_native(content: Any) -> bool:
+    """Tell whether transformers has the architecture of a configuration under both of the names that it goes by."""
+    if not isinstance(content, dict) or "auto_map" not in content:
+        return False
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    native = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(content.get("model_type")))
+    return native is not None and content.get("architectures") == [native]
 
 
 def _entries(content: Any) -> Iterator[tuple[str, Any]]:

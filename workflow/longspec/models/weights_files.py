@@ -13,25 +13,36 @@ from longspec.core.errors import UserError, first_line
 from longspec.models.trust import read_json
 
 POINTER = b"version https://git-lfs"
-INDEX = "model.safetensors.index.json"
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-def require_some(place: Path) -> None:
-    """Require a configuration and safetensors weights in a model's folder."""
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(place.glob(pattern)):
-            raise UserError(str(place), f"has no {pattern}", "a model folder with safetensors weights")
+def require_configuration(place: Path) -> None:
+    """Require a configuration in a model's folder."""
+    if not (place / "config.json").is_file():
+        raise UserError(str(place), "has no config.json", "a model folder with safetensors weights")
 
 
 def require_whole(place: Path) -> None:
     """Require a configuration of plain weights, and safetensors files that are whole and all there."""
     _refuse_quantised(place / "config.json")
-    named = _object(place / INDEX).get("weight_map") if (place / INDEX).is_file() else None
-    for name in sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []:
+    for name in _indexed(place):
         if not (place / name).is_file():
             raise UserError(str(place / INDEX), f"names {name}, which is not there", "all files that it names")
-    for weights in sorted(place.glob("*.safetensors")):
+    for weights in read(place):
         _require_whole(weights)
+
+
+def read(place: Path) -> list[Path]:
+    """List the safetensors files that a model of a folder is loaded from, as transformers chooses: the single one, else
+    those of the index. A folder with neither, which transformers does not load, is a drafter's: all of them."""
+    if (place / WHOLE).is_file():
+        return [place / WHOLE]
+    return [place / name for name in _indexed(place)] or sorted(place.glob("*.safetensors"))
+
+
+def _indexed(place: Path) -> list[str]:
+    named = _object(place / INDEX).get("weight_map") if (place / INDEX).is_file() else None
+    return sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
 
 
 def _refuse_quantised(file: Path) -> None:
