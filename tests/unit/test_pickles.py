@@ -95,7 +95,14 @@ def test_converted_weights_are_the_pickles_to_the_bit(place, shards, zipped, mad
 def test_number_formats_stay_and_tied_or_transposed_tensors_are_stored(place, written):
     pickled(place)
     square = torch.arange(6, dtype=torch.float16).reshape(2, 3)
-    wanted = {"a": square, "tied": square, "turned": square.T, "part": square[1:], "b": square.to(torch.bfloat16)}
+    wanted = {
+        "a": square,
+        "tied": square,
+        "turned": square.T,
+        "part": square[1:],
+        "own": torch.rand(2, 3).T,
+        "b": square.to(torch.bfloat16),
+    }
     torch.save(wanted, place / ONE)
     found = stored(written(place))
     assert {name: tensor.dtype for name, tensor in found.items()} == {n: t.dtype for n, t in wanted.items()}
