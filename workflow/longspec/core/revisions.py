@@ -1,4 +1,4 @@
-"""Which parts of a configuration are read from a hub without a commit, so that another day may bring other files.
+"""Find what a configuration reads from a hub without a commit, so that another day may bring other files.
 
 Contract: nothing is fetched and nothing is refused; the names of what is not pinned come back, to be said. A source
 that may read from a hub has a function `hub` (data/sources/_interface.py). It does not know what is in a cache.
@@ -14,17 +14,17 @@ from longspec.core import registry
 
 
 def is_commit(revision: str | None) -> bool:
-    """Whether a revision names one state for ever: 40 hexadecimal digits, not a branch or a tag."""
+    """Tell whether a revision names one state for ever: 40 hexadecimal digits, not a branch or a tag."""
     return bool(re.fullmatch(r"[0-9a-f]{40}", revision or ""))
 
 
 def unpinned(config: dict[str, Any]) -> list[str]:
-    """`key (owner/name)` of each model and data set of a complete configuration that no commit pins, sorted."""
+    """List `key (owner/name)` of each model and data set of a complete configuration that no commit pins, sorted."""
     return sorted(f"{key} ({name})" for key, name, revision in _repositories(config) if not is_commit(revision))
 
 
 def _repositories(config: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """Key, repository and revision of all that comes from a hub."""
+    """Yield key, repository and revision of all that comes from a hub."""
     for kind in ("models", "methods", "drafters"):
         yield from _models(config[kind], kind)
     for name, entry in config["datasets"].items():
@@ -34,7 +34,7 @@ def _repositories(config: dict[str, Any]) -> Iterator[tuple[str, str, str | None
 
 
 def _models(value: Any, where: str) -> Iterator[tuple[str, str, str | None]]:
-    """Models of the hub at any depth: targets, their drafters, and what a variant or a training names."""
+    """Yield models of the hub at any depth: targets, their drafters, and what a variant or a training names."""
     if not isinstance(value, dict):
         return
     if "hub" in value:

@@ -1,4 +1,4 @@
-"""Where a model's files are: a package's GGUF (converted once), a hub repository, or a local folder.
+"""Find and load a model's files: a package's GGUF (converted once), a hub repository, or a local folder.
 
 Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
 its own to be run unless the configuration trusts it (trust.py). Of a hub's repository no weights are fetched but these;
@@ -25,16 +25,18 @@ PLANNED_FILES = (
     "tokenizer_config.json",
     "chat_template.jinja",
 )
-"""What, beside the weights, decides a local model's ids."""
+"""Files that decide a local model's token ids, beside its weights."""
 SMALL = 64 * 2**20
-"""Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
+"""Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing; larger
+files are known by size and time."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 UNREAD = ["*/*", "consolidated*"]
-"""What a hub's repository may hold of the same weights in other formats: `original/`, `onnx/`, Mistral's own."""
+"""Files of the same weights in other formats that a hub's repository may hold: `original/`, `onnx/`, Mistral's own."""
 
 
 def folder(model: ModelSpec) -> Path:
-    """The model's local folder. `model` is a config entry with one of `package`, `hub`, `path`."""
+    """Find, fetch or convert a model's files into a local folder, and check them. UserError for a folder that is
+    refused. `model`: a config entry with one of `package`, `hub`, `path`."""
     trusted = trust.allowed(model)
     if model.get("package"):
         return convert_gguf.converted(convert_gguf.packaged(model["package"]))
@@ -49,8 +51,8 @@ def folder(model: ModelSpec) -> Path:
 
 
 def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) -> Any:
-    """transformers' causal LM in a model's folder, in evaluation mode; UserError when it cannot be read, or when the
-    folder's weights are not the model's, all of them and no others."""
+    """Load transformers' causal LM from a model's folder, in evaluation mode; UserError when it cannot be read, or when
+    the folder's weights are not the model's, all of them and no others."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -72,7 +74,7 @@ def causal_lm(place: Path, dtype: Any, trusted: bool = False, **options: Any) ->
 
 
 def plain(model: ModelSpec, dtype: Any, device: Any) -> Any:
-    """The model of a config entry as transformers ships it, on a device: nothing of our engine in it."""
+    """Load the model of a config entry on a device as transformers has it, with nothing of our engine in it."""
     return causal_lm(folder(model), dtype, trust.allowed(model)).to(device)
 
 
@@ -90,7 +92,7 @@ def stored_dtype(place: Path) -> Any:
 
 
 def stop_ids(model: Any) -> frozenset[int]:
-    """A loaded model's end-of-sequence ids, whether given as a number or as a list."""
+    """Read a loaded model's end-of-sequence ids, given as a number or as a list."""
     ids = getattr(model.generation_config, "eos_token_id", None)
     if ids is None:
         ids = model.config.get_text_config().eos_token_id
@@ -109,7 +111,7 @@ def resolved(model: ModelSpec) -> str:
 
 
 def chat_template(model: ModelSpec) -> str | None:
-    """The text of the Jinja file that a model's config entry names, if it names one."""
+    """Read the Jinja file that a model's config entry names as its chat template; None where it names none."""
     named = model.get("chat_template")
     try:
         return None if named is None else Path(named).read_text(encoding="utf-8-sig")
@@ -118,7 +120,7 @@ def chat_template(model: ModelSpec) -> str | None:
 
 
 def fingerprint(model: ModelSpec) -> str:
-    """Changes when the model does. Reads no weights and imports nothing heavy."""
+    """Make a text that changes when the model does, for planning: large weights are not read, torch is not imported."""
     files, template = _files_fingerprint(model), chat_template(model)
     return files if template is None else f"{files} {hashlib.sha256(template.encode()).hexdigest()[:16]}"
 
@@ -143,7 +145,7 @@ def _files_fingerprint(model: ModelSpec) -> str:
 
 
 def tokenizer(place: Path, trusted: bool = False) -> Any:
-    """The tokenizer in a model's folder; `trusted`: its own code may run."""
+    """Load the tokenizer of a model's folder; UserError when it cannot. `trusted`: its own code may run."""
     try:
         with uncollected():
             from transformers import AutoTokenizer
@@ -169,7 +171,7 @@ def configuration(place: Path, trusted: bool = False) -> Any:
 
 
 def context(place: Path, trusted: bool = False, wanted: int | None = None) -> int | None:
-    """The context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
+    """Find the context limit in tokens: the `wanted` one, or what the model's own configuration states, if it does.
     UserError when more is wanted than there are positions."""
     config = configuration(place, trusted).get_text_config()
     table = tabled_context(config)
@@ -185,19 +187,19 @@ def vocabulary(place: Path, trusted: bool = False) -> int | None:
 
 
 def stated_context(config: Any) -> int | None:
-    """The context limit in a model's text configuration: preparing and generating must agree on it."""
+    """Read the context limit in tokens of a model's text configuration; preparing and generating must agree on it."""
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
 
 
 def tabled_context(config: Any) -> int | None:
-    """Positions beyond which a model cannot be run, since it looks them up in a table; None where it computes them."""
+    """Count the positions that a model looks up in a table and cannot run beyond; None where it computes them."""
     rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
     return None if rotary else stated_context(config)
 
 
 def _published(model: ModelSpec) -> Path:
-    """Find or fetch the folder that a model's entry names, as it was published; the hub's cache names it by its
+    """Find or fetch the folder that a model's entry names, as it was published. One of the hub is named by its
     commit."""
     if not model.get("hub"):
         return Path(model["path"])
@@ -209,7 +211,7 @@ def _published(model: ModelSpec) -> Path:
 
 
 def _require_pickles(place: Path, model: ModelSpec) -> None:
-    """Require pickles beside a configuration, and the word of the model's entry that they may be read."""
+    """Require pickles in a folder without safetensors, and `convert_pickles` in the model's entry."""
     if not model.get("convert_pickles"):
         wanted = "such weights, or `convert_pickles: true` on this model where it has pickles (pytorch_model*.bin)"
         raise UserError(str(place), "has no *.safetensors", wanted)

@@ -1,4 +1,4 @@
-"""What a model's folder may ask for before anything in it is believed.
+"""Check what code a model's folder asks to be run, before anything is loaded from it.
 
 Contract: code of a model runs only where its entry trusts it and names one state of it for ever: a local folder, or a
 commit of the hub. Raises UserError, naming file and key, for a folder whose configuration asks for Python of its own to
@@ -26,7 +26,7 @@ INTERNAL = ("_attn_implementation_internal", "_experts_implementation_internal",
 
 
 def allowed(model: ModelSpec, where: str = "model") -> bool:
-    """Whether a model's config entry lets its code run; UserError at `where` if that code could change meanwhile."""
+    """Tell whether a model's config entry lets its code run; UserError at `where` if that code could change later."""
     trusted = bool(model.get("trust_remote_code"))
     if trusted and not model.get("path") and not revisions.is_commit(model.get("revision")):
         raise UserError(
@@ -80,7 +80,8 @@ def _refuse_other_weights(file: Path, content: Any) -> None:
 
 
 def _refuse_code_of_others(file: Path, content: Any) -> None:
-    """`owner/name--file.Class` is fetched from another repository, of which the entry's commit says nothing."""
+    """Refuse an `auto_map` of the form `owner/name--file.Class`: transformers fetches it from another repository, of
+    which the entry's commit says nothing."""
     for key, value in _entries(content):
         if key == "auto_map" and "--" in json.dumps(value):
             raise UserError(
@@ -112,7 +113,7 @@ def _is_native(content: Any) -> bool:
 
 
 def _entries(content: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value at any depth below configurations; not inside vocabularies, whose keys are words."""
+    """Yield each key and value at any depth below configurations; not inside vocabularies, whose keys are words."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield key, value

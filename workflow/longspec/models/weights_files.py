@@ -1,4 +1,4 @@
-"""Refuses a model's folder whose weights cannot be read, before anything is loaded.
+"""Refuse a model's folder whose weights cannot be read, before anything is loaded.
 
 Contract: it reads JSON and the headers of safetensors files, no weights. UserError names the file. Whether the weights
 are those of the configuration is for who loads them to say (model_files.py).
