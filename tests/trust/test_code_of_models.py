@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 
 import pytest
 import tiny_folder
 import torch
 from refusals import refused
+from safetensors.torch import load_file
 from tiny import ours
 
 from longspec.config.load import load
@@ -110,6 +113,33 @@ def test_code_for_what_transformers_has_by_now_neither_runs_nor_refuses_the_mode
     file.write_text(json.dumps({**said, "model_type": "llama", "architectures": ["LlamaWithChanges"]}))
     with refused("config.json", "auto_map", "trust_remote_code"):
         LOADERS[loader](entry)
+
+
+class Planted:
+    """A tensor's place in a pickle, where unpickling writes a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_pickle_that_holds_code_is_refused_and_none_of_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("LONGSPEC_CACHE", str(tmp_path / "cache"))
+    marker, place = tmp_path / "ran", tiny_folder.make(tmp_path / "theirs")
+    weights, file = load_file(place / "model.safetensors"), place / "pytorch_model.bin"
+    (place / "model.safetensors").unlink()
+    for zipped in (True, False):
+        torch.save({**weights, "planted": Planted(marker)}, file, _use_new_zipfile_serialization=zipped)
+        with refused(str(file), "posix.system"):
+            model_files.folder({"path": str(place), "convert_pickles": True, "trust_remote_code": True})
+        with refused(str(place), "*.safetensors", "convert_pickles"):
+            model_files.folder({"path": str(place), "trust_remote_code": True})
+    assert not marker.exists()
+    assert not [left for left in (tmp_path / "cache").iterdir() if left.is_dir()]
+    pickle.loads(pickle.dumps(Planted(marker)))
+    assert marker.exists(), "what must not run above is code that runs where it may"
 
 
 def test_code_of_another_repository_is_pinned_by_no_commit_of_this_one(hub, tmp_path):

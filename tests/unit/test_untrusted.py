@@ -66,8 +66,22 @@ def test_an_index_may_name_safetensors_beside_it_only(folder, name, trusted):
 def test_a_pickle_is_never_a_fallback(folder):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with refused(str(folder), "*.safetensors"):
+    with refused(str(folder), "*.safetensors", "convert_pickles"):
         model_files.folder({"path": str(folder)})
+
+
+def test_an_architecture_that_transformers_has_needs_no_code_of_its_own(folder):
+    code = {"AutoModelForCausalLM": "theirs.Model"}
+    change(folder, auto_map=code, architectures=["LlamaForCausalLM"])
+    assert model_files.folder({"path": str(folder)}) == folder
+    for entries in (
+        {"architectures": ["TheirLlamaForCausalLM"]},
+        {"architectures": ["LlamaForCausalLM"], "model_type": "theirs"},
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "text_config": {"auto_map": code}},
+    ):
+        change(folder, **entries)
+        with refused("config.json", ("auto_map", "theirs.Model"), "trust_remote_code"):
+            model_files.folder({"path": str(folder)})
 
 
 def test_half_a_model_is_refused(folder):

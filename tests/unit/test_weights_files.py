@@ -102,3 +102,14 @@ def test_a_shard_that_is_not_there_is_refused(place):
 def test_an_index_that_names_no_files_is_no_traceback(place, weight_map):
     (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert model_files.folder({"path": str(place)}) == place
+
+
+def test_weights_that_transformers_does_not_read_need_not_be_whole(place):
+    """Mistral's repositories have the same weights twice."""
+    weights = load_file(place / "model.safetensors")
+    (place / "model.safetensors").rename(place / "model-00001-of-00001.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    (place / "consolidated.safetensors").write_bytes(b"half")
+    assert load(place).config.model_type == "llama"
+    assert model_files.stored_dtype(place) is torch.float32

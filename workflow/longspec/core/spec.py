@@ -21,6 +21,7 @@ class ModelSpec(TypedDict):
     chat_template: NotRequired[str]
     stop_tokens: NotRequired[list[str]]
     trust_remote_code: NotRequired[bool]
+    convert_pickles: NotRequired[bool]
     name: NotRequired[str]  # of a target
     engine: NotRequired[str]  # of a drafter's model that our engine runs (verify/engine/jobs.py)
 

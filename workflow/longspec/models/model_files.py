@@ -1,8 +1,9 @@
 """Finds and loads a model's files: a package's GGUF (converted once), a hub repository, or a local folder.
 
 Contract: `folder` returns a local folder with config, tokenizer and safetensors weights, which asks for no code of
-its own to be run unless the configuration trusts it (trust.py). `fingerprint` is cheap enough for planning,
-`resolved` tells afterwards what was used. What loads models imports torch when it is called.
+its own to be run unless the configuration trusts it (trust.py). Of a hub's repository no weights are fetched but these;
+where it has none, pickles are, if the configuration wants them converted (convert_pickles.py). `fingerprint` is cheap
+enough for planning, `resolved` tells afterwards what was used. What loads models imports torch when it is called.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from longspec.core.errors import UserError, first_line
 from longspec.core.program import uncollected
 from longspec.core.spec import ModelSpec
-from longspec.models import convert_gguf, trust, weights_files
+from longspec.models import convert_gguf, convert_pickles, trust, user_cache, weights_files
 
 PLANNED_FILES = (
     "config.json",
@@ -31,8 +32,8 @@ SMALL = 64 * 2**20
 """Bytes up to which local weights are known by content, so that a fresh checkout of a drafter's reruns nothing."""
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 """What is fetched beside the weights."""
-OF_OTHERS = [f"*/{pattern}" for pattern in (*HUB_FILES, "*.safetensors")]
-"""Folders in a repository hold the model again, in the forms of other programs."""
+OF_OTHERS = [f"*/{pattern}" for pattern in (*HUB_FILES, "*.safetensors", convert_pickles.NAMES)] + ["consolidated*"]
+"""The same model in the formats of other programs: in folders of a repository, and Mistral's own."""
 
 
 def folder(model: ModelSpec) -> Path:
@@ -40,9 +41,11 @@ def folder(model: ModelSpec) -> Path:
     trusted = trust.allowed(model)
     if model.get("package"):
         return convert_gguf.converted(convert_gguf.packaged(model["package"]))
-    place = _downloaded(model["hub"], model.get("revision"), trusted) if model.get("hub") else Path(model["path"])
-    weights_files.require_some(place)
+    place = _published(model)
+    _require_weights(place, model)
     trust.refuse_unsafe(place, trusted)
+    if not any(place.glob("*.safetensors")):
+        place = convert_pickles.converted(place, place.name if model.get("hub") else None)
     weights_files.require_whole(place)
     return place
 
@@ -82,7 +85,7 @@ def stored_dtype(place: Path) -> Any:
     from safetensors import safe_open
 
     found = set()
-    for weights in place.glob("*.safetensors"):
+    for weights in weights_files.read(place):
         with safe_open(weights, "pt") as file:
             found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     known = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
@@ -108,12 +111,14 @@ def _as_set(ids: int | list[int] | None) -> frozenset[int]:
 
 
 def resolved(model: ModelSpec) -> str:
-    """What a model turned out to be: the commit of a hub repository, or a hash of what its files are."""
-    if model.get("hub"):
-        return f"{model['hub']}@{folder(model).name}"  # the hub's cache names a snapshot by its commit
+    """Say what a model turned out to be: the commit of a hub repository, or a hash of what its files are; and whether
+    its weights were converted."""
+    used = folder(model)
     if model.get("package"):
-        return f"{_files_fingerprint(model)} {folder(model).name}"
-    return _files_fingerprint(model)
+        return f"{_files_fingerprint(model)} {used.name}"
+    published = _published(model)
+    known = f"{model['hub']}@{published.name}" if model.get("hub") else _files_fingerprint(model)
+    return known if used == published else f"{known}, converted from pickles"
 
 
 def chat_template(model: ModelSpec) -> str | None:
@@ -143,15 +148,15 @@ def _files_fingerprint(model: ModelSpec) -> str:
     if model.get("hub"):
         return f"{model['hub']}@{model.get('revision')}"
     place, digest = Path(model["path"]), hashlib.sha256()
-    weights_files.require_some(place)
+    _require_weights(place, model)
     for name in PLANNED_FILES:
         if (place / name).is_file():
             digest.update(name.encode() + (place / name).read_bytes())
-    for weights in sorted(place.glob("*.safetensors")):
+    for weights in sorted(place.glob("*.safetensors")) or sorted(place.glob(convert_pickles.NAMES)):
         status = weights.stat()
         small = status.st_size <= SMALL
         known = (
-            convert_gguf.content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
+            user_cache.content_key(weights, status.st_mtime_ns) if small else f"{status.st_size} {status.st_mtime_ns}"
         )
         digest.update(f"{weights.name} {known}".encode())
     return digest.hexdigest()[:16]
@@ -211,7 +216,24 @@ def tabled_context(config: Any) -> int | None:
     return None if rotary else stated_context(config)
 
 
-def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
+def _published(model: ModelSpec) -> Path:
+    """Find the folder of a model as it was published: fetched from its hub if need be, or the local one."""
+    return _downloaded(model, model["hub"], model.get("revision")) if model.get("hub") else Path(model["path"])
+
+
+def _require_weights(place: Path, model: ModelSpec) -> None:
+    """Require a configuration, and safetensors weights or pickles that the model's entry wants converted."""
+    weights_files.require_configuration(place)
+    if any(place.glob("*.safetensors")):
+        return
+    if not model.get("convert_pickles"):
+        wanted = "such weights, or `convert_pickles: true` on this model where it has pickles (pytorch_model*.bin)"
+        raise UserError(str(place), "has no *.safetensors", wanted)
+    if not convert_pickles.pickles(place):
+        raise UserError(str(place), f"has neither *.safetensors nor {convert_pickles.NAMES}", "weights")
+
+
+def _downloaded(model: ModelSpec, name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -219,11 +241,13 @@ def _downloaded(name: str, revision: str | None, trusted: bool) -> Path:
         return Path(snapshot_download(name, revision=state, allow_patterns=files, ignore_patterns=OF_OTHERS))
 
     try:
-        place = fetch(revision, [*HUB_FILES, "*.py"] if trusted else HUB_FILES)
+        place = fetch(revision, [*HUB_FILES, "*.py"] if model.get("trust_remote_code") else HUB_FILES)
         commit = place.name  # the hub's cache names a snapshot by it
-        fetch(commit, ["model.safetensors", *weights_files.named(place)])
-        if not any(place.glob("*.safetensors")):
-            fetch(commit, ["*.safetensors"])
+        others = ["*.safetensors"], *([[convert_pickles.NAMES]] if model.get("convert_pickles") else [])
+        for files in ([weights_files.WHOLE, *weights_files.named(place)], *others):
+            fetch(commit, files)
+            if any(place.glob("*.safetensors")):
+                break
         return place
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(

@@ -49,11 +49,11 @@ def refuse_unpinned(value: Any, where: str) -> None:
 
 
 def refuse_unsafe(place: Path, trusted: bool) -> None:
-    """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code, never pickles."""
+    """Refuse a model's folder that asks for more than to be read; `trusted` allows its own code and no other's."""
     for file in sorted(place.glob("*.json")):
         content = read_json(file)
         if file.name.endswith(".bin.index.json"):
-            continue  # of pickles that lie beside safetensors and are never opened (model_files asks for safetensors)
+            continue  # of pickles, which only convert_pickles.py opens
         if file.name.endswith(".index.json"):
             _refuse_other_weights(file, content)
         elif trusted:

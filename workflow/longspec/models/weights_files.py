@@ -1,4 +1,4 @@
-"""Refuses a model's folder whose weights cannot be read, before anything is loaded.
+"""Refuse a model's folder whose weights cannot be read, before anything is loaded.
 
 Contract: it reads JSON and the headers of safetensors files, no weights. UserError names the file. Whether the weights
 are those of the configuration is for who loads them to say (model_files.py).
@@ -13,14 +13,13 @@ from longspec.core.errors import UserError, first_line
 from longspec.models.trust import read_json
 
 POINTER = b"version https://git-lfs"
-INDEX = "model.safetensors.index.json"
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-def require_some(place: Path) -> None:
-    """Require a configuration and safetensors weights in a model's folder."""
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(place.glob(pattern)):
-            raise UserError(str(place), f"has no {pattern}", "a model folder with safetensors weights")
+def require_configuration(place: Path) -> None:
+    """Require a configuration in a model's folder."""
+    if not (place / "config.json").is_file():
+        raise UserError(str(place), "has no config.json", "a model folder with safetensors weights")
 
 
 def named(place: Path) -> list[str]:
@@ -35,8 +34,16 @@ def require_whole(place: Path) -> None:
     for name in named(place):
         if not (place / name).is_file():
             raise UserError(str(place / INDEX), f"names {name}, which is not there", "all files that it names")
-    for weights in sorted(place.glob("*.safetensors")):
+    for weights in read(place):
         _require_whole(weights)
+
+
+def read(place: Path) -> list[Path]:
+    """List the safetensors files that a model of a folder is loaded from, as transformers chooses: the single one, else
+    those of the index. A folder with neither, which transformers does not load, is a drafter's: all of them."""
+    if (place / WHOLE).is_file():
+        return [place / WHOLE]
+    return [place / name for name in named(place)] or sorted(place.glob("*.safetensors"))
 
 
 def _refuse_quantised(file: Path) -> None:

@@ -47,7 +47,7 @@ class Model(Section):
         ]
         | None
     ) = left_out()
-    """A Hugging Face repository, owner/name. Only safetensors weights are read."""
+    """A Hugging Face repository, owner/name. Its safetensors weights are fetched, and no others beside them."""
     revision: str | None = left_out()
     """A commit of the hub repository. Without one the run says at its start, and the report under *Make it again*, that
     it is not pinned."""
@@ -64,7 +64,13 @@ class Model(Section):
     trust_remote_code: bool | None = left_out()
     """Whether Python files that the model brings may run here, with all your rights. False by default; true only with a
     `path` or a `revision` that is a commit, wherever the entry stands (a target, its `drafter`, what a method names),
-    and never for code of another repository."""
+    and never for code of another repository. Not needed where transformers has the architecture itself: its own code
+    runs then, whatever `auto_map` of config.json names."""
+    convert_pickles: bool | None = left_out()
+    """Whether weights that a model has as pickles alone (pytorch_model*.bin) are converted into safetensors, once, in
+    `~/.cache/longspec-bench`. False by default: such a model is refused. torch's loader for weights reads them, in a
+    process of its own without network, and calls nothing that they name; `run.json` and the report say `converted from
+    pickles`."""
 
     @model_validator(mode="after")
     def _of_one_place(self) -> Model:

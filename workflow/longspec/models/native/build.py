@@ -19,7 +19,7 @@ import torch  # its OpenMP runtime is loaded first, so that the library shares i
 from filelock import FileLock
 
 from longspec.core import compiler
-from longspec.models import convert_gguf, machine
+from longspec.models import machine, user_cache
 
 SOURCES = Path(__file__).with_name("sources")
 FLAGS = (
@@ -38,7 +38,7 @@ class NotBuilt(Exception):
 def library() -> ctypes.CDLL:
     """Load the compiled step, compiling it first if this machine has not. Raises NotBuilt where that fails."""
     path = _compiler()
-    place = convert_gguf.cache_folder() / "native" / f"{_key(path)}.so"
+    place = user_cache.folder() / "native" / f"{_key(path)}.so"
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):  # jobs that begin together compile once

@@ -21,7 +21,7 @@ from longspec.core import fingerprint, watchdog
 from longspec.core.errors import UserError
 from longspec.core.io import write_whole
 from longspec.core.spec import EngineCheck, TargetSpec
-from longspec.models import convert_gguf, machine, model_files
+from longspec.models import machine, model_files, user_cache
 from longspec.verify.engine.check import check
 
 LIBRARIES = ("torch", "transformers", "triton", "numpy")
@@ -58,7 +58,7 @@ def _place(spec: TargetSpec) -> Path:
         "asked": {key: value for key, value in spec.items() if key in ASKED},
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    return convert_gguf.cache_folder() / "engine-checks" / f"{name}.json"
+    return user_cache.folder() / "engine-checks" / f"{name}.json"
 
 
 def _in_its_own_process(spec: TargetSpec) -> EngineCheck:
