@@ -93,7 +93,7 @@ def _vocabulary(path: Path) -> list[str]:
 def _samples(
     folder: Path, methods: Sequence[str], vocabulary: Sequence[str], count: int, cut: int
 ) -> list[ShownSample]:
-    """The first samples of one model and data set; a repeat is a sample of its own."""
+    """Take the first samples of one model and data set; a repeat is a sample of its own."""
     firsts = {method: runs.first_samples(folder / method / "samples.jsonl", count) for method in methods}
     by_key = {method: {(s.sample_id, s.repeat): s for s in found} for method, found in firsts.items()}
     asked = {prompt.sample_id: "\n\n".join(prompt.turns) for prompt in _prompts(folder / "prompts.jsonl", count)}
@@ -116,7 +116,7 @@ def _prompts(path: Path, count: int) -> list[Prompt]:
 
 
 def _output(sample: Sample, baseline: Sample, vocabulary: Sequence[str], cut: int) -> Output:
-    """An output as the page shows it, its text cut to so many bytes."""
+    """Prepare an output for the page, its text cut to so many bytes."""
     turns = sample.turns
     parts: list[str] = []
     if vocabulary and any(step[0] for turn in turns for step in turn.steps):
@@ -149,7 +149,7 @@ def segments(turn: Turn, vocabulary: Sequence[str]) -> list[str]:
 
 
 def _within(parts: list[str], cut: int) -> list[str]:
-    """The first parts of at most `cut` bytes on the page; of a longer part, its beginning."""
+    """Keep the first parts up to `cut` bytes on the page; of a longer part, its beginning."""
     kept: list[str] = []
     left = cut
     for part in parts:

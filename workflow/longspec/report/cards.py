@@ -52,7 +52,7 @@ def _card(claim: Claim) -> Card:
 
 
 def _verdict(claim: Claim) -> str:
-    """What is said in a claim's place."""
+    """Write what stands in a claim's place."""
     if claim.verdict in NOT_THE_MODEL:
         return claim.verdict.capitalize()
     return "Claim withheld" if claim.kind == "withheld" else claim.kind.capitalize()

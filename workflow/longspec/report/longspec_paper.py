@@ -133,7 +133,7 @@ def _ours(results: Results) -> dict[tuple[str, str], list[Ours]]:
 
 
 def _identity(config: Config, model: str, dataset: str) -> tuple[str, str]:
-    """What a model and a data set of the configuration are, whatever they are called."""
+    """Identify a model and a data set of the configuration by where they come from, not by their names."""
     hub = config.models[model].hub if model in config.models else None
     entry = config.datasets.get(dataset)
     task = (entry.task or ("aime24" if entry.repository == AIME else "")) if entry else ""

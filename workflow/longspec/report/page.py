@@ -85,7 +85,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def _checkout(commit: str) -> str:
-    """The line that goes to the code of the results; empty where no single commit holds it."""
+    """Write the command that checks out the code of the results; empty where no single commit holds it."""
     return "" if commit == UNKNOWN or "|" in commit or commit.endswith("-dirty") else f"git checkout {commit}\n"
 
 
@@ -107,7 +107,7 @@ def _engine_check(record: CheckedEngine) -> str:
 
 
 def _in_order(config: Config, grid: Grid) -> dict[str, object]:
-    """The configuration with its methods as in the grid: the first one that drafts nothing is the baseline."""
+    """Order the configuration's methods as in the grid: the first one that drafts nothing is the baseline."""
     known = config.whole["methods"]
     assert isinstance(known, dict)
     names = [name for name in grid.methods if name in known]
@@ -115,7 +115,7 @@ def _in_order(config: Config, grid: Grid) -> dict[str, object]:
 
 
 def _by_rule(audit: pd.DataFrame) -> pd.DataFrame:
-    """A row for each rule of the audit: how often it was checked and broken, and the first finding."""
+    """Count for each rule of the audit how often it was checked and broken, with its first finding."""
     rows = []
     for rule, found in audit.groupby("rule", sort=False):
         failed = found[found["verdict"] == "fail"]
@@ -125,7 +125,7 @@ def _by_rule(audit: pd.DataFrame) -> pd.DataFrame:
 
 
 def _prompts(results: Results) -> pd.DataFrame:
-    """What became of each data set's prompts; one without a summary is left out."""
+    """List what became of each data set's prompts; one without a summary is left out."""
     rows = [{"model": m, "dataset": d, **vars(counts)} for (m, d), counts in results.prompts.items()]
     return pd.DataFrame(rows, columns=["model", "dataset", "kept", "too_short", "too_long", "truncated", "data"])
 

@@ -47,7 +47,7 @@ def latex(summary: Mapping[str, object], acceptance: pd.DataFrame) -> str:
 
 
 def _rows(claims: Sequence[Claim], acceptance: pd.DataFrame) -> list[list[str]]:
-    """The cells as text, a row for each claim, marks included."""
+    """Write the cells as text, a row for each claim, marks included."""
     lengths = by_names(acceptance, "acceptance_length")
     made = []
     for claim in claims:

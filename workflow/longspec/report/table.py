@@ -54,7 +54,7 @@ def _ends_an_interval(column: str, frame: pd.DataFrame) -> bool:
 
 
 def _column(frame: pd.DataFrame, column: str) -> tuple[Cell, list[Cell]]:
-    """A column's head and cells."""
+    """Write a column's head and cells."""
     kind = "number" if pd.api.types.is_numeric_dtype(frame[column]) else ""
     head = column.removesuffix("_bytes").replace("_", " ")
     texts = [written(value, column) for value in frame[column].tolist()]

@@ -70,7 +70,7 @@ def _curve(data: ChartData, axis: str, across: str) -> Markup:
 
 
 def _lines(table: pd.DataFrame, methods: Titles) -> list[tuple[str, svg.Look]]:
-    """The methods that a table speaks of, each with the look of its line: by its number among all."""
+    """List the methods that a table has rows of, each with the look of its line: by its number among all."""
     known = set(table["method"])
     return [
         (method, {"label": title, "markersize": 3.5, **svg.stroke(number)})

@@ -56,11 +56,11 @@ class ChartData:
     training: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table's rows of the models and data sets that are drawn."""
+        """Select a table's rows of the models and data sets that are drawn."""
         return self.tables[name].merge(pd.DataFrame(self.cells, columns=["model", "dataset"]))
 
     def speedups(self) -> list[Speedup]:
-        """The rows of speedup.csv that are drawn, of compared methods."""
+        """Select the rows of speedup.csv that are drawn, of compared methods."""
         rows = rows_of(self.table("speedup"), Speedup, "speedup.csv")
         return [row for row in rows if row.method in self.compared]
 

@@ -75,7 +75,7 @@ def _trees(target: CausalLM, text: Text, table: Table) -> None:
 
 
 def _again(target: CausalLM, text: Text, table: Table) -> None:
-    """The same prompt anew, after a longer text: nothing of it may be left. Its last row alone, as a job runs it."""
+    """Run the prompt again after a longer text, of which nothing may be left: its last row alone, as a job does."""
     target.reset(len(text.prompt) + ROOM)
     table.add([len(text.prompt) - 1], target.append(text.prompt)[None])
     _step(target, text, table, [[0]], [0])
