@@ -30,13 +30,15 @@ STEPS = 24
 FOLDER = setup.ROOT / "config" / "drafters" / "smollm2-135m-hybrid"
 PROMPTS = ("chat.jsonl", "chat_heldout.jsonl")
 SHAPES = {
+    "gamma 1": sequential.Method(1),
     "gamma 2": sequential.Method(2),
     "gamma 3": sequential.Method(3),
     "gamma 4": sequential.Method(4),
+    "tree 2 2": tree.Method([2, 2]),
+    "tree 3 2 2": tree.Method([3, 2, 2]),
     "tree 2 2 2": tree.Method([2, 2, 2]),
+    "tree 3 3 3": tree.Method([3, 3, 3]),
     "tree 4 4 4": tree.Method([4, 4, 4]),
-    "tree 4 8 8": tree.Method([4, 8, 8]),
-    "tree 4 16 16 16 16": tree.Method([4, 16, 16, 16, 16]),
 }
 
 
