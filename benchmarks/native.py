@@ -22,8 +22,8 @@ import torch
 
 from longspec.models.native import build
 from longspec.models.native.engine import Steps
-from longspec.models.native.layout import pointer
 from longspec.models.native.packing import Packed
+from longspec.models.native.structs import pointer
 from longspec.models.native.weights import linear as described
 from longspec.models.target import CausalLM
 

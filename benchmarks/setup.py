@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 from longspec.backends.longspec import build
 from longspec.config import specs
 from longspec.config.load import load
-from longspec.config.sections.experiment import Config
+from longspec.config.sections.top_level import Config
 from longspec.core.records import Prompt
 from longspec.data.prepare import Preparer
 from longspec.decoding.interfaces import Drafter, Method

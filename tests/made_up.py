@@ -11,7 +11,7 @@ import pandas as pd
 import steps
 import synthetic
 
-from longspec.analysis.claimable import LEAST_PROMPTS
+from longspec.analysis.claim_thresholds import LEAST_PROMPTS
 from longspec.cli import report
 from longspec.verify import audit
 

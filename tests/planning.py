@@ -21,7 +21,7 @@ import yaml
 from snakemake.io import expand
 
 from longspec.config.load import load
-from longspec.config.plan import versions
+from longspec.config.plan import rerun_triggers
 from longspec.config.plan.plan import Plan
 from longspec.core import fingerprint, registry
 
@@ -29,7 +29,7 @@ SHARED = re.compile(r"^def (?:every|of_job)\(.*?(?=^\S)|^MEASURED = \[.*?^\]", r
 """Python of the rules' files on which their sections depend."""
 RULE = re.compile(r"^rule (\w+):\n((?:(?: .*)?\n)*)", re.MULTILINE)
 SECTION = re.compile(r"^ {4}(\w+):(.*\n(?: {5,}.*\n|\s*\n)*)", re.MULTILINE)
-CACHES = (versions._code, versions._data, versions._model, versions._content)
+CACHES = (rerun_triggers._code, rerun_triggers._data, rerun_triggers._model, rerun_triggers._content)
 READ = (fingerprint._tree, fingerprint._imports, fingerprint._code, registry.names, registry.literal)
 
 

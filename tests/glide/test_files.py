@@ -13,7 +13,7 @@ from longspec.drafters import glide
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.drafters.glide.model import Glide, Sizes
-from longspec.models import lending
+from longspec.models import target_parts
 
 
 @pytest.fixture
@@ -141,4 +141,4 @@ def test_a_rotary_embedding_that_does_not_grow_is_lent(tmp_path):
 def test_a_size_that_a_configuration_lacks_is_named(target):
     target.config.intermediate_size = 0
     with refused("drafter d", ("llama", "intermediate_size")):
-        lending.require_last_layer(target, "d")
+        target_parts.require_last_layer(target, "d")

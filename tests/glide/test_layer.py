@@ -19,7 +19,7 @@ from longspec.drafters.glide.drafter import GlideDrafter
 from longspec.drafters.glide.model import Glide, Sizes
 from longspec.drafters.glide.native_layer import NativeLayer
 from longspec.drafters.glide.torch_layer import TorchLayer
-from longspec.models.lending import Lending
+from longspec.models.target_parts import TargetParts
 
 LAYERS = [0, 1, 2]
 
@@ -36,7 +36,7 @@ class Paper:
     """h = embed; + self-attention in a window; + cross-attention to the target's last layer; + SwiGLU; head."""
 
     def __init__(self, target, tensors, window):
-        self.lending = Lending(target)
+        self.parts = TargetParts(target)
         self.target, self.w, self.window = target, {k: v.double() for k, v in tensors.items()}, window
         self.sizes = Sizes.of(target.config)
 
@@ -49,7 +49,7 @@ class Paper:
 
     def rope(self, x, position):
         """x [heads, d]: pairs (i, i + r/2) turned by position * theta^(-2i/r)."""
-        cos, sin = (table[position].double() for table in self.lending.rotary(position + 1))
+        cos, sin = (table[position].double() for table in self.parts.rotary(position + 1))
         r = len(cos)
         out = x.clone()
         for i in range(r // 2):
@@ -74,7 +74,7 @@ class Paper:
         return self.rope(key, position), value
 
     def embed(self, token):
-        return self.lending.embed(torch.tensor([token]))[0].double()
+        return self.parts.embed(torch.tensor([token]))[0].double()
 
     def logits(self, text, verified, features=None):
         """After the last token of `text`, with the target's keys and values of `verified` first positions."""
@@ -98,7 +98,7 @@ class Paper:
         h = h + self.project(gate * torch.sigmoid(gate) * up, "mlp.down_proj")
         if "norm.weight" in self.w:
             h = self.norm(h, "norm.weight")
-        return self.lending.head_rows(torch.arange(VOCAB)).double() @ h
+        return self.parts.head_rows(torch.arange(VOCAB)).double() @ h
 
 
 class Recorder(keyed.Verifier):

@@ -20,8 +20,8 @@ from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
 from longspec.drafters.glide.model import rotate
 from longspec.models import model_files
-from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
+from longspec.models.target_parts import TargetParts
 from longspec.training import answers, collect, questions, shards
 from longspec.training import texts as plain_texts
 from longspec.training.batches import collate
@@ -139,7 +139,7 @@ def test_a_batch_shows_each_query_what_drafting_at_its_lag_sees(tmp_path, answer
 
 def test_moving_a_sequence_along_changes_no_distance_but_those_to_the_anchors(folder, tmp_path, answered):
     target = load(folder)
-    cos, sin = (table.clone() for table in Lending(target).rotary(250))
+    cos, sin = (table.clone() for table in TargetParts(target).rotary(250))
     shards.write(tmp_path / "0.safetensors", answered)
     (sequence, *_) = shards.read(tmp_path / "0.safetensors")
     lags = [torch.ones(sequence.queries, dtype=torch.long)]

@@ -11,7 +11,7 @@ import torch
 import zoo
 from tiny import hf_model
 
-from longspec.models.native import build, plan
+from longspec.models.native import architecture, build
 from longspec.models.native.engine import PIECE, Nodes, Steps
 from longspec.models.native.packing import Packed
 from longspec.models.native.weights import Moved
@@ -21,8 +21,8 @@ try:
 except build.NotBuilt as error:
     pytest.skip(f"not built here: {error}", allow_module_level=True)
 
-EXPRESSED = sorted({*plan.FAMILIES, "phi3-window", "qwen2-window", "qwen3-window", "smollm3-window", "llama-yarn",
-                    "llama-llama3", "llama-linear", "mistral-full"})  # fmt: skip
+EXPRESSED = sorted({*architecture.FAMILIES, "phi3-window", "qwen2-window", "qwen3-window", "smollm3-window",
+                    "llama-yarn", "llama-llama3", "llama-linear", "mistral-full"})  # fmt: skip
 NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -218,7 +218,7 @@ def test_what_layers_put_out_and_the_last_layers_keys():
 def test_every_other_type_is_refused_or_run_right(name):
     try:
         native = steps(name)
-    except plan.Inexpressible:
+    except architecture.Inexpressible:
         return
     ids = text(100)
     with torch.inference_mode():
@@ -229,5 +229,5 @@ def test_every_other_type_is_refused_or_run_right(name):
 def test_a_model_whose_rows_end_inside_a_panel_is_refused():
     """A product writes whole panels of outputs: the last of a row's would reach into the next row's first."""
     model = hf_model("qwen3", hidden_size=48)
-    with pytest.raises(plan.Inexpressible, match="hidden 48"):
+    with pytest.raises(architecture.Inexpressible, match="hidden 48"):
         Steps(model, torch.float32)

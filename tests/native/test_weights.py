@@ -10,7 +10,7 @@ import torch
 import zoo
 
 from longspec.models import model_files
-from longspec.models.native import build, plan
+from longspec.models.native import architecture, build
 from longspec.models.target import CausalLM
 
 try:
@@ -38,7 +38,7 @@ def logits(target):
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("name", sorted(plan.FAMILIES))
+@pytest.mark.parametrize("name", sorted(architecture.FAMILIES))
 def test_in_float32_weights_that_stay_bfloat16_are_the_same_function(name, compiled, tmp_path, monkeypatch):
     if not compiled:
         monkeypatch.setenv("CXX", "no-such-compiler")

@@ -6,7 +6,7 @@ import interval_coverage
 import numpy as np
 import pytest
 
-from longspec.analysis import claimable, intervals, repetition
+from longspec.analysis import claim_thresholds, intervals, repetition
 
 PLAIN = np.array([[4.0, 1.0, 4.0, 3.0], [4.0, 0.6, 4.0, 1.0]])
 
@@ -31,7 +31,8 @@ def test_a_kind_of_prompt_that_is_one_in_ten_is_missed_by_few_prompts():
     draw = interval_coverage.kinds(0.1, 3)
     true = interval_coverage.truth(draw)
     few, enough = (
-        interval_coverage.coverage(draw, true, size, intervals.paired, 2000) for size in (8, claimable.LEAST_PROMPTS)
+        interval_coverage.coverage(draw, true, size, intervals.paired, 2000)
+        for size in (8, claim_thresholds.LEAST_PROMPTS)
     )
     assert few < 0.85
     assert enough > 0.89

@@ -8,9 +8,9 @@ from test_train import QUESTIONS, TRAINED
 
 from longspec.config.plan import resources
 from longspec.config.sections.dataset import Dataset
-from longspec.config.sections.experiment import Config
 from longspec.config.sections.method import Method
 from longspec.config.sections.model import Resources, Target
+from longspec.config.sections.top_level import Config
 
 ASKED = {"gpus": 1, "mem_mb": 12345, "runtime": 77, "partition": "big"}
 RUN_A_MODEL = ("answer", "train_drafter", "generate", "gate")

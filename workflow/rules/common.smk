@@ -15,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE)
 
-from longspec.analysis.claimable import hindrances
+from longspec.analysis.claim_thresholds import hindrances
 from longspec.config.load import load
 from longspec.config.plan.plan import Plan
 from longspec.core import compiler

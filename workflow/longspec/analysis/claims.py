@@ -1,10 +1,11 @@
 """Judge each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
 
 Contract: a sentence stands only where the output is the model's (lossless.csv), the audit of files found nothing in
-the job, its baseline or the tables (audit.csv), the conditions of claimable.py are met, and the interval clears both 1
-and the noise floor. The floor is the interval of the baseline against a variant with the same entry (vanilla against
-vanilla), taken as a factor both ways. The fastest of several variants was chosen for what was measured: its interval is
-the one that holds for all of them at once. Pure: tables and facts in, plain data out.
+the job, its baseline or the tables (audit.csv), there are prompts enough and few tainted pairs (claim_thresholds.py),
+and the interval clears both 1 and the noise floor: see `against`. The floor is the interval of the baseline against a
+variant with the same entry (vanilla against vanilla), taken as a factor both ways. The fastest of several variants was
+chosen for what was measured: its interval is the one that holds for all of them at once. Pure: tables and facts in,
+plain data out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import verdict
-from longspec.analysis.claimable import LEAST_PROMPTS, TAINTED_AT_MOST
+from longspec.analysis.claim_thresholds import LEAST_PROMPTS, TAINTED_AT_MOST
 from longspec.analysis.tables import NAMES
 from longspec.core.run_record import Conditions
 

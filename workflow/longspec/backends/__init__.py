@@ -1,1 +1,1 @@
-"""Backends: what a job times. Our decoding loop, or another library's, behind one interface (base.py)."""
+"""Backends: what a job times. Our decoding loop, or another library's, behind one interface (interface.py)."""

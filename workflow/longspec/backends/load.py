@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longspec.backends.base import Backend
+from longspec.backends.interface import Backend
 from longspec.backends.longspec import LongSpec
 from longspec.backends.peer import Peer
 from longspec.core import registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from longspec.backends import job_target
-from longspec.backends.base import Texts
+from longspec.backends.interface import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
 from longspec.core.run_record import LoopFacts, Tuning

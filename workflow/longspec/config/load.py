@@ -14,8 +14,8 @@ from longspec.config import plain_yaml, prompt_length, templates
 from longspec.config.options import with_options
 from longspec.config.refusals import checked, suggested
 from longspec.config.sections.dataset import Dataset
-from longspec.config.sections.experiment import Config
 from longspec.config.sections.method import Method
+from longspec.config.sections.top_level import Config
 from longspec.config.specs import baseline, dataset_spec, started_from
 from longspec.core import registry
 from longspec.core.errors import UserError, one_of

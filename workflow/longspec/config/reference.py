@@ -17,10 +17,10 @@ from typing import Any
 
 from longspec.config.sections.base import Section
 from longspec.config.sections.dataset import Dataset
-from longspec.config.sections.experiment import Config
 from longspec.config.sections.method import Method
 from longspec.config.sections.model import Resources, Target
 from longspec.config.sections.sampling import Sampling
+from longspec.config.sections.top_level import Config
 from longspec.config.sections.trained import TrainedDrafter
 from longspec.core import registry
 

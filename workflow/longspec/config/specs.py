@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from longspec.config.sections.experiment import Config
+from longspec.config.sections.top_level import Config
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.spec import AnswersSpec, DatasetSpec, GenerateSpec, Grid, MethodEntry, ModelSpec, TrainedSpec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from longspec.backends.base import Backend
+from longspec.backends.interface import Backend
 from longspec.core.records import Prompt
 from longspec.decoding.loop import Limits
 

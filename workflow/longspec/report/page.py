@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import claimable
+from longspec.analysis import claim_thresholds
 from longspec.core.run_record import CheckedEngine, RunRecord
 from longspec.report import browser
 from longspec.report.cards import cards
@@ -46,8 +46,8 @@ def render(results: Results, unpinned: Sequence[str] = ()) -> str:
         cards=cards(summary.claims, len(data.cells)),
         cells=len(list(grid.pairs())),
         drawn_cells=len(data.cells),
-        least_prompts=claimable.LEAST_PROMPTS,
-        tainted_at_most=claimable.TAINTED_AT_MOST,
+        least_prompts=claim_thresholds.LEAST_PROMPTS,
+        tainted_at_most=claim_thresholds.TAINTED_AT_MOST,
         methods=grid.methods,
         tables=results.tables,
         audit=_by_rule(results.tables["audit"]),

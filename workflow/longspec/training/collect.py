@@ -18,7 +18,7 @@ from longspec.backends import job_target
 from longspec.core.errors import UserError
 from longspec.core.spec import AnswersSpec
 from longspec.data import prompting
-from longspec.models import lending
+from longspec.models import target_parts
 from longspec.training import questions, shards, texts
 from longspec.training.answers import QUESTION_TOKENS, Answer, Answering
 
@@ -49,7 +49,7 @@ def announce(folder: Path, spec: AnswersSpec, per_token: float, have: int) -> No
 def produced(spec: AnswersSpec, seed: int) -> Iterator[Answer]:
     """Yield answers to the spec's questions, or its texts unchanged, within the target's context."""
     target = job_target.load(spec)
-    lending.require_last_layer(target, "glide")
+    target_parts.require_last_layer(target, "glide")
     context = spec["model"].get("context") or target.context_tokens
     tokenizer = prompting.tokenizer(spec["model"])
     layers = feature_layers(target.config.num_hidden_layers)

@@ -20,8 +20,8 @@ from longspec.core.spec import TrainedSpec
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.checkpoints import Checkpoint
 from longspec.models import machine, model_files, trust
-from longspec.models.lending import Lending, require_last_layer
 from longspec.models.target import CausalLM
+from longspec.models.target_parts import TargetParts, require_last_layer
 from longspec.training import begin, shards
 from longspec.training.collect import feature_layers
 from longspec.training.fit import Fit
@@ -78,14 +78,14 @@ def prepared(spec: TrainedSpec, target: CausalLM, sequences: list[Sequence]) -> 
         ids = ids if started.draft_ids is None else started.draft_ids.long()
     else:
         model = begin.untrained(target, len(layers), norm=True)
-    lending = Lending(target)
+    parts = TargetParts(target)
     longest = max(len(sequence.ids) for sequence in sequences)
     far = max(longest + 1, min(FARTHEST, (target.context_tokens or FARTHEST) - 1))
     # Copies: no gradient can be computed through tensors that inference mode made.
-    cos, sin = (table.clone().to(target.device) for table in lending.rotary(far + 1))
+    cos, sin = (table.clone().to(target.device) for table in parts.rotary(far + 1))
     every = torch.arange(target.vocab_size, device=target.device)
     embedding = target.model.get_input_embeddings()
-    head = lending.head_rows(every).clone()
+    head = parts.head_rows(every).clone()
     rotary = lambda positions: (cos[positions], sin[positions])  # noqa: E731
     objective = Objective(model, embedding, head, ids, rotary, spec["window"]).to(target.device)
     return objective, layers, far

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from longspec.config import specs
 from longspec.config.plan import resources, schedule
-from longspec.config.plan.versions import Versions, canonical
-from longspec.config.sections.experiment import Config
+from longspec.config.plan.rerun_triggers import Versions, canonical
 from longspec.config.sections.model import Resources
+from longspec.config.sections.top_level import Config
 from longspec.core import registry, revisions
 from longspec.core.spec import Grid
 

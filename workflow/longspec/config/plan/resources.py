@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from longspec.config.sections.experiment import Config
 from longspec.config.sections.model import Resources
+from longspec.config.sections.top_level import Config
 
 
 def of_model(config: Config, model: str, attempt: int = 1) -> Resources:

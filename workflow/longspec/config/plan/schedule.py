@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longspec.config.sections.experiment import Config
+from longspec.config.sections.top_level import Config
 from longspec.core.draw import draw
 
 

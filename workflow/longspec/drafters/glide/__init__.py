@@ -6,7 +6,7 @@ from longspec.core.errors import UserError
 from longspec.core.spec import ModelSpec
 from longspec.drafters.glide import checkpoints
 from longspec.drafters.glide.drafter import GlideDrafter
-from longspec.models import lending
+from longspec.models import target_parts
 from longspec.models.target import CausalLM
 
 OPTIONS = {
@@ -37,6 +37,6 @@ def loaded(target: CausalLM, weights: ModelSpec | None, window: int, drafter: st
     """Load a GLIDE layer's checkpoint for this target; `drafter` is the name that error messages use."""
     if weights is None:
         raise UserError("weights", "none for this model", "weights on the method, or `drafter:` on the model")
-    lending.require_last_layer(target, drafter)
+    target_parts.require_last_layer(target, drafter)
     read = checkpoints.load(weights, target)
     return GlideDrafter(target, read.model, window, read.draft_ids, read.feature_layers)

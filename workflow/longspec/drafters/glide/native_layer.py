@@ -8,11 +8,11 @@ from torch import nn
 from longspec.decoding.tree import TokenTree
 from longspec.drafters.glide.candidates import Ids
 from longspec.drafters.glide.model import Glide
-from longspec.models.lending import Lending
+from longspec.models.native.architecture import Inexpressible
 from longspec.models.native.cross_layer import CrossSteps, Parts
 from longspec.models.native.packing import Packed
-from longspec.models.native.plan import Inexpressible
 from longspec.models.target import CausalLM
+from longspec.models.target_parts import TargetParts
 
 
 class NativeHead:
@@ -20,10 +20,10 @@ class NativeHead:
 
     def __init__(self, target: CausalLM, ids: Ids | None) -> None:
         assert target.native is not None
-        self._ids, self._lending = ids, Lending(target)
+        self._ids, self._parts = ids, TargetParts(target)
         self.packed = target.native.head
         if ids is not None:
-            rows = self._lending.head_rows(torch.cat([ids.fixed, ids.fixed.new_zeros(ids.room)]))
+            rows = self._parts.head_rows(torch.cat([ids.fixed, ids.fixed.new_zeros(ids.room)]))
             linear = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
             linear.weight = nn.Parameter(rows, requires_grad=False)
             self.packed = Packed(linear, half=self.packed.half or rows.dtype == torch.bfloat16)
@@ -36,7 +36,7 @@ class NativeHead:
     def add(self, first: int, new: torch.Tensor) -> None:
         """Take the text's own ids `new` [n] as its candidates from the `first` on."""
         assert self._ids is not None
-        self.packed.put(len(self._ids.fixed) + first, self._lending.head_rows(new))
+        self.packed.put(len(self._ids.fixed) + first, self._parts.head_rows(new))
 
 
 class NativeLayer:
@@ -45,8 +45,8 @@ class NativeLayer:
     def __init__(self, target: CausalLM, model: Glide, window: int, ids: Ids | None) -> None:
         if target.native is None:
             raise Inexpressible("its target runs by another engine")
-        self._lending = Lending(target)
-        cosines, _ = self._lending.rotary(2, torch.float32)
+        self._parts = TargetParts(target)
+        cosines, _ = self._parts.rotary(2, torch.float32)
         half = cosines.shape[1] // 2
         if not torch.equal(cosines[:, :half], cosines[:, half:]):
             raise Inexpressible("its target's rotary pairs are no halves")
@@ -66,7 +66,7 @@ class NativeLayer:
         """Read the window of a new text, all but its last token."""
         if self._positions < capacity + 1:
             self._positions = capacity + 1
-            tables = self._lending.rotary(self._positions, torch.float32)
+            tables = self._parts.rotary(self._positions, torch.float32)
             half = tables[0].shape[1] // 2
             self._steps.set_rotary(*(table[:, :half] for table in tables))
         first = max(0, len(text) - 1 - self._steps.window)
@@ -94,7 +94,7 @@ class NativeLayer:
         return self._steps.extend(embedded, nodes, parents, self.head.packed)[:, : self.head.columns]
 
     def _embed(self, ids: list[int]) -> torch.Tensor:
-        return self._lending.embed(torch.tensor(ids)).float().contiguous()
+        return self._parts.embed(torch.tensor(ids)).float().contiguous()
 
 
 def parts(model: Glide) -> Parts:

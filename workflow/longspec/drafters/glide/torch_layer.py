@@ -12,19 +12,19 @@ from longspec.drafters.glide.candidates import Ids
 from longspec.drafters.glide.model import LAGS, Glide
 from longspec.drafters.glide.window_cache import Ring
 from longspec.models import packed_linear
-from longspec.models.lending import Lending
 from longspec.models.target import CausalLM
+from longspec.models.target_parts import TargetParts
 
 
 class Head:
     """Scores states by the target's output head: for the candidates, or all ids."""
 
     def __init__(self, target: CausalLM, ids: Ids | None) -> None:
-        self._ids, self._lending = ids, Lending(target)
+        self._ids, self._parts = ids, TargetParts(target)
         self._full: Any = target.model.get_output_embeddings()
         if ids is None:
             return
-        rows = self._lending.head_rows(ids.fixed)
+        rows = self._parts.head_rows(ids.fixed)
         self._main = nn.Sequential(nn.Linear(rows.shape[1], rows.shape[0], bias=False, dtype=rows.dtype))
         self._main[0].weight = nn.Parameter(rows, requires_grad=False)
         self._main.to(target.device)
@@ -34,7 +34,7 @@ class Head:
 
     def add(self, first: int, new: torch.Tensor) -> None:
         """Take the text's own ids `new` [n] as its candidates from the `first` on."""
-        self._own[first : first + len(new)] = self._lending.head_rows(new)
+        self._own[first : first + len(new)] = self._parts.head_rows(new)
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         """h [n, hidden] -> logits [n, candidates]."""
@@ -56,9 +56,9 @@ class TorchLayer:
             packed_linear.pack(self.model, lambda: None)
         sizes = model.sizes
         self._ring = Ring(sizes.kv_heads, sizes.head_dim, window, target.dtype, target.device)
-        self._lending = Lending(target)
+        self._parts = TargetParts(target)
         self.head = Head(target, ids)
-        self._rotary: tuple[torch.Tensor, torch.Tensor] = self._lending.rotary(1)
+        self._rotary: tuple[torch.Tensor, torch.Tensor] = self._parts.rotary(1)
         self._fused: torch.Tensor | None = None
 
     @property
@@ -69,7 +69,7 @@ class TorchLayer:
     def start(self, text: list[int], capacity: int) -> None:
         """Read the window of a new text, all but its last token."""
         if len(self._rotary[0]) < capacity + 1:
-            self._rotary = self._lending.rotary(capacity + 1)
+            self._rotary = self._parts.rotary(capacity + 1)
         self._ring.reset()
         self._ring.length = max(0, len(text) - 1 - self._ring.size)
         self._read(text[self._ring.length : -1])
@@ -88,7 +88,7 @@ class TorchLayer:
 
     def below(self, tree: TokenTree, nodes: list[int], text: list[int]) -> torch.Tensor:
         """Logits [n, candidates] after drafted `nodes`."""
-        h = self._lending.embed(torch.tensor([[tree.tokens[node] for node in nodes]], device=self._target.device))
+        h = self._parts.embed(torch.tensor([[tree.tokens[node] for node in nodes]], device=self._target.device))
         depths = [tree.depths[node] for node in nodes]
         rotary = self._rotary_at([len(text) - 1 + depth for depth in depths])
         keys, values = self.model.keys_values(h, *rotary)
@@ -106,7 +106,7 @@ class TorchLayer:
 
     def _read(self, ids: list[int]) -> torch.Tensor:
         """Put the text's next tokens into the ring; returns their embeddings [1, n, hidden]."""
-        embedded = self._lending.embed(torch.tensor([ids], dtype=torch.long, device=self._target.device))
+        embedded = self._parts.embed(torch.tensor([ids], dtype=torch.long, device=self._target.device))
         if ids:
             first = self._ring.length
             rotary = self._rotary_at(range(first, first + len(ids)))

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from longspec.core.errors import UserError
+from longspec.models.native.architecture import Inexpressible
 from longspec.models.native.build import NotBuilt
 from longspec.models.native.engine import Cache, Steps
-from longspec.models.native.plan import Inexpressible
 
 __all__ = ["ASKED", "Cache", "Steps", "made"]
 ASKED = ("auto", "native")

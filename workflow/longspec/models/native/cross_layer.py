@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from longspec.models.native.architecture import Inexpressible
 from longspec.models.native.engine import GROWTH, LANES, THEN, Steps
-from longspec.models.native.layout import CrossLayer, CrossRows, Layer, Model, Rows, Text, pointer
 from longspec.models.native.packing import PANEL, Packed
-from longspec.models.native.plan import Inexpressible
+from longspec.models.native.row_positions import Where
+from longspec.models.native.structs import CrossLayer, CrossRows, Layer, Model, Rows, Text, pointer
 from longspec.models.native.weights import linear
-from longspec.models.native.where import Where
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from longspec.models.native import build, plan
-from longspec.models.native.layout import Layer, Model, Rows, Text, pointer, require_sizes
+from longspec.models.native import architecture, build
 from longspec.models.native.packing import Packed
+from longspec.models.native.row_positions import Where
+from longspec.models.native.structs import Layer, Model, Rows, Text, pointer, require_sizes
 from longspec.models.native.weights import Weights, linear, move
-from longspec.models.native.where import Where
 
 LANES = 16
 """Positions in one block of the cache."""
@@ -80,18 +80,18 @@ class Steps:
 
     def __init__(self, model: Any, numbers: torch.dtype) -> None:
         """`model`: a transformers causal LM, whose linear layers are packed and replaced; `numbers`: the number format
-        of keys, values and activations. Raises build.NotBuilt or plan.Inexpressible where the step cannot run it;
+        of keys, values and activations. Raises NotBuilt or Inexpressible where the step cannot run it;
         the model is then unchanged."""
         if model.device.type != "cpu" or numbers not in NUMBERS:
-            raise plan.Inexpressible(f"it runs {numbers} on {model.device.type}".replace("torch.", ""))
+            raise architecture.Inexpressible(f"it runs {numbers} on {model.device.type}".replace("torch.", ""))
         self.library = build.library()
         require_sizes(self.library)
         self._decoder = model.get_decoder()
         self._model = model
         weights = getattr(model, "native_weights", None)
         if weights is None:
-            found = plan.read(model)
-            plan.tables(model, found.layers, 1)  # before anything is moved
+            found = architecture.read(model)
+            architecture.tables(model, found.layers, 1)  # before anything is moved
             weights = model.native_weights = Weights(found)
             move(model, weights)
         self._weights: Weights = weights
@@ -123,7 +123,7 @@ class Steps:
         c, layers = self._weights.constants, len(self._weights.layers)
         size = (layers, len(self.caches), c.kv_heads, self.capacity * c.head_dim)
         self._keys, self._values = (torch.zeros(size, dtype=self.numbers) for _ in range(2))
-        self._tables = plan.tables(self._model, self._weights.layers, self.capacity)
+        self._tables = architecture.tables(self._model, self._weights.layers, self.capacity)
         self._layers = (Layer * layers)(*(self._layer(number) for number in range(layers)))
         self._constants = self._model_struct()
 
@@ -206,7 +206,7 @@ class Steps:
         )
 
     @property
-    def constants(self) -> plan.Constants:
+    def constants(self) -> architecture.Constants:
         """The sizes and constants of the model."""
         return self._weights.constants
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from longspec.models.native import build, plan
-from longspec.models.native.layout import Linear, pointer
+from longspec.models.native import architecture, build
 from longspec.models.native.packing import Packed
+from longspec.models.native.structs import Linear, pointer
 
 MATRICES = ("qkv", "output", "gate_up", "down")
 
@@ -49,7 +49,7 @@ class Gone(nn.Module):
 class Weights(nn.Module):
     """Packed weights of a model, shared by all who run the model in a process (models/shared.py)."""
 
-    def __init__(self, found: plan.Plan) -> None:
+    def __init__(self, found: architecture.Architecture) -> None:
         super().__init__()
         self.constants = found.constants
         self.layers = found.layers

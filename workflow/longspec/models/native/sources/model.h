@@ -1,4 +1,4 @@
-// What the step is given: a model's layers, and the rows of one step. plan.py and engine.py have the same fields.
+// What the step is given: a model's layers, and the rows of one step. structs.py has the same fields.
 #pragma once
 
 #include "products.h"

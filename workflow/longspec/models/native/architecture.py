@@ -59,7 +59,7 @@ Linears = tuple[nn.Linear, ...]
 
 
 @dataclass(frozen=True)
-class LayerPlan:
+class LayerParts:
     """One layer: its matrices, float32 scales of its norms or None, and what its attention sees."""
 
     qkv: Linears
@@ -96,16 +96,16 @@ class Constants:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Architecture:
     """A decoder."""
 
     constants: Constants
-    layers: list[LayerPlan]
+    layers: list[LayerParts]
     final_norm: torch.Tensor
     head: nn.Linear
 
 
-def read(model: Any) -> Plan:
+def read(model: Any) -> Architecture:
     """Read a causal LM of transformers. Inexpressible where the step cannot run it."""
     config = model.config.get_text_config()
     family = FAMILIES.get(config.model_type)
@@ -113,10 +113,12 @@ def read(model: Any) -> Plan:
         raise Inexpressible(f"model type {config.model_type} is not one that the native step knows")
     decoder = model.get_decoder()
     layers = [_layer(layer, family, config) for layer in decoder.layers]
-    return Plan(_constants(model, layers), layers, _scale(decoder.norm, family), _linear(model.get_output_embeddings()))
+    return Architecture(
+        _constants(model, layers), layers, _scale(decoder.norm, family), _linear(model.get_output_embeddings())
+    )
 
 
-def _layer(layer: nn.Module, family: Family, config: Any) -> LayerPlan:
+def _layer(layer: nn.Module, family: Family, config: Any) -> LayerParts:
     attention, mlp = _part(layer, "self_attn"), _part(layer, "mlp")
     fused = hasattr(attention, "qkv_proj"), hasattr(mlp, "gate_up_proj")
     qkv = ("qkv_proj",) if fused[0] else ("q_proj", "k_proj", "v_proj")
@@ -124,7 +126,7 @@ def _layer(layer: nn.Module, family: Family, config: Any) -> LayerPlan:
     norms = tuple(None if name is None else _scale(_part(layer, name), family) for name in family.norms)
     own = [_scale(norm, family) if (norm := getattr(attention, f"{n}_norm", None)) else None for n in ("q", "k")]
     window = config.sliding_window if family.window_of_config else _window(attention)
-    return LayerPlan(
+    return LayerParts(
         tuple(_linear(_part(attention, name)) for name in qkv),
         (_linear(_part(attention, "o_proj")),),
         tuple(_linear(_part(mlp, name)) for name in gate_up),
@@ -152,7 +154,7 @@ def _rotary(attention: nn.Module, config: Any) -> str | None:
     return kind or ""
 
 
-def tables(model: Any, layers: list[LayerPlan], positions: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def tables(model: Any, layers: list[LayerParts], positions: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Cosines and sines [positions, rotated / 2] (float32) of each rotary table that the layers use."""
     rotary: Any = getattr(model.get_decoder(), "rotary_emb", None)
     kinds = {layer.rotary for layer in layers if layer.rotary is not None}
@@ -172,7 +174,7 @@ def tables(model: Any, layers: list[LayerPlan], positions: int) -> dict[str, tup
     return found
 
 
-def _constants(model: Any, layers: list[LayerPlan]) -> Constants:
+def _constants(model: Any, layers: list[LayerParts]) -> Constants:
     config = model.config.get_text_config()
     attention = model.get_decoder().layers[0].self_attn
     head_dim = int(attention.head_dim)
@@ -203,7 +205,7 @@ def _constants(model: Any, layers: list[LayerPlan]) -> Constants:
     return found
 
 
-def _require_sizes(found: Constants, layers: list[LayerPlan]) -> None:
+def _require_sizes(found: Constants, layers: list[LayerParts]) -> None:
     sizes = {"hidden": found.hidden, "head": found.head_dim, "inner": found.inner}
     if odd := [f"{name} {size} of {GRAINS[name]}" for name, size in sizes.items() if size % GRAINS[name]]:
         raise Inexpressible(f"sizes that are no multiples: {', '.join(odd)}")

@@ -61,7 +61,7 @@ def _last_type(config: Any) -> list[str]:
     return list(getattr(config, "layer_types", None) or [])[-1:]
 
 
-class Lending:
+class TargetParts:
     """Return the parts of one target that a drafter shares."""
 
     def __init__(self, target: CausalLM) -> None:

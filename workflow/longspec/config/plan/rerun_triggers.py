@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from longspec.config import specs
-from longspec.config.sections.experiment import Config
+from longspec.config.sections.top_level import Config
 from longspec.core import fingerprint, registry
 from longspec.core.errors import UserError
 from longspec.core.spec import ModelSpec

@@ -1,7 +1,7 @@
-"""State what a speedup needs before a sentence may be printed about it: how many prompts, how quiet, which floor.
+"""Numbers that a claim needs: how many prompts, how few tainted pairs. claims.py has the other conditions.
 
-The only place of these conditions; docs/decisions/0013 has the simulations behind them. It imports nothing, so that a
-plan can say before the first job what its results will lack.
+docs/decisions/0013 has the simulations behind them. This file imports nothing of the project, so that a plan can say
+before the first job what its results will lack.
 """
 
 from __future__ import annotations
