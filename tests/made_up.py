@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import analysis_steps
 import pandas as pd
-import steps
 import synthetic
 
 from longspec.analysis.claim_thresholds import LEAST_PROMPTS
@@ -33,7 +33,7 @@ def make(place: Path) -> Path:
 
 def analyse(place: Path, grid: dict[str, Any] = GRID) -> None:
     """The tables, as the workflow makes them."""
-    steps.run(place, grid, "metrics", "lossless", "speedup")
+    analysis_steps.run(place, grid, "metrics", "lossless", "speedup")
 
 
 def failures(place: Path, grid: dict[str, Any] = GRID) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def failures(place: Path, grid: dict[str, Any] = GRID) -> pd.DataFrame:
 
 def publish(place: Path, grid: dict[str, Any] = GRID, audit: bool = True, pages: bool = True) -> None:
     """The audit, the claims and, in `reports`, what is printed of them, as the workflow makes them."""
-    steps.run(place, grid, *(["audit"] if audit else []), "summary")
+    analysis_steps.run(place, grid, *(["audit"] if audit else []), "summary")
     if pages:
         config = {"methods": {name: {"method": entry["method"]} for name, entry in synthetic.METHODS.items()}}
         arguments = ["--grid", json.dumps(grid), "--results", str(place)]

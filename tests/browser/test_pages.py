@@ -11,8 +11,8 @@ import shutil
 import time
 from pathlib import Path
 
+import analysis_steps
 import pytest
-import steps
 import synthetic
 
 from longspec.cli import report
@@ -32,7 +32,7 @@ def make(place: Path, datasets: int, samples: int) -> Path:
     if samples > 1000:  # the page shows so many samples of four methods whole
         grid |= {"methods": [name for name in grid["methods"] if name != grid["reference"]], "reference": None}
     synthetic.write(place, grid["cells"], samples)
-    steps.run(place, grid, "metrics", "lossless", "speedup", "audit", "summary")
+    analysis_steps.run(place, grid, "metrics", "lossless", "speedup", "audit", "summary")
     arguments = ["--grid", json.dumps(grid), "--results", str(place)]
     report.main([*arguments, "--config", json.dumps(CONFIG), "--reports", str(place / "reports")])
     return place / "reports"

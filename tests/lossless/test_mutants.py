@@ -190,7 +190,7 @@ def natively_a_branch_that_sees_the_main_path(monkeypatch):
 
 @mutant(natively)
 def natively_a_stale_slot_after_a_rejected_branch(monkeypatch):
-    monkeypatch.setattr(engine.Steps, "move", lambda self, path: None)
+    monkeypatch.setattr(engine.Steps, "move", lambda self, cache, path: None)
 
 
 @mutant(vanillas_ids)

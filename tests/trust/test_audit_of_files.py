@@ -7,9 +7,9 @@ import dataclasses
 import json
 import shutil
 
+import analysis_steps
 import made_up
 import pytest
-import steps
 from made_up import GRID, failures
 from refusals import figures, says
 
@@ -163,7 +163,7 @@ def test_what_was_chosen_by_auto_is_held_against_the_runs(published, capsys):
     chosen = {"options": {"tree_shape": [3, 2, 1]}, "predicted": {"acceptance_length": 2.0, "speedup": 1.5},
               "candidates": 4, "texts": 2, "texts_are": "others", "positions": 9, "seconds": 1.0}  # fmt: skip
     made_up.edit_run(published, "wide", lambda facts: facts.update(tuning=chosen))
-    steps.run(published, GRID, "speedup")
+    analysis_steps.run(published, GRID, "speedup")
     assert audited(published, capsys) == [[5, 5]]
     file = published / "tuning.csv"
     file.write_text(file.read_text().replace("1.5", "2.5"))
@@ -174,7 +174,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     made_up.edit_samples(results, "wide", lambda row: row["turns"][0].update(decode_seconds=1e-3))
     made_up.analyse(results)
     audit = results / "audit.csv"
-    steps.run(results, GRID, "audit")
+    analysis_steps.run(results, GRID, "audit")
     audit.write_text("".join(line for line in audit.open() if ",fail," not in line))
     made_up.publish(results, audit=False)
     *wrong, _ = audited(results, capsys)

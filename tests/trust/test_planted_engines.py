@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 
+import analysis_steps
 import pytest
-import steps
 import test_audit
 import tiny_folder
 from engine_faults import (
@@ -99,7 +99,7 @@ def judge(results):
         files |= {"samples": cell / name / "samples.jsonl", "vanilla": cell / "vanilla" / "samples.jsonl"}
         arguments = [part for key, file in files.items() for part in (f"--{key}", str(file))]
         gate.main(["--spec", json.dumps(spec), *arguments])
-    steps.run(results, GRID, "metrics", "lossless", "speedup")
+    analysis_steps.run(results, GRID, "metrics", "lossless", "speedup")
 
 
 def read(results, method):

@@ -6,10 +6,10 @@ import json
 import re
 from collections import Counter
 
+import analysis_steps
 import jsonschema
 import pandas as pd
 import pytest
-import steps
 import synthetic
 from refusals import figures, says
 from results_folder import record
@@ -152,7 +152,7 @@ def test_the_floor_is_a_factor_both_ways(low, high, factor):
 def results(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     synthetic.write(place, CELLS, 24)
-    steps.run(place, GRID, "metrics", "lossless", "speedup", "audit", "summary")
+    analysis_steps.run(place, GRID, "metrics", "lossless", "speedup", "audit", "summary")
     return place
 
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import analysis_steps
 import pandas as pd
 import pytest
-import steps
 from refusals import refused
 from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts, write_run
 
@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def run(results: Path, grid: dict = GRID) -> None:
-    steps.run(results, grid, "metrics")
+    analysis_steps.run(results, grid, "metrics")
 
 
 def test_a_row_of_timings_is_the_sum_over_turns(results):

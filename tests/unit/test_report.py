@@ -9,8 +9,8 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import analysis_steps
 import pytest
-import steps
 import yaml
 from refusals import figures, refused, says
 from report_page import Page, card, chart, described, section, shown, svgs
@@ -27,7 +27,7 @@ CONFIG = {"seed": 0, "methods": {"chain": {"method": "sequential"}, "vanilla": {
 
 def render(results: Path, grid: dict = GRID, verdict: str = "ties only", unpinned: tuple[str, ...] = ()) -> str:
     write_verdicts(results, verdict, grid)
-    steps.run(results, grid, "metrics", "speedup", "audit", "summary", reports=results / "made")
+    analysis_steps.run(results, grid, "metrics", "speedup", "audit", "summary", reports=results / "made")
     arguments = ["--grid", json.dumps(grid), "--results", str(results)]
     report.main(
         [*arguments, "--config", json.dumps(CONFIG), "--unpinned", *unpinned, "--reports", str(results / "made")]

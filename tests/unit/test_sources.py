@@ -189,7 +189,7 @@ def test_a_model_that_is_not_there_is_named(model, where, found, expected):
 def test_weights_that_would_be_unpickled_are_no_weights(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with refused(str(tmp_path), "*.safetensors", "safetensors"):
+    with refused(str(tmp_path), "*.safetensors", "convert_pickles"):
         model_files.folder({"path": str(tmp_path)})
 
 

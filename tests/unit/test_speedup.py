@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import analysis_steps
 import pandas as pd
 import pytest
-import steps
 from refusals import refused
 from results_folder import (
     CHAIN,
@@ -42,7 +42,7 @@ def row_of(results: Path) -> pd.Series:
 
 
 def table_of(results: Path) -> pd.DataFrame:
-    steps.run(results, GRID, "metrics")
+    analysis_steps.run(results, GRID, "metrics")
     return speedup_table.build(GRID, results, results)["speedup"]
 
 
@@ -94,7 +94,7 @@ def test_only_pairs_present_in_both_count(results):
 
 def test_a_row_has_every_column_and_no_other(results):
     """But for the value of the simultaneous interval, which is the speedup itself."""
-    steps.run(results, GRID, "metrics")
+    analysis_steps.run(results, GRID, "metrics")
     timings, lossless = (tables.read(results / f"{name}.csv") for name in ("timings", "lossless"))
     records = {name: run_record.read(results / f"m/d/{name}/run.json") for name in GRID["methods"]}
     jobs = {name: timings[timings["method"] == name] for name in records}
@@ -139,7 +139,7 @@ def test_answers_of_one_token_have_no_speedup(results):
 
 def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
     table_of(results)
-    steps.run(results, GRID, "speedup")
+    analysis_steps.run(results, GRID, "speedup")
     header, row = (results / "speedup.csv").read_text().splitlines()
     assert header.startswith("model,dataset,method,samples_paired,speedup,end_to_end_speedup,identical_outputs")
     assert row.startswith("m,d,chain,2,2.5,")
@@ -148,9 +148,9 @@ def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
 
 def test_a_refused_speedup_writes_nothing(results):
     write_run(results, "chain", CHAIN, dtype="bfloat16")
-    steps.run(results, GRID, "metrics")
+    analysis_steps.run(results, GRID, "metrics")
     with refused("m/d", ("dtype", "'bfloat16' for chain")):
-        steps.run(results, GRID, "speedup")
+        analysis_steps.run(results, GRID, "speedup")
     assert not (results / "speedup.csv").exists()
 
 

@@ -6,9 +6,9 @@ import json
 import random
 from typing import Any
 
+import analysis_steps
 import jsonschema
 import pytest
-import steps
 import tiny_folder
 from refusals import refused
 from results_folder import CHAIN, GRID, write_all, write_run
@@ -260,7 +260,7 @@ def test_the_table_sets_predictions_beside_measurements(tmp_path) -> None:
     predicted = {"tokens_per_second": 6.0, "acceptance_length": 2.5, "speedup": 3.0}
     shared = {"candidates": 32, "texts": 8, "texts_are": "rows", "positions": 40, "seconds": 1.5}
     file.write_text(json.dumps({**facts, "tuning": {"options": {"gamma": 3}, "predicted": predicted, **shared}}))
-    steps.run(tmp_path, GRID, "metrics", "speedup")
+    analysis_steps.run(tmp_path, GRID, "metrics", "speedup")
     (row,) = tables.read(tmp_path / "tuning.csv").to_dict("records")
     assert (row["method"], row["chosen"], row["tuning_seconds"]) == ("chain", '{"gamma": 3}', 1.5)
     assert (row["predicted_speedup"], row["measured_speedup"]) == (3.0, 2.5)
@@ -268,5 +268,5 @@ def test_the_table_sets_predictions_beside_measurements(tmp_path) -> None:
     assert (row["predicted_acceptance_length"], row["measured_acceptance_length"]) == (2.5, 2.0)
     write_run(tmp_path, "chain", CHAIN)
     (tmp_path / "tuning.csv").unlink()
-    steps.run(tmp_path, GRID, "speedup")
+    analysis_steps.run(tmp_path, GRID, "speedup")
     assert not (tmp_path / "tuning.csv").exists()

@@ -114,11 +114,12 @@ def test_a_fresh_clone_with_old_results(finished, tmp_path):
 
 
 def test_a_failed_job_leaves_no_report_that_looks_up_to_date(clone):
-    clone.edit(methods__wide__model={"path": "nowhere"})
+    weights = shutil.copytree(clone.place / "model", clone.place / "broken") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])  # only who loads it can know
+    clone.edit(methods__wide__model={"path": "broken"})
     failed = clone.snakemake()
     assert failed.returncode != 0
-    assert "nowhere" in failed.stdout + failed.stderr
-    assert "config.json" in failed.stdout + failed.stderr
+    assert "broken/model.safetensors" in failed.stdout + failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
     assert clone.planned() == generate("wide") | AFTER
 
