@@ -15,10 +15,11 @@ from longspec.models.target import CausalLM
 from longspec.models.target_parts import TargetParts
 
 
-class NativeHead:
-    """Rows of the target's output head: of the candidates, or all."""
+class NativeHead(nn.Module):
+    """Rows of the target's output head: of the candidates, or all. A module, so that they count as weights."""
 
     def __init__(self, target: CausalLM, ids: Ids | None) -> None:
+        super().__init__()
         assert target.native is not None
         self._ids, self._parts = ids, TargetParts(target)
         self.packed = target.native.head
