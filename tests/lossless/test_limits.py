@@ -165,9 +165,9 @@ def test_an_assistant_with_fewer_positions_is_refused_and_not_run_past_them() ->
 
 
 def test_a_context_beyond_a_table_is_refused(tmp_path) -> None:
-    sizes = {"max_prompt_tokens": None, "max_new_tokens": 8, "prompt_reserve": None}
+    sizes = {"min_prompt_tokens": 0, "max_prompt_tokens": None, "max_new_tokens": 8, "prompt_reserve": None}
     template = {"template": "{q}", "prompt_templates": None, "template_name": None}
-    dataset = {"name": "d", "source": "jsonl", "path": "d", **template, **sizes}
+    dataset = {"name": "d", "source": "jsonl", "path": "d", "too_long": "truncate", **template, **sizes}
     tiny_folder.make(tmp_path)
     assert prepare.Preparer({"path": str(tmp_path), "context": 300}, dataset).longest == 292
     hf_model("gpt2", vocab_size=len(tiny_folder.WORDS)).save_pretrained(tmp_path)
