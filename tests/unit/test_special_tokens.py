@@ -85,3 +85,9 @@ def test_special_tokens_at_the_edges_of_prompts_are_said(prepared, talking, caps
     prepared([{"id": "x", "q": row}, {"id": "y", "q": "abc"}], chat=chat, model=talking(template))
     (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
     assert says(warning, "dataset d", f"{2 if chat else 1} of 2", state, f"`{key}`")
+
+
+def test_an_empty_chat_template_is_not_taken_for_the_tokenizers_own(tmp_path):
+    (tmp_path / "empty.jinja").write_text("\n")
+    with refused("chat_template", ("empty.jinja", "empty"), "Jinja"):
+        model_files.chat_template({"path": "anywhere", "chat_template": str(tmp_path / "empty.jinja")})

@@ -133,6 +133,8 @@ def chat_template(model: ModelSpec) -> str | None:
         jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(GENERATION.sub("", text))
     except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError) as error:
         raise UserError("chat_template", f"{named!r} cannot be read ({first_line(error)})", "a Jinja file") from None
+    if not text.strip():  # transformers would take it for none, and the tokenizer's own in its place
+        raise UserError("chat_template", f"{named!r} is empty", "a Jinja file")
     return text
 
 
