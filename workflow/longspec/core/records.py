@@ -231,6 +231,12 @@ def of_another_version(where: str, version: object) -> UserError:
     return UserError(where, f"schema_version is {version!r}", expected)
 
 
+def first_fault(error: pydantic.ValidationError) -> tuple[str, str]:
+    """Name the first key of a value that pydantic refuses (empty for the value itself), and what is wrong with it."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"]
+
+
 def line_sha256(line: bytes) -> str:
     """Hash one line of a file shortly, for a table to carry beside what it made of the line."""
     return hashlib.sha256(line.strip()).hexdigest()[:16]
@@ -243,11 +249,9 @@ def _build(where: str, row: dict[str, Any], kind: type[Record]) -> Record:
         record: Record = _ADAPTERS[kind].validate_json(json.dumps(row), strict=True)
         return record
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"])) or kind.__name__
-        raise UserError(
-            where, f"not a {kind.__name__} record ({key}: {first['msg']})", "these results made again"
-        ) from None
+        key, wrong = first_fault(error)
+        found = f"not a {kind.__name__} record ({key or kind.__name__}: {wrong})"
+        raise UserError(where, found, "these results made again") from None
 
 
 _ADAPTERS: dict[Any, pydantic.TypeAdapter[Any]] = {k: pydantic.TypeAdapter(k) for k in (Prompt, Sample, Comparison)}

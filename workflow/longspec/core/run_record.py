@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 
 from longspec.core import registry
 from longspec.core.errors import UserError
-from longspec.core.records import SCHEMA_VERSION, of_another_version
+from longspec.core.records import SCHEMA_VERSION, first_fault, of_another_version
 from longspec.core.spec import GenerateSpec, by_name
 
 OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "engine_checks", "load_seconds", "started")
@@ -205,9 +205,7 @@ def read(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate(found)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(str(path), f"{key}: {first['msg']}", "these results made again") from None
+        raise UserError(str(path), ": ".join(first_fault(error)), "these results made again") from None
 
 
 def text(facts: Mapping[str, object]) -> str:

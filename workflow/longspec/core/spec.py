@@ -7,7 +7,9 @@ source stand beside the keys that are named here, under the names of their OPTIO
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, cast
+
+from typing_extensions import TypedDict  # pydantic, which reads a Grid, wants this one below Python 3.12
 
 
 class ModelSpec(TypedDict):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from longspec.core.errors import UserError
-from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, ids_sha256, of_another_version
+from longspec.core.records import SCHEMA_VERSION, Prompt, Sample, Turn, first_fault, ids_sha256, of_another_version
 from longspec.core.run_record import Failure
 
 AFRESH = "delete it to begin this job afresh"
@@ -86,8 +86,7 @@ def parsed(path: Path, lines: list[bytes]) -> Iterator[tuple[str, Entry]]:
         try:
             entry = _ADAPTER.validate_json(line, strict=True)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            found = f"not a journal's line ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            found = f"not a journal's line ({': '.join(first_fault(error))})"
             raise UserError(where, found, f"what a run wrote: {AFRESH}") from None
         if isinstance(entry, Measured) and entry.sample.schema_version != SCHEMA_VERSION:
             raise of_another_version(where, entry.sample.schema_version)

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from longspec.core.errors import UserError
 from longspec.models import user_cache, weights_files
-from longspec.models.trust import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +38,7 @@ def pickles(place: Path) -> list[Path]:
     is not there or elsewhere."""
     if not (place / INDEX).is_file():
         return [place / WHOLE] if (place / WHOLE).is_file() else []
-    content = read_json(place / INDEX)
-    named = content.get("weight_map") if isinstance(content, dict) else None
-    files = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
+    files = weights_files.named(place, INDEX)
     for name in files:
         if Path(name).name != name or not (place / name).is_file():
             raise UserError(str(place / INDEX), f"names {name}, which is not beside it", "all files that it names")

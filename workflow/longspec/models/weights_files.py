@@ -22,9 +22,9 @@ def require_configuration(place: Path) -> None:
         raise UserError(str(place), "has no config.json", "a model folder with safetensors weights")
 
 
-def named(place: Path) -> list[str]:
-    """List the weights that a folder's index names, sorted; none where there is no index."""
-    parts = _object(place / INDEX).get("weight_map") if (place / INDEX).is_file() else None
+def named(place: Path, index: str = INDEX) -> list[str]:
+    """List the weights that an index in a folder names, sorted; none where there is no index."""
+    parts = _object(place / index).get("weight_map") if (place / index).is_file() else None
     return sorted({str(name) for name in parts.values()}) if isinstance(parts, dict) else []
 
 

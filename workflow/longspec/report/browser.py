@@ -71,13 +71,13 @@ class Embedded:
 def cells(results: Results) -> Iterator[Embedded]:
     """Yield the samples of each model and data set that are on the page."""
     grid = results.grid
-    count = max(1, MOST // max(len(list(grid.jobs())), 1))
+    count = max(1, MOST // max(len(results.jobs), 1))
     cut = max(SHORTEST, min(LONGEST, BUDGET // max(min(len(results.tables["timings"]), MOST), 1) - REST))
-    for model, datasets in grid.cells.items():
+    for model, datasets in grid["cells"].items():
         vocabulary = _vocabulary(results.folder / model / "tokens.json")
         for dataset in datasets:
-            shown = _samples(results.folder / model / dataset, grid.methods, vocabulary, count, cut)
-            yield Embedded(model, dataset, embedded(ShownCell(grid.methods, shown)))
+            shown = _samples(results.folder / model / dataset, grid["methods"], vocabulary, count, cut)
+            yield Embedded(model, dataset, embedded(ShownCell(grid["methods"], shown)))
 
 
 def embedded(value: object) -> Markup:

@@ -171,7 +171,7 @@ def counting(results: Results) -> list[Counted]:
     config, grid = results.config, results.grid
     summed = finished(results.tables["timings"]).groupby(tables.NAMES, sort=False)[[*SUMMED, "turns"]].sum()
     jobs = rows_of(summed.reset_index(), JobSums, "timings.csv")
-    baselines = {(job.model, job.dataset): job for job in jobs if job.method == grid.baseline}
+    baselines = {(job.model, job.dataset): job for job in jobs if job.method == grid["baseline"]}
     rows = []
     for job in jobs:
         base = baselines.get((job.model, job.dataset))

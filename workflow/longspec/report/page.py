@@ -17,13 +17,14 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from longspec.analysis import claim_thresholds
+from longspec.analysis import claim_thresholds, runs
 from longspec.core.run_record import CheckedEngine, RunRecord
+from longspec.core.spec import Grid
 from longspec.report import browser
 from longspec.report.cards import cards
 from longspec.report.charts import drawn
 from longspec.report.charts.data import chart_data
-from longspec.report.results import MOST_CLAIMS, Cell, Config, Grid, Names, Results
+from longspec.report.results import MOST_CLAIMS, Cell, Config, Names, Results
 from longspec.report.table import table
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -44,11 +45,11 @@ def render(results: Results, unpinned: Sequence[str] = ()) -> str:
         summary=summary,
         most_claims=MOST_CLAIMS,
         cards=cards(summary.claims, len(data.cells)),
-        cells=len(list(grid.pairs())),
+        cells=len(list(runs.cells(grid))),
         drawn_cells=len(data.cells),
         least_prompts=claim_thresholds.LEAST_PROMPTS,
         tainted_at_most=claim_thresholds.TAINTED_AT_MOST,
-        methods=grid.methods,
+        methods=grid["methods"],
         tables=results.tables,
         audit=_by_rule(results.tables["audit"]),
         charts=drawn(data),
@@ -110,7 +111,7 @@ def _in_order(config: Config, grid: Grid) -> dict[str, object]:
     """Order the configuration's methods as in the grid: the first one that drafts nothing is the baseline."""
     known = config.whole["methods"]
     assert isinstance(known, dict)
-    names = [name for name in grid.methods if name in known]
+    names = [name for name in grid["methods"] if name in known]
     return {**config.whole, "methods": {name: known[name] for name in [*names, *sorted(set(known) - set(names))]}}
 
 

@@ -7,7 +7,7 @@ one line that names its key.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -15,13 +15,12 @@ from typing import TypeVar
 import pandas as pd
 import pydantic
 
-from longspec.analysis import claims, tables
-from longspec.core import run_record
+from longspec.analysis import claims, runs, sample_tables, tables
 from longspec.core.errors import UserError, one_line
 from longspec.core.run_record import RunRecord
+from longspec.core.spec import Grid
 
-TABLES = ("speedup", "lossless", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves", "timings",
-          "repeats", "audit", "costs")  # fmt: skip
+TABLES = (*sample_tables.TABLES, "lossless", "speedup", "costs", "audit")
 MOST_CLAIMS = 100
 """Claims that are printed on the page; summary.json has all."""
 Cell = tuple[str, str]
@@ -29,25 +28,6 @@ Cell = tuple[str, str]
 Names = tuple[str, str, str]
 """A model, a data set and a method."""
 Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What an experiment compares: data sets by model, methods in drawing order, which of them the others are divided
-    by, and another library's plain decoding, if there is one."""
-
-    cells: dict[str, list[str]]
-    methods: list[str]
-    baseline: str
-    reference: str | None = None
-
-    def pairs(self) -> Iterator[Cell]:
-        """Yield each model with each of its data sets."""
-        return ((model, dataset) for model, datasets in self.cells.items() for dataset in datasets)
-
-    def jobs(self) -> Iterator[Names]:
-        """Yield each model and data set with each method."""
-        return ((*cell, method) for cell in self.pairs() for method in self.methods)
 
 
 @dataclass(frozen=True)
@@ -193,14 +173,14 @@ class Results:
 def read(folder: Path, grid: object, config: Mapping[str, object]) -> Results:
     """Read a results folder; `grid` and `config` as the command is given them. UserError where a file is damaged."""
     made, configured = checked("--grid", Grid, grid), checked("--config", Config, {"whole": config, **config})
-    counts = {cell: folder.joinpath(*cell, "prompts_summary.json") for cell in made.pairs()}
+    counts = {cell: folder.joinpath(*cell, "prompts_summary.json") for cell in runs.cells(made)}
     trained = {name: folder / "drafters" / name / "training.csv" for name in configured.drafters}
     return Results(
         folder=folder,
         grid=made,
         config=configured,
         summary=read_json(folder / "summary.json", Summary),
-        jobs={names: run_record.read(folder.joinpath(*names, "run.json")) for names in made.jobs()},
+        jobs={(*cell, name): run for cell, found in runs.records(made, folder) for name, run in found.items()},
         tables={name: tables.read(folder / f"{name}.csv") for name in TABLES},
         prompts={cell: read_json(file, PromptCounts) for cell, file in counts.items() if file.is_file()},
         training={name: tables.read(file) for name, file in trained.items() if file.is_file()},

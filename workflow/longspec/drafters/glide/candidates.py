@@ -1,4 +1,4 @@
-"""Which ids a drafter with a vocabulary of its own may draft: that vocabulary, and what the text itself holds."""
+"""Keeps the ids that a drafter may draft: those of its own vocabulary, and those of the text itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Ids:
 
     @property
     def own(self) -> int:
-        """How many of them are the text's own."""
+        """Number of the text's own candidates."""
         return len(self._seen)
 
     @property
@@ -31,14 +31,14 @@ class Ids:
     def start(self, text: list[int]) -> torch.Tensor:
         """Begin a new text, of which the latest ids become candidates; returns these [n]."""
         self._seen = set()
-        return self.add(list(dict.fromkeys(token for token in reversed(text) if token not in self._known))[:OWN_IDS])
+        return self.add(text[::-1], OWN_IDS)
 
-    def add(self, tokens: list[int]) -> torch.Tensor:
-        """Make candidates of tokens that came up; returns those that are new [n], while there is room."""
-        first = self.own
-        new = [token for token in dict.fromkeys(tokens) if token not in self._known and token not in self._seen]
-        added = torch.tensor(new[: self.room - first], dtype=self._ids.dtype, device=self._ids.device)
-        place = len(self.fixed) + first
-        self._ids[place : place + len(added)] = added
-        self._seen.update(added.tolist())
-        return added
+    def add(self, tokens: list[int], most: int | None = None) -> torch.Tensor:
+        """Make candidates of tokens that came up; returns the new ones [n], at most `most`, while there is room."""
+        place = len(self.all)
+        room = self.room - self.own if most is None else most
+        new = [token for token in dict.fromkeys(tokens) if token not in self._known and token not in self._seen][:room]
+        self._seen.update(new)
+        if new:
+            self._ids[place : place + len(new)] = torch.tensor(new, dtype=self._ids.dtype, device=self._ids.device)
+        return self._ids[place : place + len(new)]

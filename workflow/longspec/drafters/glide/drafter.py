@@ -62,8 +62,9 @@ class GlideDrafter:
         """Go on with the text, and forget drafted nodes."""
         self._text += emitted
         if self._ids is not None:
-            first = self._ids.own
-            self.layer.head.add(first, self._ids.add(emitted))
+            first, new = self._ids.own, self._ids.add(emitted)
+            if len(new):
+                self.layer.head.add(first, new)
         self.layer.take(self._features(path[-1]))
 
     def _features(self, node: int) -> torch.Tensor | None:

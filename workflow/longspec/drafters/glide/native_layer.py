@@ -10,7 +10,9 @@ from longspec.drafters.glide.candidates import Ids
 from longspec.drafters.glide.model import Glide
 from longspec.models.native.architecture import Inexpressible
 from longspec.models.native.cross_layer import CrossSteps, Parts
-from longspec.models.native.packing import Packed
+from longspec.models.native.packing import PANEL, Packed
+from longspec.models.native.structs import Linear
+from longspec.models.native.weights import linear
 from longspec.models.target import CausalLM
 from longspec.models.target_parts import TargetParts
 
@@ -25,14 +27,21 @@ class NativeHead(nn.Module):
         self.packed = target.native.head
         if ids is not None:
             rows = self._parts.head_rows(torch.cat([ids.fixed, ids.fixed.new_zeros(ids.room)]))
-            linear = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
-            linear.weight = nn.Parameter(rows, requires_grad=False)
-            self.packed = Packed(linear, half=self.packed.half or rows.dtype == torch.bfloat16)
+            layer = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
+            layer.weight = nn.Parameter(rows, requires_grad=False)
+            self.packed = Packed(layer, half=self.packed.half or rows.dtype == torch.bfloat16)
 
     @property
     def columns(self) -> int:
-        """How many candidates there are."""
+        """Number of candidates."""
         return self.packed.rows if self._ids is None else len(self._ids.all)
+
+    @property
+    def linear(self) -> Linear:
+        """Describe the panels that hold the candidates there are."""
+        described = linear(self.packed)
+        described.outputs = -(-self.columns // PANEL) * PANEL
+        return described
 
     def add(self, first: int, new: torch.Tensor) -> None:
         """Take the text's own ids `new` [n] as its candidates from the `first` on."""
@@ -73,7 +82,7 @@ class NativeLayer:
         first = max(0, len(text) - 1 - self._steps.window)
         self._steps.start(first)
         if first < len(text) - 1:
-            self._steps.read(self._embed(text[first:-1]), self.head.packed)
+            self._steps.read(self._embed(text[first:-1]), self.head.linear)
 
     def take(self, features: torch.Tensor | None) -> None:
         """Take the features [layers, hidden] of the token before the text's last; drafted nodes are forgotten."""
@@ -86,13 +95,13 @@ class NativeLayer:
         if len(text) - self._steps.length > self._steps.window:
             self._steps.start(len(text) - self._steps.window)
         embedded = self._embed(text[self._steps.length :])
-        return self._steps.read(embedded, self.head.packed, 1, self._features)[:, : self.head.columns]
+        return self._steps.read(embedded, self.head.linear, 1, self._features)[:, : self.head.columns]
 
     def below(self, tree: TokenTree, nodes: list[int], text: list[int]) -> torch.Tensor:
         """Logits [n, candidates] after drafted `nodes`."""
         embedded = self._embed([tree.tokens[node] for node in nodes])
         parents = [tree.parents[node] for node in nodes]
-        return self._steps.extend(embedded, nodes, parents, self.head.packed)[:, : self.head.columns]
+        return self._steps.extend(embedded, nodes, parents, self.head.linear)[:, : self.head.columns]
 
     def _embed(self, ids: list[int]) -> torch.Tensor:
         return self._parts.embed(torch.tensor(ids)).float().contiguous()

@@ -16,7 +16,7 @@ from longspec.models.native.architecture import Inexpressible
 from longspec.models.native.engine import GROWTH, LANES, THEN, Steps
 from longspec.models.native.packing import PANEL, Packed
 from longspec.models.native.row_positions import Where
-from longspec.models.native.structs import CrossLayer, CrossRows, Layer, Model, Rows, Text, pointer
+from longspec.models.native.structs import CrossLayer, CrossRows, Layer, Linear, Model, Rows, Text, pointer
 from longspec.models.native.weights import linear
 
 
@@ -112,7 +112,7 @@ class CrossSteps:
 
     @torch.inference_mode()
     def read(
-        self, embedded: torch.Tensor, head: Packed, keep: int = 0, features: torch.Tensor | None = None
+        self, embedded: torch.Tensor, head: Linear, keep: int = 0, features: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Read the text's next tokens, `embedded` [n, hidden] (float32), at most a window of them; returns the logits
         [keep, outputs] of the last. `features` [layers, hidden] (float32): of the token before the last."""
@@ -124,7 +124,7 @@ class CrossSteps:
         return self._run(embedded, where, self._filled - count, keep, head, features)
 
     @torch.inference_mode()
-    def extend(self, embedded: torch.Tensor, nodes: list[int], parents: list[int], head: Packed) -> torch.Tensor:
+    def extend(self, embedded: torch.Tensor, nodes: list[int], parents: list[int], head: Linear) -> torch.Tensor:
         """Run drafted `nodes`, `embedded` [n, hidden]; a parent that was not run is the text's last token."""
         first = len(self._parents)
         self._parents += [self._nodes.get(parent, -1) for parent in parents]
@@ -140,12 +140,11 @@ class CrossSteps:
         where: Where,
         prefix: int,
         keep: int,
-        head: Packed,
+        head: Linear,
         features: torch.Tensor | None,
     ) -> torch.Tensor:
         logits = torch.empty(keep, head.outputs)
         keys, values, seen, capacity = self._target.last_layer_in_place()
-        whole, seen_by_all = (torch.full((max(keep, 1),), number, dtype=torch.int32) for number in (seen - 1, seen))
         text = Text(0, len(embedded), prefix, where.tail, 0)
         rows = Rows(
             hidden=pointer(embedded),
@@ -169,8 +168,6 @@ class CrossSteps:
             capacity=capacity,
             features=pointer(features),
             fused=pointer(self._fused),
-            whole=pointer(whole),
-            all=pointer(seen_by_all),
             last=self._filled - 1,
         )
         model, layer = self._model(head), self._layer()
@@ -179,12 +176,12 @@ class CrossSteps:
         )
         return logits
 
-    def _model(self, head: Packed) -> Model:
+    def _model(self, head: Linear) -> Model:
         """Describe the layer's sizes, which are the target's, and its head to the compiled step."""
-        c, parts = self._target.constants, [*self.weights.packed.values(), head]
+        c, parts = self._target.constants, [*map(linear, self.weights.packed.values()), head]
         return Model(
             final_norm=pointer(self.weights.final_norm),
-            head=linear(head),
+            head=head,
             hidden=c.hidden,
             inner=self.weights.packed["down"].inputs,
             heads=c.heads,

@@ -120,7 +120,7 @@ class Steps:
             return
         self.caches += [Cache(self, number) for number in range(len(self.caches), texts)]
         self.capacity = -(-max(capacity, self.capacity * 5 // 4) // GROWTH) * GROWTH
-        c, layers = self._weights.constants, len(self._weights.layers)
+        c, layers = self.constants, len(self._weights.layers)
         size = (layers, len(self.caches), c.kv_heads, self.capacity * c.head_dim)
         self._keys, self._values = (torch.zeros(size, dtype=self.numbers) for _ in range(2))
         self._tables = architecture.tables(self._model, self._weights.layers, self.capacity)
@@ -165,7 +165,7 @@ class Steps:
 
     def _rows_at_once(self, positions: int) -> int:
         """Choose how many rows to run at once: fewer for long texts, whose attention keeps a sum per row and chunk."""
-        c = self._weights.constants
+        c = self.constants
         fit = MOST_SUMS * CHUNK // (c.heads * c.head_dim * positions)
         return max(PIECE // 2, min(PIECE, fit))
 
@@ -262,14 +262,14 @@ class Steps:
         )
 
     def _model_struct(self) -> Model:
-        c = self._weights.constants
+        c = self.constants
         rotated = next((2 * cosines.shape[1] for cosines, _ in self._tables.values()), 0)
         shared = ("hidden", "inner", "heads", "kv_heads", "head_dim", "interleaved", "norm_whole", "epsilon",
                   "attention_scale", "attention_softcap", "residual_scale", "logit_scale", "logit_softcap")  # fmt: skip
         return Model(
             layers=ctypes.addressof(self._layers),
             final_norm=pointer(self._weights.final_norm),
-            head=linear(self._weights.head),
+            head=linear(self.head),
             layer_count=len(self._layers),
             rotary=rotated,
             capacity=self.capacity,

@@ -80,7 +80,7 @@ class CrossRows(ctypes.Structure):
         ("rows", Rows),
         *((name, c_void_p) for name in ("keys", "values")),
         *((name, c_int32) for name in ("seen", "capacity")),
-        *((name, c_void_p) for name in ("features", "fused", "whole", "all")),
+        *((name, c_void_p) for name in ("features", "fused")),
         ("last", c_int32),
     ]
 

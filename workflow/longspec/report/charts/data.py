@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from longspec.analysis import claims
+from longspec.analysis import claims, runs
 from longspec.report.results import Cell, Results, rows_of
 
 MOST_CELLS = 12
@@ -70,13 +70,13 @@ def chart_data(results: Results) -> ChartData:
     grid = results.grid
     rows = rows_of(results.tables["speedup"].drop_duplicates("method"), Speedup, "speedup.csv")
     named = {row.method: row.title for row in rows}
-    titles = {method: named.get(method, method) for method in grid.methods}
+    titles = {method: named.get(method, method) for method in grid["methods"]}
     again = {row.method for row in rows if row.same_as_baseline}
-    compared = {name: title for name, title in titles.items() if name not in {grid.baseline, *again}}
+    compared = {name: title for name, title in titles.items() if name not in {grid["baseline"], *again}}
     return ChartData(
         tables=results.tables,
-        cells=list(grid.pairs())[:MOST_CELLS],
-        baseline=grid.baseline,
+        cells=list(runs.cells(grid))[:MOST_CELLS],
+        baseline=grid["baseline"],
         titles=titles,
         compared=compared,
         widths={name: shape for name in compared if (shape := _shape(results, name))},

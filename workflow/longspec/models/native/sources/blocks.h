@@ -10,6 +10,7 @@ struct Workspace {
   std::vector<Part> parts;
   std::vector<Scratch> scratch;
   std::vector<Block> blocks;
+  std::vector<int32_t> last_seen, seen;  // [rows]: of rows that all see the same text, its last position and its length
 
   void fit(const Model& m, const Rows& rows, int64_t qkv_width, int64_t widest, int chunks) {
     const int64_t n = rows.count, heads = int64_t(m.heads) * m.head_dim;

@@ -21,7 +21,6 @@ struct CrossRows {
   int32_t seen, capacity;          // positions that all rows see there, and that there is room for
   const float* features;           // [features, hidden], where `fused` is to be made of them
   float* fused;                    // [hidden]
-  const int32_t *whole, *all;      // [keep]: seen - 1, seen
   int32_t last;                    // the slot of the text's last token
 };
 
@@ -77,7 +76,7 @@ void run_cross(const Model& m, const CrossLayer& layer, const CrossRows& step, i
   Layer last{};
   last.keys = const_cast<void*>(step.keys), last.values = const_cast<void*>(step.values);
   Rows seeing = rows;
-  seeing.positions = step.whole, seeing.shared = step.all;
+  seeing.positions = w.last_seen.data(), seeing.shared = w.seen.data();
   Attention<Number>{other, last, seeing, w.qkv.data(), queries, w.parts.data(), w.sums.data(), chunks, w.blocks}.run(
       mixed, w.scratch.data());
   onto(m, layer.cross_output, mixed, queries, nullptr, rows, w);
@@ -97,6 +96,8 @@ inline void cross_step(const Model& m, const CrossLayer& layer, const CrossRows&
   Rows asked = rows;
   asked.texts = &text;
   divide(m, asked, w.blocks);
+  w.last_seen.assign(rows.keep, step.seen - 1);
+  w.seen.assign(rows.keep, step.seen);
 #pragma omp parallel num_threads(rows.threads)
   if (DOTS && m.half_rows)
     run_cross<uint16_t>(m, layer, step, chunks, w);
