@@ -13,7 +13,7 @@ import pytest
 from made_up import GRID, failures
 from refusals import figures, says
 
-from longspec.analysis import sample_tables
+from longspec.analysis import tables
 from longspec.cli import analyse
 from longspec.core.records import Sample, Turn
 from longspec.verify import audit, audit_rules, differences
@@ -23,7 +23,7 @@ def test_consistent_results_pass_every_rule(made, tmp_path):
     table = audit.build(GRID, made, tmp_path)
     assert set(table["verdict"]) == {"pass"}
     assert len(table[table["method"] == "wide"]["rule"].unique()) == 15
-    assert len(table[table["method"] == ""]) == len(sample_tables.TABLES) + 4
+    assert len(table[table["method"] == ""]) == len(tables.OF_SAMPLES) + 4
 
 
 def test_as_an_outsider_runs_it(results, capsys):
@@ -181,7 +181,7 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     assert any(says(line, "summary.json: verdict.audit") for line in wrong)
 
 
-@pytest.mark.parametrize("name", [*sample_tables.TABLES, "lossless", "speedup", "costs"])
+@pytest.mark.parametrize("name", [*tables.OF_SAMPLES, "lossless", "speedup", "costs"])
 def test_one_cell_changed_in_any_table_names_that_file(results, name):
     file = results / f"{name}.csv"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -15,7 +15,7 @@ from results_folder import CHAIN, GRID, VANILLA, turn, write_all, write_prompts,
 from longspec.analysis import sample_tables, tables
 from longspec.core.records import Sample, line_sha256, prompts_sha256
 
-FILES = tuple(f"{name}.csv" for name in sample_tables.TABLES)
+FILES = tuple(f"{name}.csv" for name in tables.OF_SAMPLES)
 
 
 @pytest.fixture

@@ -9,19 +9,19 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import acceptance, runs, timings
+from longspec.analysis.tables import OF_SAMPLES
 from longspec.core.spec import Grid
 
-TABLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
 Visitor = Callable[[runs.Run, runs.Run | None], None]
 """Called with each run and the baseline of its cell; None for the baseline itself."""
 COUNTS = ["drafted_tokens", "accepted_tokens", "verification_steps", "depth"]
 
 
 def build(grid: Grid, results: Path, folder: Path | None = None, see: Visitor | None = None) -> dict[str, pd.DataFrame]:
-    """Make each of TABLES, rows in the order of the grid. Every job's files are read once; `see` is shown each run.
+    """Make each of OF_SAMPLES, rows in the order of the grid. Every job's files are read once; `see` is shown each run.
 
     No table is read in `folder`: this is the first step."""
-    parts: dict[str, list[Any]] = {name: [] for name in TABLES}
+    parts: dict[str, list[Any]] = {name: [] for name in OF_SAMPLES}
     for model, dataset in runs.cells(grid):
         baseline = None
         for run in runs.read_cell(results, model, dataset, grid["methods"]):

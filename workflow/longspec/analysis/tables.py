@@ -11,6 +11,8 @@ from tabulate import tabulate
 from longspec.core.io import write_whole
 
 NAMES = ["model", "dataset", "method"]
+OF_SAMPLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
+"""Tables that the samples alone give (sample_tables.py)."""
 TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256",
                 "rule", "finding", "axis", "reference", "tainted", "number_format", "reference_format"]  # fmt: skip
 """Columns that are never numbers, whatever they look like."""

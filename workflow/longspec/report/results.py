@@ -15,12 +15,12 @@ from typing import TypeVar
 import pandas as pd
 import pydantic
 
-from longspec.analysis import claims, runs, sample_tables, tables
+from longspec.analysis import claims, runs, tables
 from longspec.core.errors import UserError, one_line
 from longspec.core.run_record import RunRecord
 from longspec.core.spec import Grid
 
-TABLES = (*sample_tables.TABLES, "lossless", "speedup", "costs", "audit")
+TABLES = (*tables.OF_SAMPLES, "lossless", "speedup", "costs", "audit")
 MOST_CLAIMS = 100
 """Claims that are printed on the page; summary.json has all."""
 Cell = tuple[str, str]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from longspec.analysis import library, runs, sample_tables, tables
+from longspec.analysis import library, runs, tables
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, read_records
 from longspec.core.spec import Grid
@@ -21,7 +21,7 @@ from longspec.verify import audit_rules, differences
 GATE = "gate compared these samples"
 TABLE = "table is what the raw files give"
 FILES = "files are whole"
-TABLES = (*sample_tables.TABLES, "lossless", "speedup", "costs")
+TABLES = (*tables.OF_SAMPLES, "lossless", "speedup", "costs")
 
 
 class Auditor:
