@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "boolean": (bool, ()),
     "null": (None, ()),
     "array": (list, ("minItems", "maxItems")),
+    "object": (dict[str, Any], ()),
 }
 """JSON Schema's types, and the keywords that concern each."""
 KNOWN = {"type", "enum", "anyOf", "$ref", "items", "default", "description", *BOUNDS}

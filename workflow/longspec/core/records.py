@@ -12,14 +12,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 import pydantic
 
 from longspec.core.errors import UserError, first_line
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of every record below; results of another version are refused, never guessed at."""
 
 
@@ -34,6 +34,7 @@ LOST = {
     "timeout": "it took longer than `timeout` allows",
     "out_of_memory": "memory ran out, on the device or the host",
     "device_error": "the device reported an error",
+    "server_error": "the engine's server died, refused, or said what cannot be",
     "killed": "its process was ended from outside twice, as the system does when memory runs out",
 }
 """Stop reasons of samples without an outcome: nothing is known of their output."""
@@ -58,6 +59,28 @@ class Prompt:
 
 @pydantic.with_config(extra="forbid")
 @dataclass(frozen=True)
+class Served:
+    """What a served engine's answer looked like from outside, and what the engine itself said of it.
+
+    `sent_seconds`: when the request was sent, on one clock for all requests of a process. `chunk_tokens`,
+    `chunk_seconds`: tokens of each streamed chunk, and seconds from sending to its arrival. `server_seconds`: the
+    engine's own figures, by name (`prefill`, `decode`, `queue`). `verification_steps`, `drafted`, `accepted`: totals
+    of the answer, drafts past its end not counted; None where the engine does not say, or says what its tokens
+    contradict. `accepted_histogram`: how many steps accepted 0, 1, 2, … drafts, as the engine counts.
+    """
+
+    sent_seconds: Seconds
+    chunk_tokens: list[Count]
+    chunk_seconds: list[Seconds]
+    server_seconds: dict[str, float] = field(default_factory=dict)
+    verification_steps: Count | None = None
+    drafted: Count | None = None
+    accepted: Count | None = None
+    accepted_histogram: list[Count] | None = None
+
+
+@pydantic.with_config(extra="forbid")
+@dataclass(frozen=True)
 class Turn:
     """What happened between one prompt and its answer.
 
@@ -68,6 +91,9 @@ class Turn:
     `stop_reason`: "eos", "limit" (max_new_tokens), "context" (the model's context is full), or a failure:
     "nonfinite" (the logits were no numbers), or one of LOST, which leaves no tokens and no seconds.
     `total_seconds`: from first to last by another clock, to hold the parts against; 0 where nothing was timed.
+    `served`: of an answer by a served engine, whose `prefill_tokens` are those of the first chunk. Its `steps` are
+    empty where the engine tells totals alone; where it tells each step, their order among the steps that accepted
+    nothing is not known.
     """
 
     prompt_tokens: Count
@@ -80,6 +106,15 @@ class Turn:
     stop_reason: str
     prefill_tokens: Count = 1
     total_seconds: Seconds = 0.0
+    served: Served | None = None
+
+    @property
+    def counts(self) -> tuple[int, int, int] | None:
+        """Sum up (verification steps, drafted, accepted); None where an engine does not say."""
+        if self.served is None or self.steps:
+            return len(self.steps), sum(step[0] for step in self.steps), sum(step[2] for step in self.steps)
+        known = (self.served.verification_steps, self.served.drafted, self.served.accepted)
+        return None if None in known else cast(tuple[int, int, int], known)
 
     @property
     def failed(self) -> bool:
@@ -128,6 +163,8 @@ class Comparison:
     `quantiles`: under the residual rule, where outputs differ by design, each output token's place in the target's
     distribution (uniform on 0 to 1 when the tokens are its samples); else empty.
     `lost`: whether one of the two has no outcome, so that nothing was compared.
+    `engine_repeats`: of a served engine, whether it gave its baseline's tokens once more when it was asked again alone;
+    None where it was not asked.
     """
 
     sample_id: str
@@ -142,6 +179,7 @@ class Comparison:
     lost: bool = False
     scale: float | None = None
     engines_apart: float | None = None
+    engine_repeats: bool | None = None
     schema_version: int = SCHEMA_VERSION
 
 

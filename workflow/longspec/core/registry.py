@@ -1,4 +1,4 @@
-"""Finds plug-ins (methods, peers, drafters, sources, verifiers) by name, and reads their options as text.
+"""Finds plug-ins (methods, peers, served engines, drafters, sources, verifiers) by name, and reads their options as text.
 
 A plug-in is one file, or one folder, in the folder of its kind (FOLDERS). Its module-level literal `OPTIONS` maps each
 option to a JSON schema with a default and a description; an option without a default must be given. Options that all
@@ -24,14 +24,15 @@ MODEL = "#/$defs/model"
 FOLDERS = {
     "methods": "decoding/methods",
     "peers": "backends/peers",
+    "served": "backends/served",
     "drafters": "drafters",
     "sources": "data/sources",
     "verification": "decoding/verifiers",
 }
 """Folder of the files of each kind of plug-in."""
-KINDS = ("methods", "peers", "drafters", "sources")
+KINDS = ("methods", "peers", "served", "drafters", "sources")
 """Kinds whose plug-ins have options; those of `verification` have none."""
-SHARING = ("peers",)
+SHARING = ("peers", "served")
 """Kinds whose plug-ins have options in common."""
 OptionSchema = TypedDict(
     "OptionSchema",
@@ -128,8 +129,9 @@ def models_in(entry: MethodEntry) -> dict[str, ModelSpec]:
 
 
 def decodes(name: str) -> str:
-    """Return the kind of what a variant names as its `method`: "methods" of our loop, or "peers" with their own."""
-    return "peers" if name in names("peers") else "methods"
+    """Return the kind of what a variant names as its `method`: "methods" of our loop, "peers" with a loop of their own
+    over the model, or "served", engines that run as servers."""
+    return next((kind for kind in ("peers", "served") if name in names(kind)), "methods")
 
 
 def drafts(name: str) -> bool:
@@ -154,12 +156,12 @@ def widths(variant: Mapping[str, Any]) -> list[int]:
 
 
 def verification(spec: GenerateSpec) -> str:
-    """Name the verifier that a job's tokens come from; "own" for a peer that samples by its own generator.
+    """Name the verifier that a job's tokens come from; "own" for who samples by a generator of its own.
 
     Greedy decoding is "keyed", whatever the spec says."""
     if spec["sampling"]["temperature"] == 0:
         return "keyed"
-    return "own" if decodes(spec["method"]["method"]) == "peers" else spec["verification"]
+    return spec["verification"] if decodes(spec["method"]["method"]) == "methods" else "own"
 
 
 def load(kind: str, name: str) -> ModuleType:

@@ -82,6 +82,8 @@ class Conditions(Part):
     warmup: int | None = None  # how many generations
     repeats: int
     schedule: str | None = None
+    concurrency: int | None = None  # of a served engine: requests in flight
+    server: list[str] | None = None  # flags of its server, without those of speculation
 
 
 class Environment(Part):
@@ -128,6 +130,7 @@ class Piece(Part):
     warmup_samples: list[WarmupSample] = []
     environment: Environment
     engine_note: str | None = None  # why another engine ran than was to be expected
+    server_command: list[str] | None = None  # of a served engine, complete
     first_sample: int  # the first line of samples.jsonl that it wrote
     peak_memory_bytes: int = 0
 

@@ -122,6 +122,9 @@ class GenerateSpec(TargetSpec):
     repeats: int
     warmup: int
     schedule: str
+    concurrency: NotRequired[int]  # of a served engine: requests in flight
+    slots: NotRequired[int]  # the most of them that its server is started for
+    gpus: NotRequired[int]  # that it may use
 
 
 class AnswersSpec(TargetSpec):
@@ -158,3 +161,26 @@ class Grid(TypedDict):
     methods: list[str]
     baseline: str  # the first variant of our loop that drafts nothing
     reference: NotRequired[str | None]  # the first peer that drafts nothing
+    baselines: NotRequired[dict[str, str]]  # a served engine's variant to the same engine without speculation
+
+
+def baseline_of(grid: Grid, method: str) -> str:
+    """Name the variant that a variant is compared with; a served engine without speculation is its own."""
+    return grid.get("baselines", {}).get(method, grid["baseline"])
+
+
+def gated_against(grid: Grid, method: str) -> str:
+    """Name the variant whose output a variant's must be: its baseline's, of a served engine's own baseline ours."""
+    baseline = baseline_of(grid, method)
+    return grid["baseline"] if baseline == method else baseline
+
+
+def labelled(name: str, concurrency: int) -> str:
+    """Name a variant at a load: by its name alone at one request in flight."""
+    return name if concurrency == 1 else f"{name}@{concurrency}"
+
+
+def load_of(label: str) -> tuple[str, int]:
+    """Take a label apart: (name of the variant, requests in flight). No name has an "@"."""
+    name, _, concurrency = label.partition("@")
+    return name, int(concurrency or 1)
