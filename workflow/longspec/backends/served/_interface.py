@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from longspec.core.spec import ModelSpec
-from longspec.decoding.sampling import Settings
+from longspec.core.spec import ModelSpec, SamplingSpec
 
 OPTIONS = {
     "program": {
@@ -84,7 +83,7 @@ class Question:
     ids: list[int]
     room: int
     stop_ids: Sequence[int]
-    settings: Settings
+    sampling: SamplingSpec
     seed: int
     scores: int = 0
 
