@@ -1,4 +1,4 @@
-"""Finds plug-ins (methods, peers, served engines, drafters, sources, verifiers) by name, and reads their options as text.
+"""Finds plug-ins (methods, peers, served engines, drafters, sources, verifiers) by name; reads their options as text.
 
 A plug-in is one file, or one folder, in the folder of its kind (FOLDERS). Its module-level literal `OPTIONS` maps each
 option to a JSON schema with a default and a description; an option without a default must be given. Options that all

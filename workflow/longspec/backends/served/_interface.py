@@ -33,13 +33,12 @@ OPTIONS = {
         "type": "array",
         "items": {"type": "string"},
         "default": [],
-        "description": "Further flags of the server, one word each. They must be the same with and without speculation.",
+        "description": "More flags of the server, one word each, the same with and without speculation.",
     },
     "environment": {
         "type": "object",
         "default": {},
-        "description": "Further environment variables of the server, as texts. They must be the same with and without "
-        "speculation.",
+        "description": "More environment variables of the server, as texts, the same with and without speculation.",
     },
 }
 
