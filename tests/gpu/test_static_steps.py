@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,8 +107,8 @@ def test_a_run_whose_engine_changes_between_samples_is_refused():
         return Turn(len(ids), "", [], [], 0.0, 0.0, 0.0, "nonfinite")
 
     backend.answer = answer
-    around = SimpleNamespace(begin=lambda: None, end=dict)
-    runner = SimpleNamespace(backend=backend, tokenizer=None, limits=LIMITS, host_load=around)
+    backend.device, backend.processes = torch.device("cpu"), list
+    runner = SimpleNamespace(backend=backend, tokenizer=None, limits=LIMITS, _tokenizing=nullcontext())
     short, longer = (Prompt("a", ["x"], ids, False) for ids in ([1], [1, 2]))
     Runner.answer(runner, short, 0)
     with pytest.raises(UserError, match=r"engine.*graphs.*OutOfMemoryError"):

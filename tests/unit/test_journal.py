@@ -107,7 +107,7 @@ def test_a_line_torn_anywhere_is_dropped_and_no_other(tmp_path):
         (lambda lines: [lines[0], lines[0]], 2, "repeat 0 of 's0'", "repeat 0 of 's1'"),
         (lambda lines: [b"", *lines], 1, "JSON", ()),
         (lambda lines: [lines[0].replace(b'"output_ids"', b'"ids"')], 1, "sample.turns.0.output_ids", ()),
-        (lambda lines: [lines[0].replace(b'"schema_version": 6', b'"schema_version": 1')], 1, ("schema_version", 1), 6),
+        (lambda lines: [lines[0].replace(b'"schema_version": 7', b'"schema_version": 1')], 1, ("schema_version", 1), 7),
         (lambda lines: [b"\xff"], 1, (), ()),
         (lambda lines: [*lines, *lines, lines[0]], 4, "repeat 0 of 's0'", "repeat 1 of 's0'"),
     ],

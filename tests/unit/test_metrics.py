@@ -136,8 +136,8 @@ def test_a_run_on_other_prompts_than_those_beside_it_is_refused(results):
 @pytest.mark.parametrize("name", ["run.json", "samples.jsonl"])
 def test_another_schema_version_is_refused(results, name):
     file = results / "m" / "d" / "chain" / name
-    file.write_text(file.read_text().replace('"schema_version": 6', '"schema_version": 99'))
-    with refused(f"m/d/chain/{name}{', line 1' if name == 'samples.jsonl' else ''}", ("schema_version", 99), 6):
+    file.write_text(file.read_text().replace('"schema_version": 7', '"schema_version": 99'))
+    with refused(f"m/d/chain/{name}{', line 1' if name == 'samples.jsonl' else ''}", ("schema_version", 99), 7):
         sample_tables.build(GRID, results)
 
 

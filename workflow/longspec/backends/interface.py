@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import psutil
 import torch
 
 from longspec.core.records import Turn
@@ -56,4 +57,17 @@ class Backend(Protocol):
 
     def memory(self) -> dict[str, int] | None:
         """Count the bytes of weights and caches by part; None where they cannot be counted."""
+        ...
+
+    @property
+    def command(self) -> list[str] | None:
+        """Return the command line of the server that answers; None where none was started."""
+        ...
+
+    def processes(self) -> list[psutil.Process]:
+        """List the other processes that make the answers; mostly none."""
+        ...
+
+    def end(self) -> None:
+        """End what runs outside this process."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from longspec.backends import job_target
+from longspec.backends.in_process import InProcess
 from longspec.backends.interface import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
@@ -19,7 +20,7 @@ from longspec.models.shared import Shared
 from longspec.models.target import CausalLM
 
 
-class LongSpec:
+class LongSpec(InProcess):
     """Answer prompts by this package's decoding loop."""
 
     def __init__(self, spec: GenerateSpec, shared: Shared | None) -> None:

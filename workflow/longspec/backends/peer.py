@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from longspec.backends import job_target
+from longspec.backends.in_process import InProcess
 from longspec.backends.interface import Texts
 from longspec.core import registry
 from longspec.core.records import Turn
@@ -17,7 +18,7 @@ from longspec.models import model_files
 from longspec.models.shared import Shared
 
 
-class Peer:
+class Peer(InProcess):
     """Answer prompts by another library's loop over its own modelling code."""
 
     engine_note: str | None = None

@@ -10,7 +10,7 @@ from longspec.cli._arguments import of_json
 from longspec.core import run_record
 from longspec.core.io import write_whole
 from longspec.core.records import Prompt, Sample, read_records, to_line
-from longspec.verify.gate import as_recorded, compare, most_nodes
+from longspec.verify.gate import as_recorded, compare, most_nodes, served
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     prompts, vanilla = read_records(args.prompts, Prompt), read_records(args.vanilla, Sample)
     run, baseline = run_record.read(args.run), run_record.read(args.vanilla_run)
     measured = verdict.other_format(run, baseline) is None
-    found = compare(as_recorded(args.spec, run, baseline), prompts, ours, vanilla, most_nodes(ours), measured)
+    engine_alone = args.output.parent if served(run) and served(baseline) else None
+    spec = as_recorded(args.spec, run, baseline)
+    found = compare(spec, prompts, ours, vanilla, most_nodes(ours), measured, engine_alone)
     write_whole({args.output: "".join(map(to_line, found))})
     same = sum(comparison.identical for comparison in found)
     print(f"{args.output}: {same} of {len(found)} outputs are vanilla's")

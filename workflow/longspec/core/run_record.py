@@ -33,6 +33,8 @@ class LoopFacts(TypedDict):
     attention: str
     engine: str
     numerics: str
+    server: NotRequired[list[str]]  # of a served engine, as in Conditions
+    concurrency: NotRequired[int]
 
 
 @pydantic.with_config(extra="allow")

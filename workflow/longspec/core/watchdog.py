@@ -26,11 +26,17 @@ def end_with_parent(parent: int | None = None) -> None:
     `parent`: the id of the parent, to be given if it may have exited before this call."""
     parent = parent or os.getppid()
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         if os.getppid() != parent:  # it exited before the kernel watched it
             os.kill(os.getpid(), signal.SIGKILL)
     else:
         end_with(parent)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent exits; does nothing but on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with(pid: int) -> None:

@@ -2,7 +2,8 @@
 
 Counters are read before and after the clock runs, never under it. A number that a machine does not provide is left out;
 thresholds are those of analysis/taint.py. On the cores that this process may use: `other_cores` (busy with other
-processes, in cores) and `stolen_cores` (held by other virtual machines); `frequency_mhz`, `swapped_bytes`, `load`. On a
+processes, in cores) and `stolen_cores` (held by other virtual machines); `frequency_mhz`, `swapped_bytes`, `load`.
+Where servers make the answers, their work counts as this process's, and `client_cores` is what it used itself. On a
 GPU: `device_clock_mhz`, `device_temperature_c`, `throttle_reasons` (NVML's bits, without those of an idle device) and
 `device_processes` (others that hold memory there). Libraries: psutil; NVML through torch.cuda, where nvidia-ml-py is
 installed.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -25,28 +27,29 @@ IDLE_BITS = 0x1 | 0x2
 class HostLoad:
     """Read the machine's counters before and after one sample."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, servers: Callable[[], list[psutil.Process]] = list) -> None:
+        """Read the counters for the first time. `servers`: lists processes that work for this one."""
+        self.device, self._servers = device, servers
         process = psutil.Process()
         self._process = process
         self._cores = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
         self._before = self._counters()
 
-    def begin(self) -> None:
-        """Read the counters before the clock starts."""
-        self._before = self._counters()
-
     def end(self) -> dict[str, float]:
-        """Read the counters after the clock has stopped; returns the load since `begin` (see the module)."""
+        """Read the counters after the clock has stopped; returns the load since they were first read."""
         before, after = self._before, self._counters()
         seconds = max(after["time"] - before["time"], 1e-9)
-        busy, own, stolen = ((after[key] - before[key]) / seconds for key in ("busy", "own", "stolen"))
+        busy, own, served, stolen = (
+            (after[key] - before[key]) / seconds for key in ("busy", "own", "served", "stolen")
+        )
         found = {
-            "other_cores": round(max(busy - own, 0.0), 3),
+            "other_cores": round(max(busy - own - served, 0.0), 3),
             "stolen_cores": round(stolen, 3),
             "swapped_bytes": after["swapped"] - before["swapped"],
             "load": round(psutil.getloadavg()[0], 2),
         }
+        if served:
+            found["client_cores"] = round(own, 4)
         with contextlib.suppress(Exception):  # no frequency to be read in many containers
             found["frequency_mhz"] = round(float(psutil.cpu_freq().current), 0)
         return found | (gpu(self.device) if self.device.type == "cuda" else {})
@@ -62,8 +65,16 @@ class HostLoad:
             + sum(getattr(t, "nice", 0.0) for t in mine),
             "stolen": sum(getattr(t, "steal", 0.0) for t in mine),
             "own": own.user + own.system,
+            "served": sum(_seconds(process) for process in self._servers()),
             "swapped": float(swap.sin + swap.sout),
         }
+
+
+def _seconds(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def gpu(device: torch.device) -> dict[str, float]:

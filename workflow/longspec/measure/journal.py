@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -108,10 +109,10 @@ class Journal:
         """Return the next sample to measure; the journal must not be complete."""
         return self.lines[self.done]
 
-    def remaining(self) -> Iterator[Line]:
-        """Iterate over the samples still to be measured; append each before asking for the next."""
-        while not self.complete:
-            yield self.next()
+    def next_pass(self) -> list[Line]:
+        """List the next sample to measure and those after it that are of the same method and repeat."""
+        left = self.lines[self.done :]
+        return list(itertools.takewhile(lambda line: line[:2] == left[0][:2], left))
 
     def where(self) -> str:
         """Describe the next sample for messages."""

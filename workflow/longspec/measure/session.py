@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from longspec.backends.load import load
+from longspec.backends.server import ServerError
 from longspec.core.errors import UserError
 from longspec.core.records import Prompt, Sample, Turn, decoded, prompts_sha256
 from longspec.core.run_record import Tuning
@@ -35,17 +40,39 @@ PROGRESS_SECONDS = 10.0
 class Runner:
     """Load a backend with its tokenizer, and answer samples of one or more turns with it."""
 
-    def __init__(self, spec: GenerateSpec, shared: Shared | None = None) -> None:
-        """Load the backend of a spec; with `shared`, over weights that other backends of the job use too."""
+    def __init__(self, spec: GenerateSpec, shared: Shared | None = None, logs: Path = Path()) -> None:
+        """Load the backend of a spec; with `shared`, over weights that other backends of the job use too.
+
+        `logs`: folder of the logs of what is started."""
         self.spec = spec
         self.tokenizer = prompting.tokenizer(spec["model"])
-        self.backend = load(spec, shared)
+        self.backend = load(spec, shared, logs)
         self.limits = Limits(
             stop_ids=self.backend.stop_ids | prompting.stop_ids(self.tokenizer, spec["model"]),
             max_new_tokens=spec["dataset"]["max_new_tokens"],
             context_tokens=spec["model"].get("context") or self.backend.context_tokens,
         )
-        self.host_load = HostLoad(self.backend.device)
+        self.concurrency = spec.get("concurrency", 1)
+        self._tokenizing = threading.Lock()  # a tokenizer may not be used by two threads
+
+    def outcomes(self, asked: Sequence[tuple[Prompt, int]]) -> Iterator[Sample | ServerError]:
+        """Answer samples, (prompt, repeat), in order, `concurrency` of them at a time; yields each when all before it
+        have been yielded. A sample that its server failed yields the error."""
+        if self.concurrency == 1:
+            yield from (self._outcome(*one) for one in asked)
+            return
+        with ThreadPoolExecutor(self.concurrency, "request") as pool:
+            waiting = [pool.submit(self._outcome, *one) for one in asked]
+            try:
+                yield from (one.result() for one in waiting)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, prompt: Prompt, repeat: int) -> Sample | ServerError:
+        try:
+            return self.answer(prompt, repeat)
+        except ServerError as error:
+            return error
 
     def answer(self, prompt: Prompt, repeat: int) -> Sample:
         """Answer all turns of one sample; each answer goes into the next turn's prompt.
@@ -54,16 +81,18 @@ class Runner:
         turns: list[Turn] = []
         texts: list[str] = []
         engine = self.backend.engine
-        self.host_load.begin()
+        load = HostLoad(self.backend.device, self.backend.processes)
         for number in range(len(prompt.turns)):
-            ids = prompting.asked_ids(self.tokenizer, prompt, texts)
+            with self._tokenizing:
+                ids = prompting.asked_ids(self.tokenizer, prompt, texts)
             if self.limits.context_tokens and len(ids) > self.limits.context_tokens:
                 break  # the tables count this turn as unanswered
             turns.append(self.backend.answer(ids, self.limits, prompt.sample_id, number))
             if turns[-1].failed:
                 break
-            texts.append(prompting.answer_text(self.tokenizer, turns[-1].output_ids))
-        sample = Sample(prompt.sample_id, repeat, turns, texts, self.host_load.end())
+            with self._tokenizing:
+                texts.append(prompting.answer_text(self.tokenizer, turns[-1].output_ids))
+        sample = Sample(prompt.sample_id, repeat, turns, texts, load.end())
         if self.backend.engine != engine:
             raise UserError("engine", f"{engine} at first, then {self.backend.engine_note}", "engine: eager here")
         return sample

@@ -16,12 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
+from longspec.backends.server import ServerError
 from longspec.core import registry
 from longspec.core.errors import UserError, first_line, redacted
-from longspec.core.records import Sample, decoded
+from longspec.core.records import Prompt, Sample, decoded
 from longspec.core.spec import GenerateSpec
 from longspec.measure.entries import Facts, Start
 from longspec.measure.job import Job
@@ -41,6 +43,8 @@ def cause(error: BaseException) -> str | None:
     words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words)):
         return "out_of_memory"  # torch.OutOfMemoryError is a RuntimeError; the CPU's allocator raises a bare one
+    if isinstance(error, ServerError):
+        return "server_error"
     if isinstance(error, torch.AcceleratorError | IndexError):
         return "device_error"  # an id or a position past its table is the one on a GPU, the other on a CPU
     return None
@@ -52,13 +56,23 @@ def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
     `checked`: the job's specs with the engines that were checked (verify/engine/jobs.py); `tell` sends a message to the
     supervisor."""
     journal = job.journal()
-    runners, pieces = [], []
+    runners: list[Runner] = []
+    pieces: list[Facts] = []
     shared = Shared() if len(checked) > 1 else None
-    for spec in checked:
-        runner, piece = _loaded(spec, shared)
-        runners.append(runner)
-        pieces.append(piece)
-    _get_ready(job, journal, runners, pieces, tell)
+    try:
+        for spec in checked:
+            runner, piece = _loaded(spec, shared, job.log.parent)
+            runners.append(runner)
+            pieces.append(piece)
+        _get_ready(job, journal, runners, pieces, tell)
+        _answer(job, journal, runners, tell)
+    finally:
+        for runner in runners:
+            runner.backend.end()
+
+
+def _answer(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> None:
+    """Measure and profile; where memory, the device or a server fails, report it and end this process."""
     try:
         answered = _measure(job, journal, runners, tell)
         tell(Begins())  # the time limit holds for profiling too
@@ -73,10 +87,10 @@ def work(job: Job, checked: Sequence[GenerateSpec], tell: Tell) -> None:
         os._exit(1)  # at once: tearing down a broken device can hang
 
 
-def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, Facts]:
+def _loaded(spec: GenerateSpec, shared: Shared | None, logs: Path) -> tuple[Runner, Facts]:
     """Load a method; returns its runner, and facts of this process for run.json."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    runner = Runner(spec, shared)
+    runner = Runner(spec, shared, logs)
     seconds = time.perf_counter() - started
     models = {option: model_files.resolved(model) for option, model in registry.models_in(spec["method"]).items()}
     return runner, {
@@ -85,6 +99,7 @@ def _loaded(spec: GenerateSpec, shared: Shared | None) -> tuple[Runner, Facts]:
         "load_seconds": seconds,
         "models": models,
         "engine_checks": spec.get("engine_checks"),
+        **({"server_command": command} if (command := runner.backend.command) else {}),
     }
 
 
@@ -99,8 +114,11 @@ def _get_ready(job: Job, journal: Journal, runners: list[Runner], pieces: list[F
     environment = machine.describe(device)
     for runner, piece in zip(runners, pieces, strict=True):
         tell(Begins())
-        piece["warmup_samples"] = runner.warm_up(job.prompts)
-        tell(Ends(machine.peak_memory_bytes(device)))
+        try:
+            piece["warmup_samples"] = runner.warm_up(job.prompts)
+        except ServerError as error:
+            raise UserError(f"methods.{runner.spec['method']['name']}", str(error), "a server that answers") from None
+        tell(Ends(_peak_bytes(runner)))
         piece |= {"environment": environment, "engine_note": runner.backend.engine_note}
     journal.begin(dict(zip(job.methods, map(Start, conditions, pieces, tuned), strict=True)))
     log.info("start at line %d of %d", journal.done, len(journal.lines))
@@ -110,23 +128,50 @@ def _get_ready(job: Job, journal: Journal, runners: list[Runner], pieces: list[F
 
 def _measure(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> list[set[str]]:
     """Answer and append the missing samples; returns the ids of those that succeeded here, by method."""
-    device, answered = runners[0].backend.device, [set[str]() for _ in runners]
+    answered = [set[str]() for _ in runners]
     with Bar(job.title, len(journal.lines), journal.done) as bar:
-        for method, repeat, prompt in journal.remaining():
-            tell(Begins(journal.done))
-            sample = runners[method].answer(prompt, repeat)
-            tell(Ends(machine.peak_memory_bytes(device)))
-            log.info(log_line(sample, f"{job.methods[method]} " if len(runners) > 1 else ""))
-            if sample.failed and job.stop:
-                reasons = ", ".join(turn.stop_reason for turn in sample.turns if turn.failed)
-                raise UserError(
-                    f"sample {sample.sample_id!r}", reasons, "an answer, or `on_error: continue` to go on without it"
-                )
-            journal.append(sample)
-            bar.add(sample)
-            if not sample.failed:
-                answered[method].add(sample.sample_id)
+        while not journal.complete:
+            method = journal.next().method
+            runner, named = runners[method], f"{job.methods[method]} " if len(runners) > 1 else ""
+            lines = journal.next_pass() if runner.concurrency > 1 else [journal.next()]
+            outcomes = runner.outcomes([(line.prompt, line.repeat) for line in lines])
+            for line in lines:
+                tell(Begins(journal.done))
+                outcome = next(outcomes)
+                tell(Ends(_peak_bytes(runner)))
+                if isinstance(outcome, ServerError):
+                    _lose(job, journal, outcome)
+                    continue
+                log.info(log_line(outcome, named))
+                if outcome.failed and job.stop:
+                    raise _refusal(line.prompt, ", ".join(t.stop_reason for t in outcome.turns if t.failed))
+                journal.append(outcome)
+                bar.add(outcome)
+                if not outcome.failed:
+                    answered[method].add(outcome.sample_id)
     return answered
+
+
+def _lose(job: Job, journal: Journal, error: ServerError) -> None:
+    """Record that a server failed the next sample; raises the error where the server is lost with it."""
+    if not error.alive:
+        raise error
+    log.error("%s: server_error (%s)", journal.where(), error)
+    if job.stop:
+        raise _refusal(journal.next().prompt, str(error))
+    journal.lose("server_error", redacted(str(error)))
+
+
+def _refusal(prompt: Prompt, why: str) -> UserError:
+    expected = "an answer, or `on_error: continue` to go on without it"
+    return UserError(f"sample {prompt.sample_id!r}", why, expected)
+
+
+def _peak_bytes(runner: Runner) -> int:
+    """Return the most memory that this process held, and what the server holds now, where there is one."""
+    backend = runner.backend
+    served = sum((backend.memory() or {}).values()) if backend.command else 0
+    return machine.peak_memory_bytes(backend.device) + served
 
 
 def _profile(job: Job, journal: Journal, runners: list[Runner], answered: list[set[str]]) -> None:
