@@ -127,6 +127,7 @@ class Started(Server):
         """Start the command of `start`; raises UserError with the last lines of its log where it does not get ready
         within `seconds`."""
         super().__init__(f"http://127.0.0.1:{port}")
+        self._sessions: set[int] = set()
         self.log, self.start = log, start
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE), **start.environment}
         guarded = [sys.executable, "-m", "longspec.core.guard", str(os.getpid()), *start.command]
@@ -149,6 +150,7 @@ class Started(Server):
             if time.monotonic() > until:
                 raise self._refusal(f"was not ready within {seconds:g} seconds")
             time.sleep(0.2)
+        self._sessions = {os.getsid(process.pid) for process in self.processes()[1:]}
         if self._process.poll() is not None:  # another server answered at this port
             raise self._refusal(f"ended with status {self._process.returncode}, and its port is another's")
 
@@ -175,11 +177,10 @@ class Started(Server):
     def end(self) -> None:
         """End the server, with all that it has started."""
         super().end()
-        sessions = {os.getsid(child.pid) for child in self.processes()[1:] if child.is_running()}
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(3 * guard.SECONDS_TO_END)
         self._process.kill()
         self._process.wait()
-        for session in sessions - {os.getsid(0)}:
+        for session in self._sessions:  # nothing, unless the guard itself was killed
             guard.end_session(session)

@@ -19,6 +19,7 @@ import psutil
 
 from longspec.core import watchdog
 
+REFUSED = 2
 SECONDS_TO_END = 10.0
 """Seconds that a program has to end by itself after it was asked to."""
 
@@ -28,8 +29,9 @@ def main(parent: int, command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     program = subprocess.Popen(command, start_new_session=True, preexec_fn=watchdog.die_with_parent)
     try:
+        watchdog.die_with_parent(signal.SIGTERM)
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-        return program.wait()
+        return program.wait() if os.getppid() == parent else REFUSED
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         end_session(program.pid)

@@ -33,10 +33,10 @@ def end_with_parent(parent: int | None = None) -> None:
         end_with(parent)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent exits; does nothing but on Linux."""
+def die_with_parent(how: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent exits; does nothing but on Linux."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, how)
 
 
 def end_with(pid: int) -> None:
