@@ -100,3 +100,9 @@ def test_an_answer_that_goes_on_after_the_end_of_a_text_is_cut_there_and_its_cou
     turn = answered([[5], [6], [STOP], [7], [8]], Drafting(4, 1))
     assert (turn.output_ids, turn.stop_reason, turn.counts) == ([5, 6, STOP], "eos", None)
     assert turn.decode_seconds == 2.0
+
+
+def test_events_that_arrive_at_once_are_one_chunk():
+    said = Said([[5], [6, 7], [8], []], "length", 3, 4, drafting=Drafting(4, 1, 2, [(2, 1), (2, 0)]))
+    turn = accounting.turn(said, [102.0, 102.0, 103.0, 103.0], 100.0, 100.0, PROMPT, Limits({STOP}, 4))
+    assert (turn.prefill_tokens, turn.decode_seconds, turn.steps) == (3, 1.0, [(2, 1, 0)])

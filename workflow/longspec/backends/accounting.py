@@ -28,13 +28,16 @@ def turn(said: Said, times: Sequence[float], sent: float, origin: float, prompt:
     whole = [token for ids in said.ids for token in ids]
     _refuse_contradictions(said, whole, len(prompt), room)
     end = next((n + 1 for n, token in enumerate(whole) if token in set(limits.stop_ids)), len(whole))
-    chunks = _chunks(said.ids, times, end)
+    events = _events(said.ids, times, end)
+    chunks = _chunks(events)
     output = whole[:end]
     if output[-1] not in limits.stop_ids and (said.ended == "stop" or len(output) < room):
         raise ValueError(f"it ends with id {output[-1]} after {len(output)} of {room} tokens, which ends no text here")
     sizes = [size for size, _ in chunks]
-    steps = None if end < len(whole) else _steps(sizes, said.drafting)
-    totals = _totals(len(output) - sizes[0], said, steps) if end == len(whole) else (None, None, None)
+    steps = None if end < len(whole) else _steps([size for size, _ in events], said.drafting)
+    steps = steps and steps[sum(arrived == chunks[0][1] for _, arrived in events) - 1 :]
+    alone = sizes[0] == events[0][0]
+    totals = _totals(len(output) - sizes[0], said, steps, alone) if end == len(whole) else (None, None, None)
     first, last = chunks[0][1], chunks[-1][1]
     return Turn(
         prompt_tokens=len(prompt),
@@ -70,7 +73,7 @@ def _refuse_contradictions(said: Said, output: list[int], prompt_tokens: int, ro
         raise ValueError(f"it has {len(output)} tokens, and {room} were asked for")
 
 
-def _chunks(ids: Sequence[Sequence[int]], times: Sequence[float], end: int) -> list[tuple[int, float]]:
+def _events(ids: Sequence[Sequence[int]], times: Sequence[float], end: int) -> list[tuple[int, float]]:
     """List (tokens, time of arrival) of the events that have tokens, up to token number `end`."""
     found, before = [], 0
     for some, arrived in zip(ids, times, strict=True):
@@ -81,11 +84,21 @@ def _chunks(ids: Sequence[Sequence[int]], times: Sequence[float], end: int) -> l
     return found
 
 
-def _steps(sizes: Sequence[int], drafting: Drafting | None) -> list[Step] | None:
-    """List (drafted, offered, accepted) of the steps after the first chunk, where each is told and fits the chunks.
+def _chunks(events: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Put events together that arrived at once: between them there is no time to be told."""
+    found: list[tuple[int, float]] = []
+    for size, arrived in events:
+        before = found.pop()[0] if found and found[-1][1] == arrived else 0
+        found.append((before + size, arrived))
+    return found
 
-    A chunk of several tokens is the next step that accepted so many; a chunk of one is a step that accepted nothing,
-    whether it had drafts or not. None where chunks and steps do not go together, as when a chunk holds two steps."""
+
+def _steps(sizes: Sequence[int], drafting: Drafting | None) -> list[Step] | None:
+    """List (drafted, offered, accepted) of the steps after the first event, where each is told and fits the events.
+
+    `sizes`: tokens of each event. One with several tokens is the next step that accepted so many; one with a single
+    token is a step that accepted nothing, whether it had drafts or not. None where events and steps do not go together,
+    as when an event holds two steps."""
     if drafting is None:
         return None
     if drafting.per_step is None:
@@ -108,14 +121,18 @@ def _steps(sizes: Sequence[int], drafting: Drafting | None) -> list[Step] | None
     return None if waiting else found
 
 
-def _totals(decoded: int, said: Said, steps: list[Step] | None) -> tuple[int | None, int | None, int | None]:
-    """Sum up (verification steps, drafted, accepted) of an answer; None for what is not known."""
+def _totals(
+    decoded: int, said: Said, steps: list[Step] | None, alone: bool
+) -> tuple[int | None, int | None, int | None]:
+    """Sum up (verification steps, drafted, accepted) of an answer; None for what is not known.
+
+    `alone`: whether the first chunk is one event, so that no step after prefill is in it."""
     drafting = said.drafting
     if drafting is None:
         return None, None, None
     if steps is not None:
         return len(steps), sum(step[0] for step in steps), sum(step[2] for step in steps)
-    if drafting.per_step is not None or (said.ended == "stop" and drafting.accepted):
+    if drafting.per_step is not None or (drafting.accepted and (said.ended == "stop" or not alone)):
         return None, drafting.drafted, None
     if not 0 <= drafting.accepted <= min(drafting.drafted, decoded):
         raise ValueError(f"it accepts {drafting.accepted} of {drafting.drafted} drafts in {decoded} tokens")

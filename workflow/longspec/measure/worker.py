@@ -138,6 +138,8 @@ def _measure(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> l
             for line in lines:
                 tell(Begins(journal.done))
                 outcome = next(outcomes)
+                if isinstance(outcome, ServerError) and not outcome.alive:
+                    raise outcome
                 tell(Ends(_peak_bytes(runner)))
                 if isinstance(outcome, ServerError):
                     _lose(job, journal, outcome)
@@ -153,9 +155,7 @@ def _measure(job: Job, journal: Journal, runners: list[Runner], tell: Tell) -> l
 
 
 def _lose(job: Job, journal: Journal, error: ServerError) -> None:
-    """Record that a server failed the next sample; raises the error where the server is lost with it."""
-    if not error.alive:
-        raise error
+    """Record that a server failed the next sample, or refuse to go on."""
     log.error("%s: server_error (%s)", journal.where(), error)
     if job.stop:
         raise _refusal(journal.next().prompt, str(error))
@@ -187,7 +187,7 @@ def log_line(sample: Sample, method: str = "") -> str:
     """Format one sample for the log; `method` goes before it."""
     tokens, seconds = decoded(sample)
     steps = sum(len(turn.steps) for turn in sample.turns)
-    rate = tokens / seconds if tokens else 0.0
+    rate = tokens / seconds if seconds else 0.0
     return (
         f"{method}{sample.sample_id} repeat={sample.repeat} prompt_tokens={[t.prompt_tokens for t in sample.turns]} "
         f"decoded_tokens={tokens} steps={steps} acceptance_length={tokens / max(steps, 1):.3f} "
