@@ -88,7 +88,7 @@ class VLLM:
             ended=ended,
             prompt_tokens=usage["prompt_tokens"],
             output_tokens=usage["completion_tokens"],
-            cached_tokens=(usage.get("prompt_tokens_details") or {"cached_tokens": 0}).get("cached_tokens") or 0,
+            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
             seconds={
                 name: metrics[key] / 1e3
                 for name, key in (("prefill", "time_to_first_token_ms"), ("decode", "generation_time_ms"))
