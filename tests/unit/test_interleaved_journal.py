@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from refusals import refused
 
+from longspec.config import specs
 from longspec.config.load import load
 from longspec.config.plan import schedule
 from longspec.core.records import Prompt, Sample, Turn, read_records
@@ -157,7 +158,7 @@ def experiment(schedule):
 
 def test_blocked_jobs_begin_with_the_baseline_and_end_with_its_double():
     complete = experiment("blocked")
-    order = sorted(complete.methods, key=lambda name: -schedule.priority(complete, "vanilla", name))
+    order = sorted(complete.methods, key=lambda name: -schedule.priority(complete, specs.grid(complete), name))
     assert order == ["vanilla", "chain", "again"]
     assert schedule.together(complete, METHODS, "chain") == ["chain"]
     assert schedule.place(complete, "r", "m", "d", "chain") == "r/m/d/chain"

@@ -33,6 +33,9 @@ shell.prefix(
 
 try:
     plan = Plan(load(config, [Path(file) for file in workflow.configfiles]))
+    plan.require_engines()
+    if workflow.local_exec and (gpu := workflow.global_resources.get("gpu")):
+        plan.require_gpus(gpu.value)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -60,6 +63,11 @@ def of_job(pattern):
     return expand(pattern, method=plan.methods, allow_missing=True) if plan.interleaved else pattern
 
 
+def of_the_other(pattern):
+    """A pattern as it is of the job whose output a gate holds its own job's against."""
+    return lambda wildcards: expand(pattern, **{**wildcards, "method": plan.gated_against(wildcards.method)})
+
+
 def begin(plan):
     """Before a run does anything: be the only one at work on these results, until this process ends.
 
@@ -78,7 +86,7 @@ def begin(plan):
     if plan.config.engine in ("auto", "native") and compiler.found() is None:
         print(f"note: no C++ compiler ({compiler.asked()}): on a CPU slower engines than native run", file=sys.stderr)
     prompts = {name: entry.samples for name, entry in plan.config.datasets.items()}
-    for hindrance in hindrances(prompts, plan.measures_noise):
+    for hindrance in hindrances(prompts, plan.without_noise()):
         print(f"note: no claim will be made: {hindrance}", file=sys.stderr)
 
 

@@ -12,8 +12,8 @@ rule gate:
         prompts="<results>/{model}/{dataset}/prompts.jsonl",
         samples="<results>/{model}/{dataset}/{method}/samples.jsonl",
         run="<results>/{model}/{dataset}/{method}/run.json",
-        baseline=f"<results>/{{model}}/{{dataset}}/{plan.baseline}/samples.jsonl",
-        baseline_run=f"<results>/{{model}}/{{dataset}}/{plan.baseline}/run.json",
+        baseline=of_the_other("<results>/{model}/{dataset}/{method}/samples.jsonl"),
+        baseline_run=of_the_other("<results>/{model}/{dataset}/{method}/run.json"),
     output:
         "<results>/{model}/{dataset}/{method}/gate.jsonl",
     log:

@@ -6,7 +6,7 @@ before the first job what its results will lack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 LEAST_PROMPTS = 24
 """Paired prompts. With fewer, a kind of prompt that is one in ten is often not seen at all, and intervals that should
@@ -16,17 +16,21 @@ TAINTED_AT_MOST = 0.05
 this share moves its speedup by 2.5%, which neither an interval nor the noise floor sees."""
 
 
-def hindrances(prompts: Mapping[str, int | None], measures_noise: bool) -> list[str]:
+def hindrances(prompts: Mapping[str, int | None], without_noise: Iterable[str]) -> list[str]:
     """Return, in words, why an experiment can print no claim whatever it measures; mostly nothing.
 
-    `prompts`: how many each data set has at most (None: all of its source); `measures_noise`: whether a second variant
-    has the baseline's entry.
+    `prompts`: how many each data set has at most (None: all of its source); `without_noise`: the baselines whose entry
+    no second variant has.
     """
     found = [
         f"data set {name} has {count} prompts, fewer than {LEAST_PROMPTS}"
         for name, count in prompts.items()
         if count is not None and count < LEAST_PROMPTS
     ]
-    if not measures_noise:
-        found.append("no second variant has the baseline's entry, so that the noise floor is not measured")
-    return found
+    return [
+        *found,
+        *(
+            f"no second variant has the entry of {name}, so that its noise floor is not measured"
+            for name in without_noise
+        ),
+    ]

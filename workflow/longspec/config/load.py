@@ -16,7 +16,7 @@ from longspec.config.refusals import checked, suggested
 from longspec.config.sections.dataset import Dataset
 from longspec.config.sections.method import Method
 from longspec.config.sections.top_level import Config
-from longspec.config.specs import baseline, dataset_spec, started_from
+from longspec.config.specs import baseline, baselines, dataset_spec, started_from
 from longspec.core import registry
 from longspec.core.errors import UserError, one_of
 from longspec.models import trust
@@ -40,6 +40,7 @@ def load(raw: Mapping[str, Any], files: Iterable[Path] = ()) -> Config:
     for kind in ("models", "methods", "drafters", "datasets"):
         trust.refuse_unpinned(plain[kind], kind)
     baseline(config)
+    baselines(config)
     return config
 
 
@@ -60,14 +61,19 @@ def _dataset(entry: Dataset, raw: Any, where: str) -> Dataset:
 
 def _method(entry: Method, raw: Any, where: str) -> Method:
     """Check a variant with the options of its method and drafter."""
-    _known(entry.method, [*registry.names("methods"), *registry.names("peers")], f"{where}.method")
+    known = [name for kind in ("methods", "peers", "served") for name in registry.names(kind)]
+    _known(entry.method, known, f"{where}.method")
     if registry.decodes(entry.method) == "methods" and registry.drafts(entry.method):
         if entry.drafter is None:
             raise UserError(f"{where}.drafter", "missing", one_of(registry.names("drafters")))
         _known(entry.drafter, registry.names("drafters"), f"{where}.drafter")
     elif entry.drafter is not None:
         raise UserError(f"{where}.drafter", repr(entry.drafter), f"none, as method {entry.method} takes no drafter")
-    return checked(with_options(Method, *registry.plugged(entry.method, entry.drafter)), raw, where)
+    made = checked(with_options(Method, *registry.plugged(entry.method, entry.drafter)), raw, where)
+    for name, value in (made.model_dump().get("environment") or {}).items():
+        if not isinstance(value, str):
+            raise UserError(f"{where}.environment.{name}", repr(value), "a text: write it in quotes")
+    return made
 
 
 def _check_names(config: Config) -> None:

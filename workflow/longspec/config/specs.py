@@ -6,12 +6,22 @@ No torch; it does not know what methods or drafters do.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from longspec.config.sections.top_level import Config
 from longspec.core import registry
 from longspec.core.errors import UserError
-from longspec.core.spec import AnswersSpec, DatasetSpec, GenerateSpec, Grid, MethodEntry, ModelSpec, TrainedSpec
+from longspec.core.spec import (
+    AnswersSpec,
+    DatasetSpec,
+    GenerateSpec,
+    Grid,
+    MethodEntry,
+    ModelSpec,
+    TrainedSpec,
+    labelled,
+    load_of,
+)
 
 RUN_KEYS = {
     *("seed", "sampling", "verification", "device", "dtype", "engine", "numerics", "threads"),
@@ -45,18 +55,67 @@ def _undrafted(config: Config, kind: str) -> str | None:
     )
 
 
+def labels(config: Config) -> list[str]:
+    """List the variants at each load that they run at: served engines at every one, the others at one request."""
+    return [
+        labelled(name, load)
+        for name, entry in config.methods.items()
+        for load in (config.concurrency if registry.decodes(entry.method) == "served" else [1])
+    ]
+
+
+def baselines(config: Config) -> dict[str, str]:
+    """Map each label of a served engine to that of the same engine without speculation, at the same load.
+
+    Raises UserError where there is none, or where something else differs too."""
+    served = {
+        name: entry.model_dump() for name, entry in config.methods.items() if registry.decodes(entry.method) == "served"
+    }
+    plain = {name: entry for name, entry in served.items() if not entry["speculation"]}
+    found: dict[str, str] = {}
+    for name, entry in served.items():
+        same_engine = [other for other in plain if plain[other]["method"] == entry["method"]]
+        mine = next((other for other in same_engine if not _apart(entry, plain[other])), None)
+        if mine is None:
+            raise _no_baseline(name, entry, {other: plain[other] for other in same_engine})
+        found |= {labelled(name, load): labelled(mine, load) for load in config.concurrency}
+    return found
+
+
+SPECULATION = ("speculation", "url")
+"""Keys in which a served engine's variant may differ from its baseline."""
+
+
+def _apart(entry: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [key for key in entry if entry[key] != other.get(key) and key not in SPECULATION]
+
+
+def _no_baseline(name: str, entry: dict[str, Any], plain: dict[str, dict[str, Any]]) -> UserError:
+    method = entry["method"]
+    if not plain:
+        expected = f"an entry such as `{method}: {{method: {method}}}`, without `speculation`, as its baseline"
+        return UserError(f"methods.{name}", "there is nothing that it can be compared with", expected)
+    other, theirs = next(iter(plain.items()))
+    key = _apart(entry, theirs)[0]
+    found = f"{entry[key]!r}, and the same engine without speculation ({other}) has {theirs.get(key)!r}"
+    return UserError(f"methods.{name}.{key}", found, "the same: a flag that one side has alone is in every speedup")
+
+
 def grid(config: Config) -> Grid:
     """List all cells of the experiment, and what is compared in each."""
     cells = {
         model: [name for name in config.datasets if name in (entry.datasets or config.datasets)]
         for model, entry in config.models.items()
     }
-    return {
+    found: Grid = {
         "cells": cells,
-        "methods": list(config.methods),
+        "methods": labels(config),
         "baseline": baseline(config),
         "reference": reference(config),
     }
+    if served := baselines(config):
+        found["baselines"] = served
+    return found
 
 
 def model_spec(config: Config, model: str) -> ModelSpec:
@@ -72,13 +131,16 @@ def dataset_spec(config: Config, dataset: str) -> DatasetSpec:
     return cast(DatasetSpec, {"name": dataset, "prompt_templates": config.prompt_templates, **entry})
 
 
-def generate_spec(config: Config, model: str, dataset: str, method: str) -> GenerateSpec:
-    """Tell a job all that decides its output, but for its prompts."""
+def generate_spec(config: Config, model: str, dataset: str, label: str) -> GenerateSpec:
+    """Tell a job all that decides its output, but for its prompts. `label`: the variant at a load."""
+    method, concurrency = load_of(label)
+    served = {"concurrency": concurrency, "gpus": config.models[model].resources.gpus}
     spec = {
         "model": model_spec(config, model),
         "dataset": {"name": dataset, "max_new_tokens": config.datasets[dataset].max_new_tokens},
-        "method": {"name": method, **method_entry(config, model, method)},
+        "method": {"name": label, **method_entry(config, model, method)},
         **config.model_dump(include=RUN_KEYS),
+        **(served if registry.decodes(config.methods[method].method) == "served" else {}),
     }
     return cast(GenerateSpec, spec)
 

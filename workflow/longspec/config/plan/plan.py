@@ -6,6 +6,7 @@ The rules themselves say which files they read and write; `every` fills their pa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from longspec.config import specs
 from longspec.config.plan import resources, schedule
@@ -13,7 +14,8 @@ from longspec.config.plan.rerun_triggers import Versions, canonical
 from longspec.config.sections.model import Resources
 from longspec.config.sections.top_level import Config
 from longspec.core import registry, revisions
-from longspec.core.spec import Grid
+from longspec.core.errors import UserError
+from longspec.core.spec import Grid, baseline_of, gated_against, load_of
 
 
 class Plan:
@@ -28,14 +30,11 @@ class Plan:
         cells = {model: sorted(datasets) for model, datasets in sorted(grid["cells"].items())}
         self.baseline = grid["baseline"]
         self.compared = sorted(set(grid["methods"]) - {self.baseline})
-        """The methods beside the baseline."""
+        """The variants beside the baseline, each by its label."""
         self.methods = [self.baseline, *self.compared]
         self.grid: Grid = {**grid, "cells": cells, "methods": self.methods}
-        baseline = complete.methods[self.baseline]
-        self.measures_noise = any(complete.methods[name] == baseline for name in self.compared)
-        """Whether a second variant has the baseline's entry."""
         self.interleaved = schedule.interleaved(complete)
-        self.versions = Versions(complete, self.baseline, list(self._jobs(self.methods)))
+        self.versions = Versions(complete, self.grid, list(self._jobs(self.methods)))
 
     def every(self, pattern: str, methods: Sequence[str] | None = None) -> list[str]:
         """Fill a pattern in for each model, data set and method of the experiment, as far as it names them; `methods`:
@@ -47,6 +46,38 @@ class Plan:
     def _jobs(self, methods: Sequence[str]) -> list[tuple[str, str, str]]:
         cells = self.grid["cells"].items()
         return [(model, dataset, method) for model, datasets in cells for dataset in datasets for method in methods]
+
+    def without_noise(self) -> list[str]:
+        """List the baselines that others are compared with and that no second variant repeats."""
+        entries = self.config.methods
+        compared = {label: baseline_of(self.grid, label) for label in self.methods}
+        compared = {load_of(label)[0]: load_of(other)[0] for label, other in compared.items() if label != other}
+        repeated = {other for name, other in compared.items() if entries[name] == entries[other]}
+        return sorted(set(compared.values()) - repeated)
+
+    def gated_against(self, label: str) -> str:
+        """Name the variant whose output this one's must be."""
+        return gated_against(self.grid, label)
+
+    def require_engines(self) -> None:
+        """Refuse, before the first job, a served engine that is not found here and whose results are not all there."""
+        for name, entry in self.config.methods.items():
+            labels = [label for label in self.methods if load_of(label)[0] == name]
+            made = self.every(f"{self.results}/{{model}}/{{dataset}}/{{method}}/run.json", labels)
+            if registry.decodes(entry.method) == "served" and not all(Path(file).is_file() for file in made):
+                given = entry.model_dump()
+                options = {option: given[option] for option in registry.options("served", entry.method)}
+                try:
+                    registry.load("served", entry.method).make(**options)
+                except UserError as error:
+                    raise UserError(f"methods.{name}.{error.where}", error.found, error.expected) from None
+
+    def require_gpus(self, gpus: int) -> None:
+        """Refuse a model that asks for more GPUs than a run on this machine may use."""
+        for name, model in self.config.models.items():
+            if model.resources.gpus > max(gpus, 1):
+                expected = f"at most {gpus}, or --resources gpu={model.resources.gpus}"
+                raise UserError(f"models.{name}.resources.gpus", str(model.resources.gpus), expected)
 
     def tunes(self) -> bool:
         """Check whether a variant leaves an option to `auto`."""
@@ -98,7 +129,7 @@ class Plan:
 
     def trained_for(self, model: str, method: str | None = None) -> list[str]:
         """List the drafters of this workflow whose weights a generate job needs."""
-        entries = [specs.method_entry(self.config, model, name) for name in self.together(method)]
+        entries = [specs.method_entry(self.config, model, load_of(name)[0]) for name in self.together(method)]
         named = [
             specs.trained_by(self.config, files) for entry in entries for files in registry.models_in(entry).values()
         ]
@@ -106,7 +137,7 @@ class Plan:
 
     def priority(self, method: str | None) -> int:
         """Rank a generate job among those of its model and data set: the highest runs first."""
-        return schedule.priority(self.config, self.baseline, method)
+        return schedule.priority(self.config, self.grid, method)
 
     def resources(self, model: str, attempt: int = 1) -> Resources:
         """Say what a job that runs a model asks of a cluster."""

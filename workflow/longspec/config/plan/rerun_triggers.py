@@ -17,7 +17,7 @@ from longspec.config import specs
 from longspec.config.sections.top_level import Config
 from longspec.core import fingerprint, registry
 from longspec.core.errors import UserError
-from longspec.core.spec import ModelSpec
+from longspec.core.spec import Grid, ModelSpec, gated_against, load_of
 from longspec.core.steps import STEPS
 from longspec.models import model_files
 
@@ -33,10 +33,10 @@ def canonical(value: Any) -> str:
 class Versions:
     """Makes the versions of all jobs of one configuration."""
 
-    def __init__(self, config: Config, baseline: str, jobs: list[tuple[str, str, str]]) -> None:
-        """`jobs`: (model, data set, method) of all generations. Their versions and those of trainings are made at once,
-        so that data or a model that is missing stops the planning."""
-        self._config, self._baseline = config, baseline
+    def __init__(self, config: Config, grid: Grid, jobs: list[tuple[str, str, str]]) -> None:
+        """`jobs`: (model, data set, label of a variant) of all generations. Their versions and those of trainings are
+        made at once, so that data or a model that is missing stops the planning."""
+        self._config, self._grid = config, grid
         self._generations = {job: self._generation(*job) for job in jobs}
         for drafter in config.drafters:
             self.train(drafter)
@@ -64,8 +64,10 @@ class Versions:
 
     def gate(self, model: str, dataset: str, method: str) -> str:
         """Identify the code of the gate, which knows no method and no drafter, and the two jobs that it compares."""
-        compared = [self._generations[model, dataset, name] for name in (method, self._baseline)]
-        return canonical({"code": _code("cli.gate", self._verifier()), "of": compared})
+        compared = [self._generations[model, dataset, name] for name in (method, gated_against(self._grid, method))]
+        engine = self._config.methods[load_of(method)[0]].method
+        asked = [registry.module("served", engine)] if registry.decodes(engine) == "served" else []
+        return canonical({"code": _code("cli.gate", self._verifier(), *asked), "of": compared})
 
     def answers(self, drafter: str) -> str:
         """Identify the code of the command, the questions and texts, the target."""
@@ -92,9 +94,9 @@ class Versions:
         """Identify the code of one step of the analysis, and the files that it reads as data."""
         return fingerprint.digest("cli.analyse", *STEPS[name], files=_read_as_data(name))
 
-    def _generation(self, model: str, dataset: str, method: str) -> str:
+    def _generation(self, model: str, dataset: str, label: str) -> str:
         """Identify the code of the loop and of this variant's own method and drafter, its prompts, its models."""
-        entry = specs.method_entry(self._config, model, method)
+        entry = specs.method_entry(self._config, model, load_of(label)[0])
         own_models = {option: self._drafter_model(used) for option, used in registry.models_in(entry).items()}
         plugged = (registry.module(*plugin) for plugin in registry.plugged(entry["method"], entry.get("drafter")))
         return canonical(

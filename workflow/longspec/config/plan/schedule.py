@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from longspec.config.sections.top_level import Config
 from longspec.core.draw import draw
+from longspec.core.spec import Grid, baseline_of, load_of
 
 
 def interleaved(config: Config) -> bool:
@@ -29,13 +30,13 @@ def place(config: Config, *names: str) -> str:
     return "/".join(names[:-1] if interleaved(config) else names)
 
 
-def priority(config: Config, baseline: str, method: str | None) -> int:
+def priority(config: Config, grid: Grid, method: str | None) -> int:
     """Rank a generate job, the highest first: the baseline's of a model and data set, then the others in an order
     that the seed decides, then the variants that are the baseline over again, so that both ends of a run are held
     together."""
-    entries = config.methods
-    if method is None or method == baseline:
+    if method is None or method == (baseline := baseline_of(grid, method)):
         return 100
-    if entries[method] == entries[baseline]:
+    mine, theirs = (config.methods[load_of(label)[0]] for label in (method, baseline))
+    if mine == theirs:
         return 1
     return 2 + draw(config.seed, method)[0] % 97

@@ -5,7 +5,7 @@ A field's docstring is its description: its first sentence stands in error messa
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
@@ -26,6 +26,16 @@ def left_out() -> Any:
 def refused(found: str, expected: str) -> PydanticCustomError:
     """Say in a validator what was found and what would be right."""
     return PydanticCustomError("refused", "{found}; expected {expected}", {"found": found, "expected": expected})
+
+
+Item = TypeVar("Item", str, int)
+
+
+def each_once(items: list[Item]) -> list[Item]:
+    """Refuse a list that has something twice, and sort it: its order means nothing, so it must change nothing."""
+    if len(set(items)) < len(items):
+        raise refused(repr(items), "each of them once")
+    return sorted(items)
 
 
 def _checked(value: Any, check: ValidatorFunctionWrapHandler) -> Any:

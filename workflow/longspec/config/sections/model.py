@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from longspec.config.sections.base import Natural, Positive, Section, left_out, refused
+from longspec.config.sections.base import Natural, Positive, Section, each_once, left_out, refused
 
 WHENCE = ("package", "hub", "path")
 
@@ -80,12 +80,6 @@ class Model(Section):
         return self
 
 
-def _each_once(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise refused(repr(names), "each name once")
-    return sorted(names)  # their order means nothing, so it must change nothing
-
-
 class Target(Model):
     """A target model, as an entry of `models`. Exactly one of `package`, `hub`, `path`."""
 
@@ -93,7 +87,7 @@ class Target(Model):
     drafter: Model | None = left_out()
     """A drafter trained for this model (`hub` or `path`). Drafters with `weights` use it unless their entry names
     others."""
-    datasets: Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)] | None = left_out()
+    datasets: Annotated[list[str], Field(min_length=1), AfterValidator(each_once)] | None = left_out()
     """The data sets that this model runs on. All by default."""
     resources: Resources = Field(default_factory=Resources)
     """What a job with this model asks of a cluster. Changing it reruns the report alone."""

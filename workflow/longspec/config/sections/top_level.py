@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
-from longspec.config.sections.base import Name, Natural, NonNegativeNumber, Positive, Section
+from longspec.config.sections.base import Name, Natural, NonNegativeNumber, Positive, Section, each_once
 from longspec.config.sections.dataset import Dataset
 from longspec.config.sections.method import Method
 from longspec.config.sections.model import Target
@@ -49,6 +49,9 @@ class Config(Section):
     schedule: Literal["blocked", "interleaved"] = "blocked"
     """Which methods share a job. `blocked`: each has a job of its own; `interleaved`: all methods of a model and data
     set are in one job, sample by sample, in an order drawn anew for each."""
+    concurrency: Annotated[list[Positive], Field(min_length=1), AfterValidator(each_once)] = [1]
+    """How many requests a served engine answers at a time, each for itself: a finished one is replaced at once by the
+    next. Our own loop and peers answer one at a time, whatever stands here. docs/engines.md says more."""
     warmup: Natural = 1
     """Unmeasured generations before the first sample, the same for every method."""
     timeout: NonNegativeNumber = 3600
