@@ -78,6 +78,7 @@ class Claim:
     model: str
     dataset: str
     method: str
+    baseline: str
     number_format: str | None
     peer: bool
     kind: str  # "faster", "slower", "no difference shown", "withheld"
@@ -108,8 +109,9 @@ class Claim:
 
     @property
     def withheld(self) -> str:
-        """The sentence that stands where no claim may: the method and the reason."""
-        return f"{claims.labelled(self.method, self.number_format)} on {self.dataset} with {self.model}: {self.reason}."
+        """The sentence that stands where no claim may: the method, its baseline and the reason."""
+        name = claims.labelled(self.method, self.number_format)
+        return f"{name} over {self.baseline} on {self.dataset} with {self.model}: {self.reason}."
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
@@ -168,6 +170,11 @@ class Results:
     tables: dict[str, pd.DataFrame]
     prompts: dict[Cell, PromptCounts]
     training: dict[str, pd.DataFrame]  # by drafter that the workflow trained
+
+    @property
+    def served(self) -> list[str]:
+        """The labels of served engines, in the grid's order."""
+        return [method for method in self.grid["methods"] if method in self.grid.get("baselines", {})]
 
 
 def read(folder: Path, grid: object, config: Mapping[str, object]) -> Results:
