@@ -260,10 +260,10 @@ def test_names_are_safe_in_latex_and_marks_are_explained():
     verdict = dict.fromkeys(("lossless", "audit", "noise", "baseline"), "")
     made = {"baseline": "plain_one", "started": "", "verdict": verdict, "references": [], "claims": [claim]}
     accepted = pd.DataFrame([{"model": "m", "dataset": "lcc_e", "method": "a&b", "acceptance_length": 2.5}])
-    latex = publication.latex(made, accepted)
+    latex = publication.latex(made, accepted, pd.DataFrame([claim]))
     assert r"lcc\_e" in latex
     assert r"a\&b" in latex
     assert says(re.search(r"\\caption\{(.*)\}", latex)[1], r"plain\_one")
     assert r"1.62 [1.55, 1.70]\textsuperscript{\textdagger}" in latex
     assert "2.50" in latex
-    assert [line for line in publication.markdown(made, accepted).splitlines() if line.startswith("† ")]
+    assert [line for line in publication.markdown(made, accepted, pd.DataFrame([claim])).splitlines() if line.startswith("† ")]
