@@ -10,8 +10,10 @@ from typing import Any
 import made_up
 import numpy as np
 import pandas as pd
+import synthetic
 
 from longspec.analysis import tables
+from longspec.cli import report
 from longspec.core.spec import labelled, load_of
 
 ENGINES = {
@@ -46,6 +48,14 @@ def make(place: Path) -> Path:
     tables.write(load, place / "load.csv")
     _judge(place)
     return place
+
+
+def publish(place: Path, grid: dict[str, Any] = GRID) -> Path:
+    """Both pages; the folder that they are in."""
+    config = {"seed": 0, "methods": {**synthetic.METHODS, **ENGINES}}
+    arguments = ["--grid", json.dumps(grid), "--results", str(place), "--config", json.dumps(config)]
+    report.main([*arguments, "--reports", str(place / "reports")])
+    return place / "reports"
 
 
 def at_one_load(results: Path, place: Path) -> Path:
@@ -98,20 +108,23 @@ def _speedup(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     if BASELINES[label] == label:
         empty = [name for name in rows if "speedup" in name or name.startswith("simultaneous")]
         return rows.assign(**dict.fromkeys(empty, np.nan), noise_floor=1.01)
-    ends = dict(zip(("throughput_speedup", "throughput_speedup_low", "throughput_speedup_high"), FIGURES[label]))
+    value, low, high = FIGURES[label]
+    ends = {"throughput_speedup": value, "throughput_speedup_low": low, "throughput_speedup_high": high}
     return rows.assign(fastest=1, noise_floor=1.01, **ends)
 
 
+SAME = ("makespan_seconds", "makespan_tokens_per_second", "ttft_p50_seconds", "ttft_p95_seconds", "tpot_p50_seconds",
+        "tpot_p95_seconds", "server_decode_seconds", "client_decode_seconds", "server_over_client",
+        "client_cores")  # fmt: skip
+ACCEPTED = ("acceptance_rate", "acceptance_rate_per_request", "acceptance_length", "acceptance_length_per_request")
+
+
 def _load(model: str, dataset: str, label: str) -> dict[str, Any]:
-    figures = {name: 0.5 for name in (
-        "makespan_seconds", "makespan_tokens_per_second", "ttft_p50_seconds", "ttft_p95_seconds", "tpot_p50_seconds",
-        "tpot_p95_seconds", "server_decode_seconds", "client_decode_seconds", "client_cores",
-    )}  # fmt: skip
-    acceptance = ("acceptance_rate", "acceptance_rate_per_request", "acceptance_length", "acceptance_length_per_request")
-    known = dict.fromkeys(acceptance, 2.25 if BASELINES[label] != label else np.nan)
-    name, load = load_of(label)
-    return {"model": model, "dataset": dataset, "method": label, "concurrency": load, "requests": 48,
-            "window_tokens_per_second": 321.0 * load, **figures, "server_over_client": 0.987, **known}  # fmt: skip
+    known = dict.fromkeys(ACCEPTED, 2.25 if BASELINES[label] != label else np.nan)
+    load = load_of(label)[1]
+    names = {"model": model, "dataset": dataset, "method": label, "concurrency": load}
+    rate = {"requests": 48, "window_tokens_per_second": 321.0 * load}
+    return {**names, **rate, **dict.fromkeys(SAME, 0.5), **known}
 
 
 def _judge(place: Path) -> None:

@@ -180,7 +180,7 @@ def test_the_fastest_of_a_cell_is_held_to_the_interval_that_holds_for_all(result
         kind = "simultaneous" if method == fastest else "speedup"
         low, high = (f"{table.loc[method, f'{kind}_{end}']:.2f}" for end in ("low", "high"))
         assert says(claim["claim"], f"95% interval {low} to {high}")
-    (card,) = cards([checked("summary.json", Claim, claim) for claim in made.values()], 9)
+    (card,) = cards([checked("summary.json", Claim, claim) for claim in made.values()], [("m", "d")])
     assert card.method == fastest
     assert says(" ".join(card.details), *(f"{made[fastest][f'simultaneous_{end}']:.2f}" for end in ("low", "high")))
 
@@ -266,4 +266,8 @@ def test_names_are_safe_in_latex_and_marks_are_explained():
     assert says(re.search(r"\\caption\{(.*)\}", latex)[1], r"plain\_one")
     assert r"1.62 [1.55, 1.70]\textsuperscript{\textdagger}" in latex
     assert "2.50" in latex
-    assert [line for line in publication.markdown(made, accepted, pd.DataFrame([claim])).splitlines() if line.startswith("† ")]
+    assert [
+        line
+        for line in publication.markdown(made, accepted, pd.DataFrame([claim])).splitlines()
+        if line.startswith("† ")
+    ]

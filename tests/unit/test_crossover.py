@@ -43,7 +43,7 @@ def test_loads_without_an_interval_are_left_out_and_the_rest_are_in_order():
     ("found", "numbers"),
     [
         ([(1, *ABOVE), (4, *ABOVE)], [4, 1.4, 95, 1.2, 1.6]),
-        ([(1, *ABOVE), (4, *ACROSS)], [4, 1.1, 95, 0.9, 1.3, 1, 1.4, 95, 1.2, 1.6]),
+        ([(1, *ABOVE), (4, *ACROSS)], [1, 1.4, 95, 1.2, 1.6, 4, 1.1, 95, 0.9, 1.3]),
         ([(4, *BELOW), (16, *BELOW)], [4, 0.7, 95, 0.6, 0.8]),
         ([(4, *UNKNOWN)], []),
     ],

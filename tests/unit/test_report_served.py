@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import made_up
 import pytest
 import served_results
 from refusals import figures, says
@@ -14,16 +13,12 @@ from results_folder import write_all
 from test_report import render
 
 from longspec.analysis import tables
-from longspec.cli import report
 from longspec.report import publication
 from longspec.report.charts.svg import PALETTE
 
 
 def rendered(place, grid) -> str:
-    config = {"seed": 0, "methods": {**made_up.synthetic.METHODS, **served_results.ENGINES}}
-    arguments = ["--grid", json.dumps(grid), "--results", str(place), "--config", json.dumps(config)]
-    report.main([*arguments, "--reports", str(place / "reports")])
-    return (place / "reports" / "index.html").read_text(encoding="utf-8")
+    return (served_results.publish(place, grid) / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +79,9 @@ def test_a_card_stands_for_each_group_and_names_its_baseline(page, at_one_load):
 
 def test_the_chart_of_load_says_each_variants_figures_by_load(page):
     said = described(chart(page, "load"))
-    assert says(said, "m / d: vllm-ngram 1.62× with 1, 0.96× with 4", "m / e: llamacpp-ngram 1.20× with 1, 1.15× with 4")
+    assert says(
+        said, "m / d: vllm-ngram 1.62× with 1, 0.96× with 4", "m / e: llamacpp-ngram 1.20× with 1, 1.15× with 4"
+    )
     svg = chart(page, "load")
     assert ">1</text>" in svg
     assert ">4</text>" in svg
@@ -96,7 +93,7 @@ def test_a_sentence_for_each_variant_says_where_its_speedup_is_gone(page):
     assert len(said) == 4, "two variants on two data sets"
     gone, holds = said[:2]
     assert says(gone, "m · d", "vllm-ngram", "vllm")
-    assert figures(gone.replace("×", ""))[:2] == [4, 0.96]
+    assert figures(gone.replace("×", "").replace("%", " "))[::5] == [1, 4]
     assert says(holds, "llamacpp-ngram", "llamacpp")
     assert figures(holds.replace("×", ""))[:2] == [4, 1.15]
 

@@ -55,8 +55,8 @@ def sentence(name: str, baseline: str, loads: Sequence[AtLoad]) -> str:
     else:
         before = known[known.index(end) - 1]
         said = (
-            f"{name} is no longer faster than {baseline} with {in_flight(end)} ({end}); "
-            f"with {in_flight(before)} it was ({before})."
+            f"{name} is faster than {baseline} with {in_flight(before)} ({before}) "
+            f"and no longer with {end.concurrency} ({end})."
         )
     return " ".join([said, *_unsound(known)])
 

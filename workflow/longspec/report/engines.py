@@ -27,15 +27,17 @@ ENDS = ("", "_low", "_high")
 
 @dataclass(frozen=True)
 class Group:
-    """A baseline with the variants that are compared with it: rows of speedup.csv, and what they are over, in words."""
+    """A baseline with the variants that are compared with it: what they are over, in words, rows of speedup.csv, and
+    the columns that have a meaning there."""
 
     over: str
     rows: pd.DataFrame
+    columns: list[str]
 
 
 @dataclass(frozen=True)
 class Server:
-    """How the server of one variant was started for one model. `options`: of its entry, those that are no speculation."""
+    """How the server of a variant was started for a model. `options`: of its entry, all that is no speculation."""
 
     model: str
     method: str
@@ -80,7 +82,14 @@ def groups(results: Results) -> list[Group]:
     table, grid = results.tables["speedup"], results.grid
     order = dict.fromkeys([grid["baseline"], *(baseline_of(grid, method) for method in grid["methods"])])
     found = [(name, table[table["baseline"] == name]) for name in order]
-    return [Group(_over(results, name), named(rows)) for name, rows in found if len(rows)]
+    return [
+        Group(_over(results, name), named(rows), _columns(name in results.served)) for name, rows in found if len(rows)
+    ]
+
+
+def _columns(served: bool) -> list[str]:
+    throughput, of_peers = (["throughput_speedup"], []) if served else ([], ["peer", "number_format"])
+    return [*NAMES, "speedup", *throughput, "over_reference", "end_to_end_speedup", "verdict", *of_peers]
 
 
 def _over(results: Results, baseline: str) -> str:
@@ -109,7 +118,9 @@ def _speeds(results: Results) -> pd.DataFrame:
     table = rates.merge(windows, on=NAMES, how="left").merge(over[columns], on=NAMES, how="left")
     table.loc[table["method"] == ours, COMPARED] = 1.0
     table.insert(len(NAMES), "requests_in_flight", [load_of(str(method))[1] for method in table["method"]])
-    place = {cell: number for number, cell in enumerate(dict.fromkeys(zip(table["model"], table["dataset"], strict=True)))}
+    place = {
+        cell: number for number, cell in enumerate(dict.fromkeys(zip(table["model"], table["dataset"], strict=True)))
+    }
     cells = [place[cell] for cell in zip(table["model"], table["dataset"], strict=True)]
     keys = ["cell", "requests_in_flight", "throughput_tokens_per_second"]
     return table.assign(cell=cells).sort_values(keys, ascending=[True, True, False], kind="stable").drop(columns="cell")

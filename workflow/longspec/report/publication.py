@@ -26,8 +26,8 @@ NOTES = {
 }
 CAPTION = "Speedup over {}{} with 95% intervals, paired by prompt; n prompts."
 OF_ENGINES = (
-    " Over reference, of an engine: over {}. Throughput: of the whole server, over that of the engine without speculation;"
-    " name@N: with N requests in flight."
+    " Over reference, of an engine: over {}. Throughput: of the whole server, over that of the engine without "
+    "speculation; name@N: with N requests in flight."
 )
 
 

@@ -188,7 +188,10 @@ def read(folder: Path, grid: object, config: Mapping[str, object]) -> Results:
         config=configured,
         summary=read_json(folder / "summary.json", Summary),
         jobs={(*cell, name): run for cell, found in runs.records(made, folder) for name, run in found.items()},
-        tables={name: tables.read(folder / f"{name}.csv") for name in (*TABLES, *(["load"] if (folder/"load.csv").is_file() else []))},
+        tables={
+            name: tables.read(folder / f"{name}.csv")
+            for name in (*TABLES, *(["load"] if (folder / "load.csv").is_file() else []))
+        },
         prompts={cell: read_json(file, PromptCounts) for cell, file in counts.items() if file.is_file()},
         training={name: tables.read(file) for name, file in trained.items() if file.is_file()},
     )

@@ -17,7 +17,7 @@ from longspec.report.charts.data import ChartData
 @dataclass(frozen=True)
 class Chart:
     """A chart: its id on the page, the section whose first part it is ("top" is the page's head), a caption, in which
-    {baseline} stands for what speedups are over, and what draws it: an <svg> element, or nothing if there is no data."""
+    {baseline} stands for what speedups are over, and what draws it: an <svg> element, or nothing without data."""
 
     name: str
     section: str
@@ -48,10 +48,9 @@ CHARTS = (
     Chart(
         "load",
         "engines",
-        "Speedup by requests in flight. Filled marks: tokens a second of the whole server over those of the same engine "
-        "without speculation, with 95% intervals over windows of admissions. Hollow marks: the same ratio as one request "
-        "feels it, from its first chunk to its last. Above the dashed line speculation pays. Marks are moved apart to be "
-        "seen.",
+        "Speedup by requests in flight. Filled marks: tokens a second of the whole server over those of the same "
+        "engine without speculation, with 95% intervals over windows of admissions. Hollow marks: the same ratio as "
+        "one request feels it, from its first chunk to its last. Above the dashed line speculation pays.",
         load.curves,
     ),
     Chart(

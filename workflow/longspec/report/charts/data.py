@@ -58,8 +58,8 @@ class ChartData:
     """What every chart is given.
 
     `tables`: by the CSV's name. `cells`: the models and data sets that are drawn apart. `titles`: all methods;
-    `compared`: of these, those that are compared with a baseline, a served engine's at the least of its loads. `widths`: of each method that drafts, nodes at each
-    depth, where known. `training`: training.csv by drafter.
+    `compared`: of these, those that are compared with a baseline, a served engine's at the least of its loads.
+    `widths`: of each method that drafts, nodes at each depth, where known. `training`: training.csv by drafter.
     """
 
     tables: Mapping[str, pd.DataFrame]

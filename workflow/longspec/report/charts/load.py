@@ -39,7 +39,9 @@ def curves(data: ChartData) -> Markup:
         axes.set(xlim=(loads[0] / 1.4, loads[-1] * 1.4), ylim=(0, _top(mine)))
 
     words = "; ".join(_words(cell, variant, rows) for (cell, variant), rows in lines.items())
-    labels = svg.Labels("Speedup by requests in flight", f"{words}.", "requests in flight", "times the engine without it")
+    labels = svg.Labels(
+        "Speedup by requests in flight", f"{words}.", "requests in flight", "times the engine without it"
+    )
     return svg.panels(table, list(dict.fromkeys(cell for cell, _ in lines)), panel, 2.1, labels)
 
 

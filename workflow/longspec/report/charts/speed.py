@@ -64,9 +64,7 @@ def _headings(groups: list[list[Speedup]], cells: list[Cell]) -> list[str]:
     """Name each group by its data set, and by its baseline where there are several."""
     names = dict(zip(cells, svg.names_of(cells), strict=True))
     several = len({group[0].baseline for group in groups}) > 1
-    return [
-        names[group[0].model, group[0].dataset] + f"\nover {group[0].baseline}" * several for group in groups
-    ]
+    return [names[group[0].model, group[0].dataset] + f"\nover {group[0].baseline}" * several for group in groups]
 
 
 def _legend(data: ChartData, rows: list[Speedup]) -> list[Patch]:
