@@ -182,16 +182,15 @@ def read(folder: Path, grid: object, config: Mapping[str, object]) -> Results:
     made, configured = checked("--grid", Grid, grid), checked("--config", Config, {"whole": config, **config})
     counts = {cell: folder.joinpath(*cell, "prompts_summary.json") for cell in runs.cells(made)}
     trained = {name: folder / "drafters" / name / "training.csv" for name in configured.drafters}
+    # Without an engine there is no section that shows its load.
+    read_tables = dict.fromkeys([*TABLES, *(["load"] if made.get("baselines") else [])])
     return Results(
         folder=folder,
         grid=made,
         config=configured,
         summary=read_json(folder / "summary.json", Summary),
         jobs={(*cell, name): run for cell, found in runs.records(made, folder) for name, run in found.items()},
-        tables={
-            name: tables.read(folder / f"{name}.csv")
-            for name in (*TABLES, *(["load"] if (folder / "load.csv").is_file() else []))
-        },
+        tables={name: tables.read(folder / f"{name}.csv") for name in read_tables},
         prompts={cell: read_json(file, PromptCounts) for cell, file in counts.items() if file.is_file()},
         training={name: tables.read(file) for name, file in trained.items() if file.is_file()},
     )
