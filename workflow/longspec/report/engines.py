@@ -74,7 +74,7 @@ def engines(results: Results) -> Engines | None:
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """Write beside the method of each row of speedup.csv that is an engine without speculation what it is."""
     baselines = table["method"] == table["baseline"]
-    return table.assign(method=table["method"].where(~baselines, table["method"] + " (baseline of its group)"))
+    return table.assign(method=table["method"].where(~baselines, table["method"] + " (baseline)"))
 
 
 def groups(results: Results) -> list[Group]:
