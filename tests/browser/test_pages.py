@@ -13,6 +13,7 @@ from pathlib import Path
 
 import analysis_steps
 import pytest
+import served_results
 import synthetic
 
 from longspec.cli import report
@@ -41,6 +42,12 @@ def make(place: Path, datasets: int, samples: int) -> Path:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     return make(tmp_path_factory.mktemp("results"), 2, 7)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Pages of an experiment with served engines at two loads."""
+    return served_results.publish(served_results.make(tmp_path_factory.mktemp("served")))
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +164,30 @@ def test_axe_finds_nothing_serious(visit, pages, name, scheme):
         details.evaluate("found => { found.open = true }")
     found = [v for v in axe.run(seen.page).response["violations"] if v["impact"] in SERIOUS]
     assert [(v["id"], [node["html"][:120] for node in v["nodes"][:3]]) for v in found] == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1440, "light")])
+def test_served_engines_fit_the_window_and_axe_finds_nothing_serious(visit, served, width, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    seen = visit(served / "index.html", width=width, scheme=scheme)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    for details in seen.page.query_selector_all("details"):
+        details.evaluate("found => { found.open = true }")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width, "with the command lines of servers"
+    found = [v for v in axe.run(seen.page).response["violations"] if v["impact"] in SERIOUS]
+    assert [(v["id"], [node["html"][:120] for node in v["nodes"][:3]]) for v in found] == []
+    assert seen.said == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "beside", "timed"), [("vllm-ngram@4", "vllm@4", True), ("vllm@4", "vanilla", False)]
+)
+def test_an_engines_output_stands_beside_its_own_baselines(visit, served, chosen, beside, timed):
+    seen = visit(served / "index.html")
+    seen.page.select_option("#browser-method", chosen)
+    names = seen.page.eval_on_selector_all("#browser h4", "found => found.map(h => h.textContent)")
+    assert names == [beside, chosen]
+    assert ("speedup" in seen.text("#browser .output:last-child .facts")) == timed
 
 
 @pytest.mark.parametrize("width", [375, 1440])

@@ -18,9 +18,9 @@ from longspec.report.charts.data import ChartData
 
 BARS = pd.DataFrame(
     [
-        {"model": "m", "dataset": d, "method": name, "speedup": 1.5, "speedup_low": 1.2, "speedup_high": 1.9,
-         "verdict": "identical", "noise_floor": 1.02, "peer": int(name.startswith("hf")), "number_format": None,
-         "same_as_baseline": 0}
+        {"model": "m", "dataset": d, "method": name, "baseline": "vanilla", "speedup": 1.5, "speedup_low": 1.2,
+         "speedup_high": 1.9, "verdict": "identical", "noise_floor": 1.02, "peer": int(name.startswith("hf")),
+         "number_format": None, "same_as_baseline": 0}
         for d in "de"
         for name in ("chain", "hf")
     ]

@@ -180,7 +180,7 @@ def test_the_fastest_of_a_cell_is_held_to_the_interval_that_holds_for_all(result
         kind = "simultaneous" if method == fastest else "speedup"
         low, high = (f"{table.loc[method, f'{kind}_{end}']:.2f}" for end in ("low", "high"))
         assert says(claim["claim"], f"95% interval {low} to {high}")
-    (card,) = cards([checked("summary.json", Claim, claim) for claim in made.values()], 9)
+    (card,) = cards([checked("summary.json", Claim, claim) for claim in made.values()], [("m", "d")])
     assert card.method == fastest
     assert says(" ".join(card.details), *(f"{made[fastest][f'simultaneous_{end}']:.2f}" for end in ("low", "high")))
 
@@ -260,10 +260,14 @@ def test_names_are_safe_in_latex_and_marks_are_explained():
     verdict = dict.fromkeys(("lossless", "audit", "noise", "baseline"), "")
     made = {"baseline": "plain_one", "started": "", "verdict": verdict, "references": [], "claims": [claim]}
     accepted = pd.DataFrame([{"model": "m", "dataset": "lcc_e", "method": "a&b", "acceptance_length": 2.5}])
-    latex = publication.latex(made, accepted)
+    latex = publication.latex(made, accepted, pd.DataFrame([claim]))
     assert r"lcc\_e" in latex
     assert r"a\&b" in latex
     assert says(re.search(r"\\caption\{(.*)\}", latex)[1], r"plain\_one")
     assert r"1.62 [1.55, 1.70]\textsuperscript{\textdagger}" in latex
     assert "2.50" in latex
-    assert [line for line in publication.markdown(made, accepted).splitlines() if line.startswith("† ")]
+    assert [
+        line
+        for line in publication.markdown(made, accepted, pd.DataFrame([claim])).splitlines()
+        if line.startswith("† ")
+    ]

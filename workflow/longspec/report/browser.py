@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from longspec.analysis import runs
 from longspec.core.records import Prompt, Sample, Turn, first_divergence, parse_record, read_lines
+from longspec.core.spec import baseline_of, gated_against
 from longspec.report.results import Results, read_json
 
 BUDGET, REST = 7_000_000, 150
@@ -30,12 +31,12 @@ UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 @dataclass(frozen=True)
 class Output:
     """What one method answered, and what it took. `parts` of the text take turns: the target's own, drafted and
-    accepted, the target's own, …; `parts_at`: the first token that is not the baseline's, None where all are."""
+    accepted, the target's own, …; `steps`: None where an engine does not say; `parts_at`: the first token that is not
+    that of the method beside it, None where all are."""
 
     parts: list[str]
     tokens: int
-    steps: int
-    accepted: int
+    steps: int | None
     seconds: float
     stop: str
     parts_at: int | None
@@ -53,9 +54,12 @@ class ShownSample:
 
 @dataclass(frozen=True)
 class ShownCell:
-    """The samples of one model and data set; report.js reads these keys."""
+    """The samples of one model and data set; report.js reads these keys. `beside`: the number of the method that each
+    is compared with; `timed`: whether the two are of one engine, so that their seconds may be divided."""
 
     methods: list[str]
+    beside: list[int]
+    timed: list[bool]
     samples: list[ShownSample]
 
 
@@ -70,14 +74,16 @@ class Embedded:
 
 def cells(results: Results) -> Iterator[Embedded]:
     """Yield the samples of each model and data set that are on the page."""
-    grid = results.grid
+    grid, methods = results.grid, results.grid["methods"]
+    beside = [methods.index(gated_against(grid, method)) for method in methods]
+    timed = [baseline_of(grid, method) == gated_against(grid, method) for method in methods]
     count = max(1, MOST // max(len(results.jobs), 1))
     cut = max(SHORTEST, min(LONGEST, BUDGET // max(min(len(results.tables["timings"]), MOST), 1) - REST))
     for model, datasets in grid["cells"].items():
         vocabulary = _vocabulary(results.folder / model / "tokens.json")
         for dataset in datasets:
-            shown = _samples(results.folder / model / dataset, grid["methods"], vocabulary, count, cut)
-            yield Embedded(model, dataset, embedded(ShownCell(grid["methods"], shown)))
+            shown = _samples(results.folder / model / dataset, methods, beside, vocabulary, count, cut)
+            yield Embedded(model, dataset, embedded(ShownCell(methods, beside, timed, shown)))
 
 
 def embedded(value: object) -> Markup:
@@ -91,7 +97,7 @@ def _vocabulary(path: Path) -> list[str]:
 
 
 def _samples(
-    folder: Path, methods: Sequence[str], vocabulary: Sequence[str], count: int, cut: int
+    folder: Path, methods: Sequence[str], beside: Sequence[int], vocabulary: Sequence[str], count: int, cut: int
 ) -> list[ShownSample]:
     """Take the first samples of one model and data set; a repeat is a sample of its own."""
     firsts = {method: runs.first_samples(folder / method / "samples.jsonl", count) for method in methods}
@@ -101,7 +107,8 @@ def _samples(
     for sample in firsts[methods[0]]:
         key = (sample.sample_id, sample.repeat)
         answered = [by_key[method].get(key) for method in methods]
-        outputs = [_output(one, sample, vocabulary, cut) if one else None for one in answered]
+        pairs = zip(answered, (answered[number] for number in beside), strict=True)
+        outputs = [_output(one, other, vocabulary, cut) if one else None for one, other in pairs]
         made.append(ShownSample(*key, _shortened(asked.get(sample.sample_id, ""), cut), outputs))
     return made
 
@@ -115,22 +122,23 @@ def _prompts(path: Path, count: int) -> list[Prompt]:
     return found
 
 
-def _output(sample: Sample, baseline: Sample, vocabulary: Sequence[str], cut: int) -> Output:
+def _output(sample: Sample, other: Sample | None, vocabulary: Sequence[str], cut: int) -> Output:
     """Prepare an output for the page, its text cut to so many bytes."""
     turns = sample.turns
     parts: list[str] = []
-    if vocabulary and any(step[0] for turn in turns for step in turn.steps):
+    # An engine does not say which of its steps accepted nothing, so that its text cannot be cut into steps.
+    if vocabulary and any(step[0] for turn in turns if turn.served is None for step in turn.steps):
         for number, turn in enumerate(turns):
             first, *rest = segments(turn, vocabulary)
             parts += ["\n\n" + first if number else first, *rest]
     else:
         parts = ["\n\n".join(sample.texts)]
-    parted = first_divergence(sample, baseline)
+    parted = first_divergence(sample, other) if other else None
+    counts = [turn.counts for turn in turns]
     return Output(
         parts=_within(parts, cut),
         tokens=sum(len(turn.output_ids) for turn in turns),
-        steps=sum(len(turn.steps) for turn in turns),
-        accepted=sum(step[2] for turn in turns for step in turn.steps),
+        steps=None if None in counts else sum(known[0] for known in counts if known),
         seconds=round(sum(turn.decode_seconds for turn in turns), 4),
         stop="+".join(turn.stop_reason for turn in turns),
         parts_at=None if parted is None else parted[1],

@@ -1,4 +1,4 @@
-"""The cards at the top of the report: of each model and data set the best method, and what may be said of it.
+"""The cards at the top of the report: of each model, data set and baseline the best method, and what is said of it.
 
 Contract: a speedup stands large only where a claim of it stands; else the verdict does, and the measured ratio beside
 its interval is small print.
@@ -6,11 +6,11 @@ its interval is small print.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from longspec.analysis.verdict import NOT_THE_MODEL
-from longspec.report.results import Claim
+from longspec.report.results import Cell, Claim
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Card:
     method: str
 
 
-def cards(judged: Iterable[Claim], most: int) -> list[Card]:
-    """Make a card of the best method of each of the first `most` models and data sets."""
-    return [_card(claim) for claim in judged if claim.fastest and claim.speedup is not None][:most]
+def cards(judged: Iterable[Claim], cells: Collection[Cell]) -> list[Card]:
+    """Make a card of the best method over each baseline, of these models and data sets."""
+    best = [claim for claim in judged if claim.fastest and claim.speedup is not None]
+    several = len({claim.baseline for claim in best}) > 1
+    return [_card(claim, several) for claim in best if (claim.model, claim.dataset) in cells]
 
 
-def _card(claim: Claim) -> Card:
+def _card(claim: Claim, several: bool) -> Card:
     claimed = claim.claim is not None
     figure, (low, high) = f"{claim.speedup:.2f}×", claim.interval
     interval = "" if low is None or high is None else f"95% interval {low:.2f} to {high:.2f}, "
@@ -38,7 +40,7 @@ def _card(claim: Claim) -> Card:
         f": the best of {claim.variants} methods, its interval widened for the choice" if claim.variants > 1 else ""
     )
     return Card(
-        where=f"{claim.model} · {claim.dataset}",
+        where=f"{claim.model} · {claim.dataset}" + (f" · over {claim.baseline}" if several else ""),
         headline=figure if claimed else _verdict(claim),
         claimed=claimed,
         reason=claim.reason or "",

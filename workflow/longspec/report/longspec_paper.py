@@ -125,6 +125,8 @@ def _ours(results: Results) -> dict[tuple[str, str], list[Ours]]:
     lengths = by_names(results.tables["acceptance"], "acceptance_length")
     rates = by_names(results.tables["throughput"], "throughput_tokens_per_second")
     for claim in results.summary.claims:
+        if claim.method in results.served:
+            continue  # LongSpec's scripts time a loop of their own, as ours do
         hub, task = _identity(results.config, claim.model, claim.dataset)
         if hub in TARGETS.values() and task:
             names = (claim.model, claim.dataset, claim.method)
@@ -174,6 +176,8 @@ def counting(results: Results) -> list[Counted]:
     baselines = {(job.model, job.dataset): job for job in jobs if job.method == grid["baseline"]}
     rows = []
     for job in jobs:
+        if job.method in results.served:
+            continue
         base = baselines.get((job.model, job.dataset))
         if not job.drafted_tokens or base is None or not base.decode_seconds:
             continue

@@ -19,11 +19,12 @@ from markupsafe import Markup
 
 from longspec.analysis import claim_thresholds, runs
 from longspec.core.run_record import CheckedEngine, RunRecord
-from longspec.core.spec import Grid
+from longspec.core.spec import Grid, load_of
 from longspec.report import browser
 from longspec.report.cards import cards
 from longspec.report.charts import drawn
 from longspec.report.charts.data import chart_data
+from longspec.report.engines import engines, groups, named
 from longspec.report.results import MOST_CLAIMS, Cell, Config, Names, Results
 from longspec.report.table import table
 
@@ -39,18 +40,20 @@ def render(results: Results, unpinned: Sequence[str] = ()) -> str:
     """Write the page; `unpinned` are what the configuration reads from a hub without a commit."""
     grid, summary = results.grid, results.summary
     data = chart_data(results)
-    conditions, by_cell = _split({names: job.conditions.stated() for names, job in results.jobs.items()})
+    conditions, by_cell = _split({names: _conditions(job) for names, job in results.jobs.items()})
     machine, _ = _split({names: job.environment.stated() for names, job in results.jobs.items()})
     return template("report.html.j2").render(
         summary=summary,
         most_claims=MOST_CLAIMS,
-        cards=cards(summary.claims, len(data.cells)),
+        cards=cards(summary.claims, data.cells),
         cells=len(list(runs.cells(grid))),
         drawn_cells=len(data.cells),
         least_prompts=claim_thresholds.LEAST_PROMPTS,
         tainted_at_most=claim_thresholds.TAINTED_AT_MOST,
         methods=grid["methods"],
-        tables=results.tables,
+        tables=_shown(results.tables),
+        groups=groups(results),
+        engines=engines(results),
         audit=_by_rule(results.tables["audit"]),
         charts=drawn(data),
         trained=bool(results.training),
@@ -111,8 +114,19 @@ def _in_order(config: Config, grid: Grid) -> dict[str, object]:
     """Order the configuration's methods as in the grid: the first one that drafts nothing is the baseline."""
     known = config.whole["methods"]
     assert isinstance(known, dict)
-    names = [name for name in grid["methods"] if name in known]
+    names = [name for name in dict.fromkeys(load_of(label)[0] for label in grid["methods"]) if name in known]
     return {**config.whole, "methods": {name: known[name] for name in [*names, *sorted(set(known) - set(names))]}}
+
+
+def _shown(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Leave out of each table what its labels say already."""
+    named_tables = {**tables, "speedup": named(tables["speedup"])}
+    return {name: table.drop(columns="concurrency", errors="ignore") for name, table in named_tables.items()}
+
+
+def _conditions(job: RunRecord) -> dict[str, object]:
+    """List a run's conditions, but for the flags of a server: the section on engines has its command line."""
+    return {key: value for key, value in job.conditions.stated().items() if key != "server"}
 
 
 def _by_rule(audit: pd.DataFrame) -> pd.DataFrame:

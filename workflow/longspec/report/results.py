@@ -78,6 +78,7 @@ class Claim:
     model: str
     dataset: str
     method: str
+    baseline: str
     number_format: str | None
     peer: bool
     kind: str  # "faster", "slower", "no difference shown", "withheld"
@@ -108,8 +109,9 @@ class Claim:
 
     @property
     def withheld(self) -> str:
-        """The sentence that stands where no claim may: the method and the reason."""
-        return f"{claims.labelled(self.method, self.number_format)} on {self.dataset} with {self.model}: {self.reason}."
+        """The sentence that stands where no claim may: the method, its baseline and the reason."""
+        name = claims.labelled(self.method, self.number_format)
+        return f"{name} over {self.baseline} on {self.dataset} with {self.model}: {self.reason}."
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
@@ -169,19 +171,26 @@ class Results:
     prompts: dict[Cell, PromptCounts]
     training: dict[str, pd.DataFrame]  # by drafter that the workflow trained
 
+    @property
+    def served(self) -> list[str]:
+        """The labels of served engines, in the grid's order."""
+        return [method for method in self.grid["methods"] if method in self.grid.get("baselines", {})]
+
 
 def read(folder: Path, grid: object, config: Mapping[str, object]) -> Results:
     """Read a results folder; `grid` and `config` as the command is given them. UserError where a file is damaged."""
     made, configured = checked("--grid", Grid, grid), checked("--config", Config, {"whole": config, **config})
     counts = {cell: folder.joinpath(*cell, "prompts_summary.json") for cell in runs.cells(made)}
     trained = {name: folder / "drafters" / name / "training.csv" for name in configured.drafters}
+    # Without an engine there is no section that shows its load.
+    read_tables = dict.fromkeys([*TABLES, *(["load"] if made.get("baselines") else [])])
     return Results(
         folder=folder,
         grid=made,
         config=configured,
         summary=read_json(folder / "summary.json", Summary),
         jobs={(*cell, name): run for cell, found in runs.records(made, folder) for name, run in found.items()},
-        tables={name: tables.read(folder / f"{name}.csv") for name in TABLES},
+        tables={name: tables.read(folder / f"{name}.csv") for name in read_tables},
         prompts={cell: read_json(file, PromptCounts) for cell, file in counts.items() if file.is_file()},
         training={name: tables.read(file) for name, file in trained.items() if file.is_file()},
     )

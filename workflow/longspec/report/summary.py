@@ -13,9 +13,9 @@ from longspec.report import publication
 def build(grid: Grid, results: Path, folder: Path) -> dict[str, str]:
     """Judge the tables in `folder` and write all that is said of them: name of the file to its text."""
     judged = summary.build(grid, results, folder)
-    acceptance = tables.read(folder / "acceptance.csv")
+    printed = [tables.read(folder / f"{name}.csv") for name in ("acceptance", "speedup")]
     return {
         "summary.json": json.dumps(judged, indent=2, ensure_ascii=False) + "\n",
-        "tables.md": publication.markdown(judged, acceptance),
-        "tables.tex": publication.latex(judged, acceptance),
+        "tables.md": publication.markdown(judged, *printed),
+        "tables.tex": publication.latex(judged, *printed),
     }

@@ -17,7 +17,8 @@ LONG_TEXT = 40
 """Characters above which a cell's text may break into lines."""
 FRACTIONS = ("seconds", "rate", "length", "per_second", "per_step", "per_depth", "speedup", "gap", "rounding",
              "bound", "apart", "p_value", "shift", "_low", "_high", "floor", "share", "drift", "spread", "least",
-             "median", "cost", "_gap", "reference")  # fmt: skip
+             "median", "cost", "_gap", "reference", "per_request", "over_client",
+             "cores", "baseline")  # fmt: skip
 """How the names of columns end whose numbers are no counts."""
 
 

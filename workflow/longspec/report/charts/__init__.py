@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from longspec.report.charts import acceptance, costs, speed, training
+from longspec.report.charts import acceptance, costs, load, speed, training
 from longspec.report.charts.data import ChartData
 
 
 @dataclass(frozen=True)
 class Chart:
     """A chart: its id on the page, the section whose first part it is ("top" is the page's head), a caption, in which
-    {baseline} stands for the baseline's name, and what draws it: an <svg> element, or nothing if there is no data."""
+    {baseline} stands for what speedups are over, and what draws it: an <svg> element, or nothing without data."""
 
     name: str
     section: str
@@ -44,6 +44,14 @@ CHARTS = (
         "where it was measured. Hollow, hatched bars: peers, which are other libraries' own decoding.",
         speed.bars,
         panels=False,
+    ),
+    Chart(
+        "load",
+        "engines",
+        "Speedup by requests in flight. Filled marks: tokens a second of the whole server over those of the same "
+        "engine without speculation, with 95% intervals over windows of admissions. Hollow marks: the same ratio as "
+        "one request feels it, from its first chunk to its last. Above the dashed line speculation pays.",
+        load.curves,
     ),
     Chart(
         "positions",
@@ -96,4 +104,4 @@ CHARTS = (
 def drawn(data: ChartData) -> list[Drawing]:
     """Draw the charts that have something to show, in the order of CHARTS."""
     made = ((chart, chart.draw(data)) for chart in CHARTS)
-    return [Drawing(chart, chart.caption.format(baseline=data.baseline), svg) for chart, svg in made if svg]
+    return [Drawing(chart, chart.caption.format(baseline=data.over), svg) for chart, svg in made if svg]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from longspec.analysis import claims, runs
+from longspec.core.spec import load_of
 from longspec.report.results import Cell, Results, rows_of
 
 MOST_CELLS = 12
@@ -23,6 +24,7 @@ class Speedup:
     model: str
     dataset: str
     method: str
+    baseline: str
     speedup: float | None
     speedup_low: float | None
     speedup_high: float | None
@@ -31,6 +33,19 @@ class Speedup:
     peer: bool
     number_format: str | None
     same_as_baseline: bool
+    throughput_speedup: float | None = None  # of a served engine
+    throughput_speedup_low: float | None = None
+    throughput_speedup_high: float | None = None
+
+    @property
+    def variant(self) -> str:
+        """The variant's name, without its load."""
+        return load_of(self.method)[0]
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight."""
+        return load_of(self.method)[1]
 
     @property
     def title(self) -> str:
@@ -43,8 +58,8 @@ class ChartData:
     """What every chart is given.
 
     `tables`: by the CSV's name. `cells`: the models and data sets that are drawn apart. `titles`: all methods;
-    `compared`: of these, those that are compared with the baseline. `widths`: of each method that drafts, nodes at each
-    depth, where known. `training`: training.csv by drafter.
+    `compared`: of these, those that are compared with a baseline, a served engine's at the least of its loads.
+    `widths`: of each method that drafts, nodes at each depth, where known. `training`: training.csv by drafter.
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -60,9 +75,24 @@ class ChartData:
         return self.tables[name].merge(pd.DataFrame(self.cells, columns=["model", "dataset"]))
 
     def speedups(self) -> list[Speedup]:
-        """Select the rows of speedup.csv that are drawn, of compared methods."""
+        """Select the rows of speedup.csv that are drawn, of compared methods at all their loads."""
         rows = rows_of(self.table("speedup"), Speedup, "speedup.csv")
-        return [row for row in rows if row.method in self.compared]
+        return [row for row in rows if row.variant in self.numbers and row.method != row.baseline]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each compared variant, by its name without a load: of its colour and mark."""
+        return {load_of(method)[0]: number for number, method in enumerate(self.compared)}
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """What each compared method is divided by."""
+        return {row.method: row.baseline for row in self.speedups()}
+
+    @property
+    def over(self) -> str:
+        """What speedups are over, in words: the baseline's name where there is one."""
+        return self.baseline if set(self.baselines.values()) <= {self.baseline} else "the baseline of its group"
 
 
 def chart_data(results: Results) -> ChartData:
@@ -71,8 +101,8 @@ def chart_data(results: Results) -> ChartData:
     rows = rows_of(results.tables["speedup"].drop_duplicates("method"), Speedup, "speedup.csv")
     named = {row.method: row.title for row in rows}
     titles = {method: named.get(method, method) for method in grid["methods"]}
-    again = {row.method for row in rows if row.same_as_baseline}
-    compared = {name: title for name, title in titles.items() if name not in {grid["baseline"], *again}}
+    plain = {row.method for row in rows if row.same_as_baseline or row.method == row.baseline}
+    compared = _at_least_load({name: titles[name] for name in titles if name not in {grid["baseline"], *plain}})
     return ChartData(
         tables=results.tables,
         cells=list(runs.cells(grid))[:MOST_CELLS],
@@ -84,7 +114,23 @@ def chart_data(results: Results) -> ChartData:
     )
 
 
+def _at_least_load(methods: Titles) -> dict[str, str]:
+    """Keep of each variant the label of its least load, in the order of the methods."""
+    least: dict[str, str] = {}
+    for label in sorted(methods, key=lambda label: load_of(label)[1]):
+        least.setdefault(load_of(label)[0], label)
+    return {label: methods[label] for label in methods if label in least.values()}
+
+
 def _shape(results: Results, method: str) -> list[int]:
     """Nodes at each depth, where the configuration or the tuning says so and all jobs of a method agree."""
     shapes = [job.widths for (_, _, name), job in results.jobs.items() if name == method]
     return shapes[0] if shapes and all(shape == shapes[0] for shape in shapes) else []
+
+
+def by_load(rows: Sequence[Speedup]) -> dict[tuple[Cell, str], list[Speedup]]:
+    """Collect the rows of each variant that ran at several loads, by model and data set, the least load first."""
+    found: dict[tuple[Cell, str], list[Speedup]] = {}
+    for row in sorted(rows, key=lambda row: row.concurrency):
+        found.setdefault(((row.model, row.dataset), row.variant), []).append(row)
+    return {key: points for key, points in found.items() if len(points) > 1}

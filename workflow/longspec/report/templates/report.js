@@ -23,15 +23,17 @@
     return read.get(id);
   };
 
-  const column = (name, output, baseline) => {
+  // `other`: the output that stands beside; `timed`: whether the seconds of the two may be divided.
+  const column = (name, output, other, timed) => {
     const made = element("div", undefined, "output");
     made.append(element("h4", name));
     if (!output) return made;
     const seconds = output.seconds.toLocaleString("en", { maximumFractionDigits: 2 });
-    let facts = `${output.tokens} tokens in ${output.steps} steps, ${seconds} s, ended by ${output.stop}`;
-    if (baseline && output.seconds) facts += `; speedup here ${(baseline.seconds / output.seconds).toFixed(2)}×`;
-    if (baseline) {
-      facts += output.parts_at === null ? "; same tokens" : `; differs from the baseline at token ${output.parts_at}`;
+    const steps = output.steps === null ? "" : ` in ${output.steps} steps`;
+    let facts = `${output.tokens} tokens${steps}, ${seconds} s, ended by ${output.stop}`;
+    if (other && timed && output.seconds) facts += `; speedup here ${(other.seconds / output.seconds).toFixed(2)}×`;
+    if (other) {
+      facts += output.parts_at === null ? "; same tokens" : `; differs from the text beside it at token ${output.parts_at}`;
     }
     made.append(element("p", facts, "facts"));
     const text = element("pre");
@@ -46,7 +48,7 @@
   };
 
   const show = () => {
-    const { methods: names, samples } = cell();
+    const { methods: names, beside, timed, samples } = cell();
     number = Math.min(Math.max(number, 0), samples.length - 1);
     view.replaceChildren();
     place.textContent = samples.length ? `Sample ${number + 1} of ${samples.length}` : "No samples";
@@ -58,9 +60,12 @@
     prompt.open = browser.dataset.prompt === "open";
     prompt.addEventListener("toggle", () => { browser.dataset.prompt = prompt.open ? "open" : ""; });
     const pair = element("div", undefined, "outputs");
-    pair.append(column(names[0], sample.outputs[0], null));
-    const other = names.indexOf(methods.value);
-    if (other > 0) pair.append(column(names[other], sample.outputs[other], sample.outputs[0]));
+    const chosen = Math.max(names.indexOf(methods.value), 0);
+    const other = beside[chosen];
+    pair.append(column(names[other], sample.outputs[other], null, false));
+    if (chosen !== other) {
+      pair.append(column(names[chosen], sample.outputs[chosen], sample.outputs[other], timed[chosen]));
+    }
     view.append(prompt, pair);
   };
 
