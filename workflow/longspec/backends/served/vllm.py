@@ -1,4 +1,4 @@
-"""vLLM's OpenAI-compatible server, over the target's folder."""
+"""vLLM's server, over the target's own folder (read at version 0.32; docs/engines.md)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from typing import Any
 
 from longspec.backends.served._interface import Drafting, Get, Json, Launch, Question, Said, Start
 from longspec.backends.served._programs import found
+from longspec.core.errors import UserError
 from longspec.models import model_files
 
-OPTIONS: dict[str, dict[str, object]] = {}
-ON_A_CPU = {"VLLM_CPU_KVCACHE_SPACE": "2"}
-"""GiB of cache, of which vLLM would take half of the machine's memory."""
-QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-HERE = [".engines/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"]
+OPTIONS: dict[str, Any] = {}
+
+MODULE = ("-m", "vllm.entrypoints.openai.api_server")
+ALONE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""The weights lie in a folder: nothing is asked of the network, and nothing told to it."""
+CACHE_GIB = "2"
+"""Memory for keys and values on a CPU, where an entry's `environment` has no VLLM_CPU_KVCACHE_SPACE."""
+NAMED = "token_id:"
+"""What stands before an id that is asked for in place of its text."""
 
 
 class VLLM:
-    """Start and read vLLM's server (0.29 and later, which tells each request's drafts)."""
+    """Start and read vLLM's server."""
 
     health = "/health"
     answers = "/v1/completions"
@@ -31,40 +36,46 @@ class VLLM:
         arguments: list[str],
         environment: Mapping[str, str],
     ) -> None:
-        self.program, self.arguments, self.environment = program, arguments, dict(environment)
-        self.speculation = dict(speculation) if speculation else None
+        self.program, self.speculation, self.arguments = program, speculation, arguments
+        self.environment = dict(environment)
 
     def start(self, launch: Launch) -> Start:
         """Make the command line."""
         flags = [
-            *("--dtype", launch.dtype, "--max-num-seqs", str(launch.slots), "--seed", str(launch.seed)),
-            *("--no-enable-prefix-caching", "--enable-prompt-tokens-details", "--generation-config", "vllm"),
-            "--enable-per-request-metrics",
-            *(("--max-model-len", str(launch.context_tokens)) if launch.context_tokens else ()),
-            *(("--tensor-parallel-size", str(launch.gpus)) if launch.device != "cpu" and launch.gpus > 1 else ()),
-            *(("--trust-remote-code",) if launch.model.get("trust_remote_code") else ()),
-            *(("--max-logprobs", "-1", "--return-tokens-as-token-ids") if launch.scores else ()),
+            *("--dtype", launch.dtype, "--seed", str(launch.seed), "--max-num-seqs", str(launch.slots)),
+            *("--max-model-len", str(launch.context_tokens)) * (launch.context_tokens is not None),
+            *("--tensor-parallel-size", str(launch.gpus)) * (launch.gpus > 1),
+            *("--generation-config", "vllm", "--no-enable-prefix-caching", "--enable-prompt-tokens-details"),
+            *("--enable-per-request-metrics", "--per-request-spec-decode-metrics", "detailed"),
             *self.arguments,
         ]
-        drafts = []
-        if self.speculation:
-            drafts = ["--per-request-spec-decode-metrics", "detailed", "--speculative-config"]
-            drafts.append(json.dumps(self.speculation, sort_keys=True))
-        place = ["--model", str(model_files.folder(launch.model)), "--served-model-name", "model"]
-        place += ["--host", "127.0.0.1", "--port", str(launch.port)]
-        threads = {"OMP_NUM_THREADS": str(launch.threads), **ON_A_CPU} if launch.device == "cpu" else {}
-        return Start([*self.program, *place, *flags, *drafts], flags, {**QUIET, **threads, **self.environment})
+        known = dict(ALONE)
+        if launch.device == "cpu":
+            threads = {"OMP_NUM_THREADS": str(launch.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+            known |= {**threads, "VLLM_CPU_KVCACHE_SPACE": CACHE_GIB}
+        known |= self.environment
+        place = ["--model", str(model_files.folder(launch.model)), "--host", "127.0.0.1", "--port", str(launch.port)]
+        own = ["--speculative-config", json.dumps(self.speculation)] if self.speculation else []
+        scores = ["--max-logprobs", "-1"] if launch.scores else []
+        shared = [f"{name}={known[name]}" for name in sorted(known.keys() - self.environment.keys())]
+        return Start([*self.program, *place, *flags, *own, *scores], [*shared, *flags], known)
 
     def question(self, question: Question) -> Json:
-        """Make the body of /v1/completions; texts end at our stop ids and at no others."""
+        """Make the body. Raises UserError for settings that the engine would take for others, or pass over."""
         sampling = question.sampling
-        return {
-            "model": "model",
+        if sampling["min_p"] and (self.speculation or sampling["top_p"] < 1):
+            raise UserError(
+                "sampling.min_p",
+                f"{sampling['min_p']}, which vLLM applies before top-p, and not at all while it speculates",
+                "0, or top_p: 1 without speculation",
+            )
+        body: Json = {
             "prompt": question.ids,
             "max_tokens": question.room,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
+            # The model's own end is one of the ids below, or is none: ids alone decide, as in our loop.
             "ignore_eos": True,
             "stop_token_ids": list(question.stop_ids),
             "temperature": sampling["temperature"],
@@ -73,29 +84,32 @@ class VLLM:
             "min_p": sampling["min_p"],
             "repetition_penalty": sampling["repetition_penalty"],
             "seed": question.seed,
-            **({"logprobs": question.scores} if question.scores else {}),
         }
+        if question.scores:
+            body |= {"logprobs": question.scores, "return_tokens_as_token_ids": True}
+        return body
 
     def said(self, events: Sequence[Json]) -> Said:
-        """Read the events: tokens as they come, and a last one with usage and metrics."""
-        if broken := next((event["error"] for event in events if "error" in event), None):
-            raise ValueError(str(broken))
-        choices = [event["choices"][0] if event["choices"] else {} for event in events]
-        usage, metrics = events[-1]["usage"], events[-1].get("metrics") or {}
-        ended = next(choice["finish_reason"] for choice in choices if choice.get("finish_reason"))
+        """Read the events: some with tokens, and a last one with counts and times."""
+        for event in events:
+            if "error" in event:
+                raise ValueError(f"it reports an error: {event['error']}")
+        choices = [choice for event in events for choice in event["choices"]]
+        ended, last = choices[-1]["finish_reason"], events[-1]
+        if ended not in ("stop", "length") or last["choices"]:
+            raise ValueError(f"it ends with finish_reason {ended!r}, and counts that are missing")
+        usage, metrics = last["usage"], last.get("metrics") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        times = {"prefill": "time_to_first_token_ms", "decode": "generation_time_ms", "queue": "queue_time_ms"}
         return Said(
-            ids=[list(choice.get("token_ids") or []) for choice in choices],
+            ids=[[token for c in event["choices"] for token in c.get("token_ids") or ()] for event in events],
             ended=ended,
             prompt_tokens=usage["prompt_tokens"],
             output_tokens=usage["completion_tokens"],
-            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-            seconds={
-                name: metrics[key] / 1e3
-                for name, key in (("prefill", "time_to_first_token_ms"), ("decode", "generation_time_ms"))
-                if metrics.get(key) is not None
-            },
+            cached_tokens=details.get("cached_tokens"),
+            seconds={name: metrics[key] / 1e3 for name, key in times.items() if metrics.get(key) is not None},
             drafting=_drafting(metrics.get("speculative_decoding")),
-            scores=[row for choice in choices for row in _scores(choice.get("logprobs"))],
+            scores=[_by_id(token) for c in choices if c.get("logprobs") for token in c["logprobs"]["top_logprobs"]],
         )
 
     def version(self, get: Get) -> str:
@@ -104,19 +118,22 @@ class VLLM:
 
 
 def _drafting(told: Json | None) -> Drafting | None:
-    if not told:
+    if told is None:
         return None
     steps = None
-    if told.get("per_step_drafted") is not None:
-        steps = list(zip(told["per_step_drafted"], told["per_step_accepted"], strict=True))
-    counts = told["num_draft_tokens"], told["num_accepted_draft_tokens"], told["num_spec_steps"]
-    return Drafting(*counts, steps, told.get("acceptance_histogram"))
+    if "per_step_drafted" in told:
+        steps = [*zip(told["per_step_drafted"], told["per_step_accepted"], strict=True)]
+    return Drafting(
+        drafted=told["num_draft_tokens"],
+        accepted=told["num_accepted_draft_tokens"],
+        steps=told["num_spec_steps"],
+        per_step=steps,
+        histogram=told["acceptance_histogram"],
+    )
 
 
-def _scores(told: Json | None) -> list[dict[int, float]]:
-    """Read the log-probabilities of each token: keys are "token_id:ID" (--return-tokens-as-token-ids)."""
-    rows = (told or {}).get("top_logprobs") or []
-    return [{int(name.rpartition(":")[2]): value for name, value in row.items()} for row in rows]
+def _by_id(scores: Mapping[str, float]) -> dict[int, float]:
+    return {int(name.removeprefix(NAMED)): value for name, value in scores.items()}
 
 
 def make(
@@ -125,5 +142,8 @@ def make(
     arguments: list[str],
     environment: Mapping[str, str],
 ) -> VLLM:
-    """Make the engine. Raises UserError where vLLM is not found."""
-    return VLLM(found(program, HERE, "vllm serve"), speculation, arguments, environment)
+    """Make the engine. Raises UserError where vLLM is not found, or where `speculation` is not its words."""
+    if speculation is not None and not {"method", "model"} & speculation.keys():
+        raise UserError("speculation", json.dumps(dict(speculation)), "vLLM's --speculative-config, as an object")
+    words = found(program, [".engines/vllm/bin/python", *MODULE], "vllm serve")
+    return VLLM(words, speculation, arguments, environment)
