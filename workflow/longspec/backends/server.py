@@ -26,7 +26,7 @@ from longspec.core.errors import UserError, one_line, redacted
 
 ASK_SECONDS = 5.0
 """Seconds that a question of health or version may take."""
-LAST_LINES = 5
+LAST_CHARACTERS = 600
 """Of a server's log, told where it does not start."""
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -156,7 +156,7 @@ class Started(Server):
 
     def _refusal(self, what: str) -> UserError:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []
-        last = " | ".join(line.strip() for line in lines if line.strip())[-1500:]
+        last = " | ".join(line.strip() for line in lines if line.strip())[-LAST_CHARACTERS:]
         return UserError(
             str(self.log),
             redacted(f"the server {what}: {' '.join(self.start.command)}; it said: {last or 'nothing'}"),

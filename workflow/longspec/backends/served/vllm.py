@@ -46,7 +46,7 @@ class VLLM:
             *("--max-model-len", str(launch.context_tokens)) * (launch.context_tokens is not None),
             *("--tensor-parallel-size", str(launch.gpus)) * (launch.gpus > 1),
             *("--generation-config", "vllm", "--no-enable-prefix-caching", "--enable-prompt-tokens-details"),
-            *("--enable-per-request-metrics", "--per-request-spec-decode-metrics", "detailed"),
+            "--enable-per-request-metrics",
             *self.arguments,
         ]
         known = dict(ALONE)
@@ -55,7 +55,14 @@ class VLLM:
             known |= {**threads, "VLLM_CPU_KVCACHE_SPACE": CACHE_GIB}
         known |= self.environment
         place = ["--model", str(model_files.folder(launch.model)), "--host", "127.0.0.1", "--port", str(launch.port)]
-        own = ["--speculative-config", json.dumps(self.speculation)] if self.speculation else []
+        own = []  # vLLM tells of drafts only where it makes some: a flag that a server without them refuses
+        if self.speculation:
+            own = [
+                "--per-request-spec-decode-metrics",
+                "detailed",
+                "--speculative-config",
+                json.dumps(self.speculation),
+            ]
         scores = ["--max-logprobs", "-1"] if launch.scores else []
         shared = [f"{name}={known[name]}" for name in sorted(known.keys() - self.environment.keys())]
         return Start([*self.program, *place, *flags, *own, *scores], [*shared, *flags], known)
