@@ -9,7 +9,7 @@ from typing import Any
 from longspec.backends.served._interface import Drafting, Get, Json, Launch, Question, Said, Start
 from longspec.backends.served._programs import found
 from longspec.core.errors import UserError
-from longspec.models import gguf_files
+from longspec.models import gguf_files, model_files, trust
 
 OPTIONS = {
     "gguf": {
@@ -25,6 +25,8 @@ OPTIONS = {
         "default the one of `make engines`.",
     },
 }
+REMEMBER = {"ngram-mod", "ngram-cache"}
+"""Types of drafts with one memory for all texts, which a repeat would find filled with its own answer."""
 
 
 class LlamaCpp:
@@ -51,12 +53,14 @@ class LlamaCpp:
     def start(self, launch: Launch) -> Start:
         """Make the command line; the GGUF is made first, if it is not the user's own."""
         weights, said = gguf_files.weights(launch.model, launch.dtype, self.gguf, self.converter)
-        room = launch.context_tokens or 0
+        # Slots share what -c says; 0, the model's own, is as much as one of them may need.
+        room = launch.context_tokens or _own_context(launch)
+        on_gpus = ["-ngl", "999", *(["--split-mode", "none"] if launch.gpus == 1 else [])]
         flags = [
             *("-c", str(room * launch.slots), "-np", str(launch.slots)),
             *("-t", str(launch.threads), "-tb", str(launch.threads), "--seed", str(launch.seed)),
-            *("-ngl", "0" if launch.device == "cpu" else "999"),
-            *("--cache-ram", "0", "--no-cache-prompt", "--no-webui", "--offline", "--metrics"),
+            *(["--device", "none"] if launch.device == "cpu" else on_gpus),
+            *("--fit", "off", "--cache-ram", "0", "--no-cache-prompt", "--no-webui", "--offline", "--metrics"),
             *self.arguments,
         ]
         place = ["-m", str(weights), "--host", "127.0.0.1", "--port", str(launch.port)]
@@ -71,14 +75,15 @@ class LlamaCpp:
             "stream": True,
             "return_tokens": True,
             "cache_prompt": False,
-            "ignore_eos": not question.stop_ids,
+            # These samplers, in our order (decoding/sampling.py), and none of its own choice.
             "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+            "min_keep": 0,
             "temperature": sampling["temperature"],
             "top_k": sampling["top_k"] or 0,
             "top_p": sampling["top_p"],
             "min_p": sampling["min_p"],
             "repeat_penalty": sampling["repetition_penalty"],
-            "repeat_last_n": -1,
+            "repeat_last_n": len(question.ids) + question.room,
             "seed": question.seed,
             "n_probs": question.scores,
         }
@@ -88,10 +93,15 @@ class LlamaCpp:
         last = events[-1]
         if not last["stop"]:
             raise ValueError("the stream ends without its last event")
-        timings = last["timings"]
+        timings, ids = last["timings"], [list(event.get("tokens") or []) for event in events]
+        if (arrived := sum(map(len, ids))) < last["tokens_predicted"]:
+            raise ValueError(
+                f"{arrived} of {last['tokens_predicted']} ids arrived: llama-server streams none of the first parts "
+                "of a character of several tokens"
+            )
         drafting = Drafting(timings.get("draft_n", 0), timings.get("draft_n_accepted", 0)) if self.speculates else None
         return Said(
-            ids=[list(event.get("tokens") or []) for event in events],
+            ids=ids,
             ended="length" if last["stop_type"] == "limit" else "stop",
             prompt_tokens=last["tokens_evaluated"],
             output_tokens=last["tokens_predicted"],
@@ -110,6 +120,11 @@ class LlamaCpp:
         return f"llama.cpp {get('/props').get('build_info', 'of an unknown build')}"
 
 
+def _own_context(launch: Launch) -> int:
+    config = model_files.configuration(model_files.folder(launch.model), trust.allowed(launch.model))
+    return model_files.stated_context(config.get_text_config()) or 0
+
+
 def make(
     program: str | None,
     speculation: Mapping[str, Any] | None,
@@ -121,5 +136,14 @@ def make(
     """Make the engine. Raises UserError where llama-server, or the user's own GGUF, is not found."""
     if gguf and not Path(gguf).is_file():
         raise UserError("gguf", repr(gguf), "a GGUF file, relative to the working directory")
+    for key, value in (speculation or {}).items():
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            raise UserError(f"speculation.{key}", repr(value), "the text or number of llama-server's flag of this name")
+        if remembering := set(str(value).split(",")) & REMEMBER:
+            raise UserError(
+                f"speculation.{key}",
+                f"{', '.join(sorted(remembering))}, which drafts from the texts that it answered before",
+                "a type that knows its own text alone, such as ngram-simple",
+            )
     words = found(program, [".engines/llama.cpp/llama-server"], "llama-server")
     return LlamaCpp(words, speculation, arguments, environment, gguf, converter)

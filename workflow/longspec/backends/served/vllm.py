@@ -18,6 +18,8 @@ ALONE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """The weights lie in a folder: nothing is asked of the network, and nothing told to it."""
 CACHE_GIB = "2"
 """Memory for keys and values on a CPU, where an entry's `environment` has no VLLM_CPU_KVCACHE_SPACE."""
+SCORES = ("--max-logprobs", "-1", "--skip-tokenizer-init")
+"""For a server that tells the scores of all ids: to decode each of them for each token would take it minutes."""
 NAMED = "token_id:"
 """What stands before an id that is asked for in place of its text."""
 
@@ -47,6 +49,7 @@ class VLLM:
             *("--tensor-parallel-size", str(launch.gpus)) * (launch.gpus > 1),
             *("--generation-config", "vllm", "--no-enable-prefix-caching", "--enable-prompt-tokens-details"),
             "--enable-per-request-metrics",
+            *["--trust-remote-code"] * bool(launch.model.get("trust_remote_code")),
             *self.arguments,
         ]
         known = dict(ALONE)
@@ -54,18 +57,14 @@ class VLLM:
             threads = {"OMP_NUM_THREADS": str(launch.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
             known |= {**threads, "VLLM_CPU_KVCACHE_SPACE": CACHE_GIB}
         known |= self.environment
-        place = ["--model", str(model_files.folder(launch.model)), "--host", "127.0.0.1", "--port", str(launch.port)]
-        own = []  # vLLM tells of drafts only where it makes some: a flag that a server without them refuses
+        place = ["--model", str(model_files.folder(launch.model)), "--served-model-name", "model"]
+        place += ["--host", "127.0.0.1", "--port", str(launch.port)]
+        own = list(SCORES) if launch.scores else []
         if self.speculation:
-            own = [
-                "--per-request-spec-decode-metrics",
-                "detailed",
-                "--speculative-config",
-                json.dumps(self.speculation),
-            ]
-        scores = ["--max-logprobs", "-1"] if launch.scores else []
+            own += ["--per-request-spec-decode-metrics", "detailed"]
+            own += ["--speculative-config", json.dumps(self.speculation, sort_keys=True)]
         shared = [f"{name}={known[name]}" for name in sorted(known.keys() - self.environment.keys())]
-        return Start([*self.program, *place, *flags, *own, *scores], [*shared, *flags], known)
+        return Start([*self.program, *place, *flags, *own], [*shared, *flags], known)
 
     def question(self, question: Question) -> Json:
         """Make the body. Raises UserError for settings that the engine would take for others, or pass over."""
