@@ -29,7 +29,7 @@ def staged(place: Path, count: int = 5, concurrency: int = 1, speculation=None, 
     }
     defaults = {name: schema["default"] for name, schema in registry.options("served", "llamacpp").items()}
     stage = Stage(place, [5 + n for n in range(count)], {**defaults, **given})
-    stage.spec |= {"concurrency": concurrency, "slots": concurrency}
+    stage.spec |= {"concurrency": concurrency}
     return stage
 
 

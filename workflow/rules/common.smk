@@ -31,13 +31,19 @@ shell.prefix(
     " LONGSPEC_PARENT=$PPID; "
 )
 
+# While the rules are read no executor is known, but a number of nodes is a cluster's alone, in a dry run too.
+on_a_cluster = workflow.resource_settings.nodes is not None
+
 try:
     plan = Plan(load(config, [Path(file) for file in workflow.configfiles]))
-    plan.require_engines()
-    if workflow.local_exec and (gpu := workflow.global_resources.get("gpu")):
-        plan.require_gpus(gpu.value)
+    if workflow.is_main_process:  # not once more by each job of a cluster
+        plan.require_engines()
+        if not on_a_cluster and "gpu" in workflow.global_resources:
+            plan.require_gpus(workflow.global_resources["gpu"].value)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+if on_a_cluster:
+    workflow.global_resources["gpu"] = None  # one machine's limit, which would be each job's too
 
 
 # <results> and <reports> in the rules' paths.
@@ -87,7 +93,7 @@ def begin(plan):
         print(f"note: no C++ compiler ({compiler.asked()}): on a CPU slower engines than native run", file=sys.stderr)
     prompts = {name: entry.samples for name, entry in plan.config.datasets.items()}
     for hindrance in hindrances(prompts, plan.without_noise()):
-        print(f"note: no claim will be made: {hindrance}", file=sys.stderr)
+        print(f"note: no claim will be made {hindrance}", file=sys.stderr)
 
 
 def end(plan):

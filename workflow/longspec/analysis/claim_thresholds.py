@@ -17,20 +17,14 @@ this share moves its speedup by 2.5%, which neither an interval nor the noise fl
 
 
 def hindrances(prompts: Mapping[str, int | None], without_noise: Iterable[str]) -> list[str]:
-    """Return, in words, why an experiment can print no claim whatever it measures; mostly nothing.
+    """Return, in words, on what or over what an experiment can print no claim whatever it measures, and why; mostly
+    nothing.
 
     `prompts`: how many each data set has at most (None: all of its source); `without_noise`: the baselines whose entry
     no second variant has.
     """
-    found = [
-        f"data set {name} has {count} prompts, fewer than {LEAST_PROMPTS}"
-        for name, count in prompts.items()
-        if count is not None and count < LEAST_PROMPTS
-    ]
+    small = {name: count for name, count in prompts.items() if count is not None and count < LEAST_PROMPTS}
     return [
-        *found,
-        *(
-            f"no second variant has the entry of {name}, so that its noise floor is not measured"
-            for name in without_noise
-        ),
+        *(f"on {name}: it has {count} prompts, fewer than {LEAST_PROMPTS}" for name, count in small.items()),
+        *(f"over {name}: no second variant has its entry, so its noise floor is not measured" for name in without_noise),
     ]

@@ -69,11 +69,7 @@ def _method(entry: Method, raw: Any, where: str) -> Method:
         _known(entry.drafter, registry.names("drafters"), f"{where}.drafter")
     elif entry.drafter is not None:
         raise UserError(f"{where}.drafter", repr(entry.drafter), f"none, as method {entry.method} takes no drafter")
-    made = checked(with_options(Method, *registry.plugged(entry.method, entry.drafter)), raw, where)
-    for name, value in (made.model_dump().get("environment") or {}).items():
-        if not isinstance(value, str):
-            raise UserError(f"{where}.environment.{name}", repr(value), "a text: write it in quotes")
-    return made
+    return checked(with_options(Method, *registry.plugged(entry.method, entry.drafter)), raw, where)
 
 
 def _check_names(config: Config) -> None:

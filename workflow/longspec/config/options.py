@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "object": (dict[str, Any], ()),
 }
 """JSON Schema's types, and the keywords that concern each."""
-KNOWN = {"type", "enum", "anyOf", "$ref", "items", "default", "description", *BOUNDS}
+KNOWN = {"type", "enum", "anyOf", "$ref", "items", "additionalProperties", "default", "description", *BOUNDS}
 
 Entry = TypeVar("Entry", bound=Section)
 
@@ -72,6 +72,8 @@ def _typed(kind: str, schema: registry.OptionSchema) -> Any:
     made, concerned = KINDS[kind]
     if kind == "array":
         made = list[option_type(schema["items"])]  # type: ignore[misc]
+    if kind == "object" and "additionalProperties" in schema:
+        made = dict[str, option_type(schema["additionalProperties"])]  # type: ignore[misc]
     bounds: dict[str, Any] = {BOUNDS[keyword]: value for keyword, value in schema.items() if keyword in concerned}
     kept = (AS_GIVEN,) if kind == "number" else ()
     return Annotated[(made, Field(**bounds), *kept)] if bounds or kept else made

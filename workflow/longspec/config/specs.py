@@ -95,7 +95,7 @@ def _no_baseline(name: str, entry: dict[str, Any], plain: dict[str, dict[str, An
     if not plain:
         expected = f"an entry such as `{method}: {{method: {method}}}`, without `speculation`, as its baseline"
         return UserError(f"methods.{name}", "there is nothing that it can be compared with", expected)
-    other, theirs = next(iter(plain.items()))
+    other, theirs = min(plain.items(), key=lambda named: len(_apart(entry, named[1])))
     key = _apart(entry, theirs)[0]
     found = f"{entry[key]!r}, and the same engine without speculation ({other}) has {theirs.get(key)!r}"
     return UserError(f"methods.{name}.{key}", found, "the same: a flag that one side has alone is in every speedup")

@@ -42,6 +42,7 @@ OptionSchema = TypedDict(
         "anyOf": list["OptionSchema"],
         "$ref": str,
         "items": "OptionSchema",
+        "additionalProperties": "OptionSchema",
         "default": object,
         "description": str,
     },

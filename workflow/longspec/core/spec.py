@@ -123,7 +123,6 @@ class GenerateSpec(TargetSpec):
     warmup: int
     schedule: str
     concurrency: NotRequired[int]  # of a served engine: requests in flight
-    slots: NotRequired[int]  # the most of them that its server is started for
     gpus: NotRequired[int]  # that it may use
 
 

@@ -37,6 +37,7 @@ OPTIONS = {
     },
     "environment": {
         "type": "object",
+        "additionalProperties": {"type": "string"},
         "default": {},
         "description": "More environment variables of the server, as texts, the same with and without speculation.",
     },

@@ -5,12 +5,14 @@ The rules themselves say which files they read and write; `every` fills their pa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from longspec.config import specs
 from longspec.config.plan import resources, schedule
 from longspec.config.plan.rerun_triggers import Versions, canonical
+from longspec.config.sections.method import Method
 from longspec.config.sections.model import Resources
 from longspec.config.sections.top_level import Config
 from longspec.core import registry, revisions
@@ -61,23 +63,35 @@ class Plan:
 
     def require_engines(self) -> None:
         """Refuse, before the first job, a served engine that is not found here and whose results are not all there."""
-        for name, entry in self.config.methods.items():
+        for name, entry in self._served().items():
             labels = [label for label in self.methods if load_of(label)[0] == name]
-            made = self.every(f"{self.results}/{{model}}/{{dataset}}/{{method}}/run.json", labels)
-            if registry.decodes(entry.method) == "served" and not all(Path(file).is_file() for file in made):
-                given = entry.model_dump()
-                options = {option: given[option] for option in registry.options("served", entry.method)}
-                try:
-                    registry.load("served", entry.method).make(**options)
-                except UserError as error:
-                    raise UserError(f"methods.{name}.{error.where}", error.found, error.expected) from None
+            if all(map(self._measured, self._jobs(labels))):
+                continue
+            given = entry.model_dump()
+            options = {option: given[option] for option in registry.options("served", entry.method)}
+            try:
+                registry.load("served", entry.method).make(**options)
+            except UserError as error:
+                raise UserError(f"methods.{name}.{error.where}", error.found, error.expected) from None
+
+    def _served(self) -> dict[str, Method]:
+        return {name: one for name, one in self.config.methods.items() if registry.decodes(one.method) == "served"}
+
+    def _measured(self, job: tuple[str, str, str]) -> bool:
+        """Tell if a job's results are there, of the spec that it has now."""
+        try:
+            run = json.loads(Path(self.results, *job, "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return canonical(run.get("spec")) == self.generate_spec(*job)
 
     def require_gpus(self, gpus: int) -> None:
-        """Refuse a model that asks for more GPUs than a run on this machine may use."""
+        """Refuse a model that asks for more GPUs for its served engines than a run on this machine may use."""
         for name, model in self.config.models.items():
-            if model.resources.gpus > max(gpus, 1):
-                expected = f"at most {gpus}, or --resources gpu={model.resources.gpus}"
-                raise UserError(f"models.{name}.resources.gpus", str(model.resources.gpus), expected)
+            asked = model.resources.gpus
+            if asked > max(gpus, 1) and self._served():
+                expected = f"at most {gpus}, or --resources gpu={asked} where so many are free"
+                raise UserError(f"models.{name}.resources.gpus", str(asked), expected)
 
     def tunes(self) -> bool:
         """Check whether a variant leaves an option to `auto`."""

@@ -10,6 +10,6 @@ class Method(Section, extra="allow"):
     (options.py)."""
 
     method: str
-    """The shape of the proposal, or a peer. See below; its options belong to this entry."""
+    """The shape of the proposal, a peer, or a served engine. See below; its options belong to this entry."""
     drafter: str | None = left_out()
     """Who fills the proposal, where the method drafts. See below; its options belong to this entry."""

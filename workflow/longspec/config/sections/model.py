@@ -16,7 +16,8 @@ class Resources(Section):
     docs/cluster.md says more."""
 
     gpus: Natural = 1
-    """GPUs of a job. The workflow uses one."""
+    """GPUs of a job. Our own loop and peers use one; the server of a served engine uses all, and runs again when their
+    number changes."""
     gpu_model: (
         Annotated[str, Field(pattern=r"^[A-Za-z0-9._]+$", json_schema_extra={"form": "letters, digits, '.' and '_'"})]
         | None
