@@ -26,5 +26,5 @@ def hindrances(prompts: Mapping[str, int | None], without_noise: Iterable[str]) 
     small = {name: count for name, count in prompts.items() if count is not None and count < LEAST_PROMPTS}
     return [
         *(f"on {name}: it has {count} prompts, fewer than {LEAST_PROMPTS}" for name, count in small.items()),
-        *(f"over {name}: no second variant has its entry, so its noise floor is not measured" for name in without_noise),
+        *(f"over {name}: no second variant has its entry, so no noise floor is measured" for name in without_noise),
     ]
