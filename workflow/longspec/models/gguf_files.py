@@ -1,7 +1,8 @@
 """GGUF files for llama.cpp: the target's weights in one number format, made once in the user's cache.
 
-Of a package that carries a GGUF every quantised matrix is widened; of a folder llama.cpp's own converter makes one. So
-llama.cpp holds the numbers that our engine and the others hold.
+Of a package that carries a GGUF every quantised matrix is widened to bfloat16, as the converted model's are
+(convert_gguf.py), and from there to the number format that is asked for; of a folder llama.cpp's own converter makes
+one. So llama.cpp holds the numbers that our engine and the others hold.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def weights(model: ModelSpec, dtype: str, own: str | None = None, converter: str
     if package := model.get("package"):
         source = convert_gguf.packaged(package)
         key = user_cache.content_key(source, source.stat().st_mtime_ns)
-        place = user_cache.made_once(f"{key}-{FORMATS[dtype]}-gguf", partial(_widen, dtype=dtype), source)
+        place = user_cache.made_once(f"{key}-bfloat16-in-{FORMATS[dtype]}-gguf", partial(_widen, dtype=dtype), source)
     else:
         folder = model_files.folder(model)
         script = Path(converter) if converter else CONVERTER
@@ -46,9 +47,10 @@ def _widen(source: Path, place: Path, dtype: str) -> None:
 
 
 def widened(source: Path, target: Path, form: str = "bf16") -> Path:
-    """Write a GGUF's model with every matrix in the number format `form`, and norms in float32."""
+    """Write a GGUF's model, rounded to bfloat16, with every matrix in the number format `form` and norms in float32."""
     import gguf
 
+    rounded = gguf.GGMLQuantizationType.BF16
     kind = {"bf16": gguf.GGMLQuantizationType.BF16, "f16": gguf.GGMLQuantizationType.F16}.get(
         form, gguf.GGMLQuantizationType.F32
     )
@@ -63,6 +65,7 @@ def widened(source: Path, target: Path, form: str = "bf16") -> Path:
     writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{form.upper()}" if form != "f32" else "ALL_F32"])
     for tensor in reader.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        values = gguf.quants.dequantize(gguf.quants.quantize(values, rounded), rounded)
         if len(tensor.shape) == 1:  # norms are kept in float32, as llama.cpp's own conversion does
             writer.add_tensor(tensor.name, values)
         else:

@@ -41,6 +41,7 @@ class Asker:
         vocabulary = model_files.vocabulary(config)
         assert vocabulary is not None
         self.vocabulary = vocabulary
+        self.stop_ids = sorted(model_files.stated_stop_ids(model_files.folder(spec["model"]), config))
         self.engine, self.server, _ = served_engine.run(spec, logs / "server-gate.log", scores=True)
 
     def compare(self, ours: Sample, baseline: Sample) -> Comparison:
@@ -69,7 +70,9 @@ class Asker:
 
     def ask(self, ids: list[int], room: int, scores: int = 0) -> Said:
         """Ask for at most `room` tokens after a text, greedily and alone."""
-        question = Question(ids, room, [], {**self.spec["sampling"], "temperature": 0.0}, self.spec["seed"], scores)
+        question = Question(
+            ids, room, self.stop_ids, {**self.spec["sampling"], "temperature": 0.0}, self.spec["seed"], scores
+        )
         _, events = self.server.stream(self.engine.answers, self.engine.question(question))
         return self.engine.said([json.loads(line) for _, line in events])
 

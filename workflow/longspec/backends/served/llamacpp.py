@@ -25,6 +25,8 @@ OPTIONS = {
         "default the one of `make engines`.",
     },
 }
+IN_FLOAT32 = ("--cache-type-k", "f32", "--cache-type-v", "f32")
+"""Keys and values in the number format of the weights; llama-server's own choice, float16, stands beside 16 bits."""
 REMEMBER = {"ngram-mod", "ngram-cache"}
 """Types of drafts with one memory for all texts, which a repeat would find filled with its own answer."""
 
@@ -60,6 +62,7 @@ class LlamaCpp:
             *("-c", str(room * launch.slots), "-np", str(launch.slots)),
             *("-t", str(launch.threads), "-tb", str(launch.threads), "--seed", str(launch.seed)),
             *(["--device", "none"] if launch.device == "cpu" else on_gpus),
+            *IN_FLOAT32 * (launch.dtype == "float32"),
             *("--fit", "off", "--cache-ram", "0", "--no-cache-prompt", "--no-webui", "--offline", "--metrics"),
             *self.arguments,
         ]
@@ -75,6 +78,7 @@ class LlamaCpp:
             "stream": True,
             "return_tokens": True,
             "cache_prompt": False,
+            "ignore_eos": not question.stop_ids,  # the warm-up's
             # These samplers, in our order (decoding/sampling.py), and none of its own choice.
             "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
             "min_keep": 0,
