@@ -25,8 +25,9 @@ OPTIONS = {
         "default the one of `make engines`.",
     },
 }
-IN_FLOAT32 = ("--cache-type-k", "f32", "--cache-type-v", "f32")
-"""Keys and values in the number format of the weights; llama-server's own choice, float16, stands beside 16 bits."""
+IN_FLOAT32 = ("--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off")
+"""Beside float32 weights: keys and values in that format, and the attention that sums in it. llama-server's own choices
+(float16, and an attention whose sums are off by 1e-3 in a logit) stay beside 16 bits; `arguments` may ask for them."""
 REMEMBER = {"ngram-mod", "ngram-cache"}
 """Types of drafts with one memory for all texts, which a repeat would find filled with its own answer."""
 
