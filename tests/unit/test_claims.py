@@ -33,7 +33,8 @@ ROW = {
     "other_speedup": 1.6, "verdict": "identical", "peer": 0, "reference": "hf", "over_reference": 3.1,
     "over_reference_low": 3.0, "over_reference_high": 3.2, "tainted_pairs": 0,
     "number_format": NAN, "reference_format": NAN, "variants": 4, "fastest": 0, "simultaneous_low": 1.52,
-    "simultaneous_high": 1.74,
+    "simultaneous_high": 1.74, "concurrency": 1, "throughput_speedup": NAN, "throughput_speedup_low": NAN,
+    "throughput_speedup_high": NAN, "windows_paired": NAN,
 }  # fmt: skip
 CONDITIONS = record(sampling="greedy", dtype="bfloat16", max_new_tokens=96, device="a CPU", threads=2).conditions
 CLEAN = pd.DataFrame(columns=audit_rules.COLUMNS)
@@ -186,11 +187,10 @@ def test_the_fastest_of_a_cell_is_held_to_the_interval_that_holds_for_all(result
 
 
 def test_a_method_that_is_not_lossless_is_not_the_fastest_while_another_is_sound(results):
-    lossless = tables.read(results / "lossless.csv")
-    timings = tables.read(results / "timings.csv")
-    first = speedup_table.compare(GRID, results, timings, lossless).set_index("method")["fastest"].idxmax()
+    timings, lossless, windows = (tables.read(results / f"{name}.csv") for name in speedup_table.READ)
+    first = speedup_table.compare(GRID, results, timings, lossless, windows).set_index("method")["fastest"].idxmax()
     lossless.loc[lossless["method"] == first, "verdict"] = "not lossless"
-    table = speedup_table.compare(GRID, results, timings, lossless).set_index("method")
+    table = speedup_table.compare(GRID, results, timings, lossless, windows).set_index("method")
     assert table["fastest"].sum() == 1
     assert table.loc[first, "fastest"] == 0
     assert set(table["variants"]) == {3}, "it was tried all the same"

@@ -65,8 +65,8 @@ def test_without_a_drafter_acceptance_is_empty_and_not_zero(results):
     write_run(results, "again", VANILLA)
     run(results, {**GRID, "methods": ["vanilla", "chain", "again"]})
     lines = (results / "acceptance.csv").read_text().splitlines()
-    assert [lines[1], lines[3]] == ["m,d,vanilla,,,,,,,,", "m,d,again,,,,,,,,"]
-    assert lines[2].startswith("m,d,chain,12,4,0.333")
+    assert [lines[1], lines[3]] == ["m,d,vanilla,1,,,,,,,,,", "m,d,again,1,,,,,,,,,"]
+    assert lines[2].startswith("m,d,chain,1,12,4,0.333")
 
 
 def test_a_drafter_that_never_drafted_counts_zero_and_has_no_rate(results):

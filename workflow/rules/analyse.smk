@@ -16,6 +16,8 @@ MEASURED = [
     "<results>/acceptance.csv",
     "<results>/acceptance_by_position.csv",
     "<results>/acceptance_curves.csv",
+    "<results>/windows.csv",
+    "<results>/load.csv",
 ]
 """What follows from the samples alone."""
 

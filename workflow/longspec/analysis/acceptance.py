@@ -5,11 +5,15 @@ those of prefill): acceptance rate = accepted / drafted; acceptance length = dec
 acceptance at position i = steps that accepted i drafts / steps that had an i-th draft to check; accepted per depth =
 accepted / (steps * depth), where depth is the longest path that any step of the job had to check. A wide tree lowers
 the first by construction, a deep one the last.
+
+Of a served engine the first two are over the requests whose counts it tells (`told`); the others are empty unless it
+tells each step of them. Where its counts of some texts are not known, `uncounted_turns` says of how many.
 """
 
 from __future__ import annotations
 
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,19 +64,59 @@ def _array(counts: list[int]) -> Ints:
     return np.array(counts, np.int64)
 
 
+class Counts(NamedTuple):
+    """What is known of one turn, or the sum over several."""
+
+    decoded: int
+    steps: int
+    drafted: int
+    accepted: int
+
+
+def told(run: Run) -> tuple[list[Counts], int]:
+    """List the counts of each turn of a served run that has them, and say how many turns have none.
+
+    An engine may tell the counts of a text that ended in a certain way only if it accepted nothing there
+    (backends/accounting.py). To take these alone would favour them, so that none that ended that way is taken, unless
+    each of its steps is told."""
+    turns = [turn for sample in run.samples if not sample.failed for turn in sample.turns]
+    partly = {turn.stop_reason for turn in turns if turn.counts is None}
+    found = [
+        Counts(len(turn.output_ids) - turn.prefill_tokens, *turn.counts)
+        for turn in turns
+        if turn.counts is not None and (turn.steps or turn.stop_reason not in partly)
+    ]
+    return found, len(turns) - len(found)
+
+
+def counted(run: Run, steps: Steps) -> tuple[Counts, int]:
+    """Sum up a run's turns, and say how many are not in the sum."""
+    if run.record.served:
+        found, missing = told(run)
+        return Counts(*(sum(part) for part in zip(*found, strict=True))) if found else Counts(0, 0, 0, 0), missing
+    sums = (int(part.sum()) for part in (steps.drafted, steps.accepted))
+    return Counts(int(steps.decoded.sum()), len(steps.drafted), *sums), 0
+
+
+def each_step(run: Run, steps: Steps) -> bool:
+    """Tell whether every step that is counted is known by itself, as needed for positions."""
+    return len(steps.drafted) == counted(run, steps)[0].steps
+
+
 def row(run: Run, drafts: bool, steps: Steps) -> dict[str, object]:
     """Make one row of acceptance.csv; a method without a drafter has empty counts, and not 0."""
-    count, drafted, accepted = len(steps.drafted), int(steps.drafted.sum()), int(steps.accepted.sum())
-    depth = int(steps.offered.max(initial=0))
+    (decoded, count, drafted, accepted), uncounted = counted(run, steps)
+    depth = int(steps.offered.max(initial=0)) if len(steps.drafted) == count else None
     facts = {
         "drafted_tokens": drafted,
         "accepted_tokens": accepted,
         "acceptance_rate": accepted / drafted if drafted else None,
-        "acceptance_length": int(steps.decoded.sum()) / count if count else None,
+        "acceptance_length": decoded / count if count else None,
         "verification_steps": count,
         "drafted_per_step": drafted / count if count else None,
         "depth": depth,
         "accepted_per_depth": accepted / (count * depth) if depth else None,
+        "uncounted_turns": uncounted,
     }
     return {**run.record.names, **(facts if drafts else dict.fromkeys(facts))}
 

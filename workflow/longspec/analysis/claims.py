@@ -1,11 +1,11 @@
 """Judge each speedup: one sentence that can be pasted into a paper, or the reason why there is none.
 
 Contract: a sentence stands only where the output is the model's (lossless.csv), the audit of files found nothing in
-the job, its baseline or the tables (audit.csv), there are prompts enough and few tainted pairs (claim_thresholds.py),
-and the interval clears both 1 and the noise floor: see `against`. The floor is the interval of the baseline against a
-variant with the same entry (vanilla against vanilla), taken as a factor both ways. The fastest of several variants was
-chosen for what was measured: its interval is the one that holds for all of them at once. Pure: tables and facts in,
-plain data out.
+the job, its baseline or the tables (audit.csv), there are prompts enough, with several requests in flight also windows
+of admissions enough, and few tainted pairs (claim_thresholds.py), and the interval clears both 1 and the noise floor:
+see `against`. The floor is the interval of the baseline against a variant with the same entry (vanilla against
+vanilla), taken as a factor both ways. The fastest of several variants was chosen for what was measured: its interval is the one
+that holds for all of them at once. Pure: tables and facts in, plain data out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import verdict
-from longspec.analysis.claim_thresholds import LEAST_PROMPTS, TAINTED_AT_MOST
+from longspec.analysis.claim_thresholds import LEAST_PROMPTS, LEAST_WINDOWS, TAINTED_AT_MOST
 from longspec.analysis.tables import NAMES
 from longspec.core.run_record import Conditions
+from longspec.core.spec import load_of
 
 SCHEMA_VERSION = 1
 """Version of summary.json (workflow/schemas/summary.schema.json)."""
@@ -48,6 +49,7 @@ def judge(row: Row, audit: pd.DataFrame, drift: dict[str, float], conditions: Co
 WITHHELD = (
     "not lossless",
     "engines differ",
+    verdict.NOT_INVARIANT,
     "other number format",
     "audit",
     "too few samples",
@@ -69,6 +71,11 @@ def against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
         return "not lossless", "its output is not the model's (lossless.csv)"
     if row["verdict"] == "engines differ":
         return "engines differ", "our engine and another library's do not say the same of one text (lossless.csv)"
+    if row["verdict"] == verdict.NOT_INVARIANT:
+        return (
+            verdict.NOT_INVARIANT,
+            f"{row['baseline']} does not give its own tokens again when asked alone (gate.jsonl)",
+        )
     if row["verdict"] == "other number format":
         return "other number format", f"it ran in {row['number_format']}: a reference of speed alone"
     if broken:
@@ -77,6 +84,8 @@ def against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
         return "too few samples", "too few samples with decoded tokens for an interval"
     if row["prompts_paired"] < LEAST_PROMPTS:
         return "too few samples", f"{row['prompts_paired']} paired prompts, fewer than {LEAST_PROMPTS}"
+    if load_of(row["method"])[1] > 1 and not row["windows_paired"] >= LEAST_WINDOWS:
+        return "too few samples", f"all slots were busy in {row['windows_paired']} windows, fewer than {LEAST_WINDOWS}"
     if row["tainted_pairs"] > TAINTED_AT_MOST * row["samples_paired"]:
         pairs = f"{row['tainted_pairs']} of {row['samples_paired']} pairs were timed while the machine was busy"
         return "busy machine", f"{pairs}, more than {TAINTED_AT_MOST:.0%}"
@@ -92,6 +101,7 @@ def against(row: Row, broken: list[str]) -> tuple[str | None, str | None]:
 
 KEPT = (
     *NAMES,
+    "concurrency",
     "baseline",
     "speedup",
     "speedup_low",
@@ -120,6 +130,10 @@ KEPT = (
     "over_reference_low",
     "over_reference_high",
     "tainted_pairs",
+    "throughput_speedup",
+    "throughput_speedup_low",
+    "throughput_speedup_high",
+    "windows_paired",
 )
 
 
@@ -138,8 +152,9 @@ def sentence(row: Row, drift: dict[str, float], conditions: Conditions) -> str:
     parts = [
         f"{name} decodes {row['dataset']} with {row['model']} at {row['speedup']:.2f}× "
         f"(95% interval {_of_choice(row)}, n = {row['prompts_paired']}, paired by prompt) over {row['baseline']}, "
-        f"{conditions.sampling}, {conditions.dtype}, batch 1, at most {conditions.max_new_tokens} new tokens, "
-        f"on {conditions.device} ({conditions.threads} threads)",
+        f"{conditions.sampling}, {conditions.dtype}, {_load(conditions)}, "
+        f"at most {conditions.max_new_tokens} new tokens, on {conditions.device} ({conditions.threads} threads)",
+        *_throughput(row),
         *_over_reference(row),
         f"end to end {row['end_to_end_speedup']:.2f}× "
         f"({_range(row['end_to_end_speedup_low'], row['end_to_end_speedup_high'])})",
@@ -157,6 +172,23 @@ def sentence(row: Row, drift: dict[str, float], conditions: Conditions) -> str:
         parts.append(f"{row['tainted_pairs']} of {row['samples_paired']} pairs timed while the machine was busy")
     parts.append(f"noise floor {row['noise_floor']:.2f}×")
     return "; ".join(parts) + "."
+
+
+def _load(conditions: Conditions) -> str:
+    """Say how many texts were decoded at once, and by which engine if it is not our loop."""
+    if conditions.server is None:
+        return "batch 1"
+    several = "s" if conditions.concurrency != 1 else ""
+    return f"by {conditions.loop}, {conditions.concurrency} request{several} in flight"
+
+
+def _throughput(row: Row) -> list[str]:
+    """Write what all requests in flight gain together, where there are several."""
+    if load_of(row["method"])[1] == 1 or math.isnan(row["throughput_speedup"]):
+        return []
+    ends = _range(row["throughput_speedup_low"], row["throughput_speedup_high"])
+    figure = f"tokens a second with all slots busy {row['throughput_speedup']:.2f}× ({ends}"
+    return [f"{figure}, {int(row['windows_paired'])} windows of admissions)"]
 
 
 def _of_choice(row: Row) -> str:
@@ -217,15 +249,31 @@ def drifted(throughput: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     return {(str(r["model"]), str(r["dataset"]), str(r["method"])): float(r["drift"]) for r in rows.to_dict("records")}
 
 
-def verdict_line(claims: list[Row], audit: pd.DataFrame, references: list[Row]) -> dict[str, str]:
+def engines(speedups: pd.DataFrame) -> list[Row]:
+    """List each served engine without speculation: its rate over our loop's baseline, and if both say the same."""
+    kept = (
+        *NAMES,
+        "concurrency",
+        "verdict",
+        "reference",
+        "over_reference",
+        "over_reference_low",
+        "over_reference_high",
+    )
+    rows = speedups[speedups["method"] == speedups["baseline"]].to_dict("records")
+    return [{key: _plain(row[key]) for key in kept} for row in rows]
+
+
+def verdict_line(claims: list[Row], audit: pd.DataFrame, references: list[Row], engines: list[Row]) -> dict[str, str]:
     """Write four short answers for the top of a report: lossless? audit? noise? is the baseline weak?"""
-    lossy = [claim for claim in claims if claim["verdict"] in verdict.NOT_THE_MODEL]
+    judged = [*claims, *engines]
+    lossy = [row for row in judged if row["verdict"] in verdict.NOT_THE_MODEL]
     failed = int((audit["verdict"] == "fail").sum())
     limits = [claim["noise_floor"] for claim in claims if claim["noise_floor"] is not None]
-    kinds = sorted({claim["verdict"] for claim in claims})
+    kinds = sorted({row["verdict"] for row in judged})
     widest = f"at most {max(limits):.2f}×" if limits else "not measured"
     return {
-        "lossless": f"no: {len(lossy)} of {len(claims)} methods" if lossy else ", ".join(kinds) or "nothing to compare",
+        "lossless": f"no: {len(lossy)} of {len(judged)} methods" if lossy else ", ".join(kinds) or "nothing to compare",
         "audit": f"{failed} of {len(audit)} checks failed" if failed else f"all {len(audit)} checks passed",
         "noise": widest,
         "baseline": _weak(references),

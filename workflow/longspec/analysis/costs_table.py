@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from longspec.analysis import costs, runs, tables
-from longspec.core.spec import Grid
+from longspec.core.spec import Grid, baseline_of
 
 READ = ("acceptance", "acceptance_by_position", "speedup")
 COUNTS = ["profiled_steps", "depth", "best_gamma", "best_depth", *costs.HELD, "peak_memory_bytes"]
@@ -25,7 +25,7 @@ def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
         for record in records.values():
             names = (record.model, record.dataset, record.method)
             accepted = _accepted(jobs[names], reached.get(names, []))
-            rows.append(costs.row(record, records[grid["baseline"]], accepted, speedups.get(names)))
+            rows.append(costs.row(record, records[baseline_of(grid, record.method)], accepted, speedups.get(names)))
     return {"costs": pd.DataFrame(rows, columns=costs.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))}
 
 

@@ -9,13 +9,13 @@ import pandas as pd
 from longspec.analysis import runs, tables, verdict
 from longspec.core.errors import UserError
 from longspec.core.records import Comparison, read_records
-from longspec.core.spec import Grid
+from longspec.core.spec import Grid, gated_against
 
 COUNTS = ["first_divergence_position", "ties", "tokens_tested"]
 
 
 def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
-    """Make one row per model, data set and method but the baseline, from the gates, run.json and timings.csv.
+    """Make one row per model, data set and method but our loop's baseline, from the gates, run.json and timings.csv.
 
     Raises UserError where a gate has not seen every sample."""
     samples = _samples(folder / "timings.csv")
@@ -30,7 +30,7 @@ def build(grid: Grid, results: Path, folder: Path) -> dict[str, pd.DataFrame]:
                 raise UserError(
                     str(gate), "its samples are not those of samples.jsonl beside it", "this file made again"
                 )
-            rows.append(verdict.row(records[method], records[grid["baseline"]], found))
+            rows.append(verdict.row(records[method], records[gated_against(grid, method)], found))
     return {"lossless": pd.DataFrame(rows, columns=verdict.COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))}
 
 

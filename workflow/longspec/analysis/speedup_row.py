@@ -36,18 +36,21 @@ class PairFigures:
     other_speedup: Figure
     looping_differs: int  # 1 if the two intervals do not touch
     tainted_pairs: int  # a side was timed while the machine was busy
+    throughput_speedup: Figure  # of a served engine: tokens a second with all slots busy
+    windows_paired: int | None  # in which they were on both sides; None with one request in flight
 
 
 @dataclass(frozen=True)
 class SpeedupRow:
-    """A method over the baseline of its model and data set."""
+    """A method over its baseline on one model and data set. A served engine's own baseline has itself as `baseline`,
+    and no ratio but that over the reference, to which its counts of pairs belong."""
 
     model: str
     dataset: str
     method: str
     baseline: str
     figures: PairFigures
-    verdict: str  # on the outputs, within the cell (verdict.py)
+    verdict: str  # on the outputs, beside those of the same baseline (verdict.py)
     same_as_baseline: int  # 1 for a variant with the baseline's own entry
     peer: int
     machines: int  # that made the samples of the two
@@ -55,7 +58,7 @@ class SpeedupRow:
     reference: str | None
     reference_format: str | None
     over_reference: Figure
-    noise_floor: float = float("nan")  # of the cell; NaN where it was not measured
+    noise_floor: float = float("nan")  # of its baseline; NaN where it was not measured
     fastest: int = 0  # 1 for the variant that a reader takes for the result
 
 

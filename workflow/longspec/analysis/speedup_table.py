@@ -1,9 +1,14 @@
-"""Make speedup.csv: every method paired with the baseline, sample by sample."""
+"""Make speedup.csv: every method paired with its baseline, sample by sample.
+
+Methods that share a baseline are a group: the noise floor, the number of variants and the fastest are its own. A
+served engine's baseline is the same engine without speculation at the same load, and our loop's stands beside as its
+reference; that baseline has a row of its own, for what it is over the reference.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +17,7 @@ from longspec.analysis import claims, runs, speedup, tables, verdict
 from longspec.analysis.speedup_row import SpeedupRow, columns
 from longspec.core.errors import UserError
 from longspec.core.run_record import RunRecord
-from longspec.core.spec import Grid
+from longspec.core.spec import Grid, baseline_of
 
 COLUMNS = [
     *tables.NAMES,
@@ -57,67 +62,123 @@ COLUMNS = [
     "fastest",
     "simultaneous_low",
     "simultaneous_high",
+    "throughput_speedup",
+    "throughput_speedup_low",
+    "throughput_speedup_high",
+    "windows_paired",
 ]
+READ = ("timings", "lossless", "windows")
 
 
 def build(grid: Grid, results: Path, folder: Path, lossless: str = "report") -> dict[str, pd.DataFrame]:
-    """Make one row per model, data set and method but the baseline, from run.json, timings.csv and lossless.csv.
+    """Make one row per model, data set and method but the baseline of our loop, from run.json and the tables in READ.
 
     Raises UserError where two runs' conditions differ; with `lossless="require"` also where an output is not the
     model's."""
-    table = compare(grid, results, *(tables.read(folder / f"{name}.csv") for name in ("timings", "lossless")))
+    table = compare(grid, results, *(tables.read(folder / f"{name}.csv") for name in READ))
     if lossless == "require":
         refuse_lossy(table)
     return {"speedup": table}
 
 
-def compare(grid: Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame) -> pd.DataFrame:
-    """Make speedup.csv of two tables and the run.json of all jobs."""
+def compare(
+    grid: Grid, results: Path, timings: pd.DataFrame, lossless: pd.DataFrame, windows: pd.DataFrame
+) -> pd.DataFrame:
+    """Make speedup.csv of three tables and the run.json of all jobs."""
     judged = lossless.set_index(tables.NAMES)["verdict"]
-    jobs = dict(list(timings.groupby(tables.NAMES, sort=False)))
+    jobs, cut = (dict(list(t.groupby(tables.NAMES, sort=False))) for t in (timings, windows))
     rows: list[SpeedupRow] = []
     for (model, dataset), records in runs.records(grid, results):
         compared = [name for name in grid["methods"] if name != grid["baseline"]]
         verdicts = {name: str(judged[model, dataset, name]) for name in compared}
-        mine = {name: jobs.get((model, dataset, name), timings.iloc[:0]) for name in records}
-        rows += cell(grid, records, verdicts, mine)
-    table = pd.DataFrame([columns(row) for row in rows], columns=COLUMNS)
-    return table.astype({"first_divergence_position": "Int64"})
+        mine, slots = (
+            {name: known.get((model, dataset, name), table.iloc[:0]) for name in records}
+            for known, table in ((jobs, timings), (cut, windows))
+        )
+        rows += cell(grid, records, verdicts, mine, slots)
+    made = pd.DataFrame([columns(row) for row in rows], columns=COLUMNS)
+    return made.astype({"first_divergence_position": "Int64", "windows_paired": "Int64"})
 
 
 def cell(
-    grid: Grid, records: dict[str, RunRecord], verdicts: dict[str, str], timings: dict[str, pd.DataFrame]
+    grid: Grid,
+    records: dict[str, RunRecord],
+    verdicts: dict[str, str],
+    timings: dict[str, pd.DataFrame],
+    windows: dict[str, pd.DataFrame] | None = None,
 ) -> list[SpeedupRow]:
-    """Make the rows of one model and data set, one for each method that has a verdict. `records`, `timings`: by method,
-    the baseline's too. Raises UserError where two runs' conditions differ."""
-    baseline, reference = records[grid["baseline"]], grid.get("reference")
-    again = {name: records[name].variant == baseline.variant for name in verdicts}
-    variants = sum(not same for same in again.values())
-    plain = timings[reference] if reference in timings else timings[baseline.method].iloc[:0]
-    rows = []
-    for method in verdicts:
-        run = records[method]
-        speedup.refuse_unlike(run, baseline)
-        row = SpeedupRow(
-            model=run.model,
-            dataset=run.dataset,
-            method=method,
-            baseline=baseline.method,
-            figures=speedup.compare(timings[method], timings[baseline.method], variants),
-            verdict=verdict.in_its_cell(method, verdicts),
+    """Make the rows of one model and data set, one for each method that has a verdict. `records`, `timings`, `windows`:
+    by method, those of baselines too. Raises UserError where two runs' conditions differ."""
+    known = Cell(grid, records, timings, windows or {})
+    groups: dict[str, dict[str, str]] = {}
+    for method, judged in verdicts.items():
+        groups.setdefault(baseline_of(grid, method), {})[method] = judged
+    made = {row.method: row for baseline, group in groups.items() for row in _group(known, baseline, group)}
+    return [made[method] for method in verdicts]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model and data set: what is known of each method, baselines too."""
+
+    grid: Grid
+    records: dict[str, RunRecord]
+    timings: dict[str, pd.DataFrame]
+    windows: dict[str, pd.DataFrame]
+
+
+def _group(known: Cell, baseline: str, verdicts: dict[str, str]) -> list[SpeedupRow]:
+    """Make the rows of the methods that share a baseline, and of it where it has a verdict."""
+    again = {m: m != baseline and _same_entry(known.records[m], known.records[baseline]) for m in verdicts}
+    variants = sum(not same for method, same in again.items() if method != baseline)
+    rows = [
+        replace(
+            _row(known, method, baseline, variants),
+            verdict=verdict.in_its_group(method, verdicts),
             same_as_baseline=int(again[method]),
-            peer=int(run.conditions.loop != baseline.conditions.loop),
-            machines=speedup.machines(run, baseline),
-            number_format=verdict.other_format(run, baseline),
-            reference=reference,
-            reference_format=verdict.other_format(records[reference], baseline) if reference in records else None,
-            over_reference=speedup.over_reference(timings[method], plain),
         )
-        rows.append(row)
+        for method in verdicts
+    ]
     limits = [claims.floor(row.figures.speedup.low, row.figures.speedup.high) for row in rows if row.same_as_baseline]
     floor = max((limit for limit in limits if not math.isnan(limit)), default=float("nan"))
     fastest = _fastest(rows)
     return [replace(row, noise_floor=floor, fastest=int(row is fastest)) for row in rows]
+
+
+def _same_entry(run: RunRecord, baseline: RunRecord) -> bool:
+    """Tell whether a variant is its baseline over again; of a served engine, wherever its server runs."""
+    if run.served:
+        return not run.variant.get("speculation")
+    return run.variant == baseline.variant
+
+
+def _row(known: Cell, method: str, baseline: str, variants: int) -> SpeedupRow:
+    """Make one row, as if it stood alone. A served engine's baseline has the counts of its pairs with our loop's."""
+    run, base = known.records[method], known.records[baseline]
+    ours = known.grid["baseline"]
+    speedup.refuse_unlike(run, known.records[ours] if method == baseline else base)
+    reference = ours if run.served else known.grid.get("reference")
+    plain = known.timings[reference] if reference in known.timings else known.timings[baseline].iloc[:0]
+    if method == baseline:
+        figures = speedup.without_ratios(speedup.compare(known.timings[method], plain, variants))
+    else:
+        windows = [known.windows.get(name, pd.DataFrame()) for name in (method, baseline)]
+        figures = speedup.compare(known.timings[method], known.timings[baseline], variants, (windows[0], windows[1]))
+    return SpeedupRow(
+        model=run.model,
+        dataset=run.dataset,
+        method=method,
+        baseline=baseline,
+        figures=figures,
+        verdict="",
+        same_as_baseline=0,
+        peer=int(run.conditions.loop != base.conditions.loop),
+        machines=speedup.machines(run, base),
+        number_format=verdict.other_format(run, base),
+        reference=reference,
+        reference_format=verdict.other_format(known.records[reference], base) if reference in known.records else None,
+        over_reference=speedup.over_reference(known.timings[method], plain),
+    )
 
 
 def _fastest(rows: list[SpeedupRow]) -> SpeedupRow | None:

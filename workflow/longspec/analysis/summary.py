@@ -19,26 +19,32 @@ SCHEMA = Path(__file__).with_name("summary.schema.json")
 def build(grid: Grid, results: Path, folder: Path) -> dict[str, object]:
     """Make summary.json, checked against its schema, from tables in `folder` and each baseline's run.json."""
     speedups, audit, throughput = (tables.read(folder / f"{name}.csv") for name in ("speedup", "audit", "throughput"))
+    speedups = speedups.astype({"windows_paired": "Int64"})  # empty cells make floats of them
     drifted = claims.drifted(throughput)
+    groups = {grid["baseline"], *grid.get("baselines", {}).values()}
     baselines = {
-        cell: run_record.read(results.joinpath(*cell, grid["baseline"], "run.json")) for cell in runs.cells(grid)
+        (*cell, name): run_record.read(results.joinpath(*cell, name, "run.json"))
+        for cell in runs.cells(grid)
+        for name in sorted(groups)
     }
     judged = []
     for row in speedups.to_dict("records"):
         names = {str(key): value for key, value in row.items()}
-        if names["same_as_baseline"]:
+        method, baseline = names["method"], names["baseline"]
+        if names["same_as_baseline"] or method == baseline:
             continue
         cell = (names["model"], names["dataset"])
-        drift = {m: drifted[*cell, m] for m in (names["method"], grid["baseline"]) if (*cell, m) in drifted}
-        judged.append(claims.judge(names, audit, drift, baselines[cell].conditions))
-    references = claims.references(speedups)
+        drift = {m: drifted[*cell, m] for m in (method, baseline) if (*cell, m) in drifted}
+        judged.append(claims.judge(names, audit, drift, baselines[*cell, baseline].conditions))
+    references, engines = claims.references(speedups), claims.engines(speedups)
     summary = {
         "schema_version": claims.SCHEMA_VERSION,
         "baseline": grid["baseline"],
         "started": min(record.started for record in baselines.values()),
-        "verdict": claims.verdict_line(judged, audit, references),
+        "verdict": claims.verdict_line(judged, audit, references, engines),
         "references": references,
         "noise": noise(speedups),
+        **({"engines": engines} if engines else {}),
         "claims": judged,
     }
     jsonschema.validate(summary, json.loads(SCHEMA.read_text(encoding="utf-8")))

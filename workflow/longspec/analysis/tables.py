@@ -9,9 +9,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from longspec.core.io import write_whole
+from longspec.core.spec import load_of
 
 NAMES = ["model", "dataset", "method"]
-OF_SAMPLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves")
+OF_SAMPLES = ("timings", "repeats", "throughput", "acceptance", "acceptance_by_position", "acceptance_curves",
+              "windows", "load")  # fmt: skip
 """Tables that the samples alone give (sample_tables.py)."""
 TEXT_COLUMNS = [*NAMES, "sample_id", "stop_reason", "verdict", "worst_sample", "baseline", "line_sha256",
                 "rule", "finding", "axis", "reference", "tainted", "number_format", "reference_format"]  # fmt: skip
@@ -25,8 +27,20 @@ SHOWN = {
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV, whole or not at all. Missing values are empty, never 0."""
-    write_whole({path: str(table.to_csv(index=False, lineterminator="\n"))})
+    """Write a CSV, whole or not at all. Missing values are empty, never 0.
+
+    A table of methods gets the column `concurrency` beside them: the requests in flight, which their labels say."""
+    write_whole({path: str(with_concurrency(table).to_csv(index=False, lineterminator="\n"))})
+
+
+def with_concurrency(table: pd.DataFrame) -> pd.DataFrame:
+    """Put `concurrency` after `method`, where there is a method; empty in rows that are about none."""
+    if "method" not in table or "concurrency" in table:
+        return table
+    loads = {label: load_of(label)[1] for label in table["method"].unique() if isinstance(label, str) and label}
+    made = table.copy(deep=False)
+    made.insert(list(made.columns).index("method") + 1, "concurrency", made["method"].map(loads).astype("Int64"))
+    return made
 
 
 def read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:

@@ -1,14 +1,16 @@
 """Compute timings and throughput from raw samples.
 
-Formulas (decoded tokens are output tokens without those of prefill, which is each turn's first, but for some peers):
-throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of output tokens / sum of all seconds.
+Formulas (decoded tokens are output tokens without those of prefill: each turn's first, but for some peers, and of a
+served engine those of the first chunk): throughput = sum of decoded tokens / sum of decode_seconds; end to end = sum of
+output tokens / sum of all seconds. Counts of steps and drafts are empty where an engine does not tell them. `window`:
+of several requests in flight, the number of the window of admissions within the repeat (windows.py).
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-from longspec.analysis import intervals, taint
+from longspec.analysis import intervals, taint, windows
 from longspec.analysis.repetition import share
 from longspec.analysis.runs import Run
 from longspec.analysis.tables import NAMES
@@ -35,6 +37,7 @@ TIMING_COLUMNS = [
     "identical",
     "divergence_position",
     "tainted",
+    "window",
     "line_sha256",
 ]
 REPEAT_COLUMNS = [
@@ -45,6 +48,8 @@ REPEAT_COLUMNS = [
     "decode_seconds_median",
     "decode_seconds_spread",
 ]
+COUNTED = ("verification_steps", "drafted_tokens", "accepted_tokens")
+"""Columns that may be unknown of a served engine."""
 SUMMED = ["output_tokens", "prefill_tokens", "verification_steps", "drafted_tokens", "accepted_tokens",
           "prefill_seconds", "drafter_prefill_seconds", "decode_seconds", "unanswered_turns"]  # fmt: skip
 
@@ -55,35 +60,34 @@ def timings(run: Run, baseline: Run | None = None) -> pd.DataFrame:
     Beside a baseline: whether the sample's ids are the baseline's, and the first output position where they part.
     """
     theirs = {} if baseline is None else {(s.sample_id, s.repeat): s for s in baseline.samples}
+    numbers = windows.numbers(run) if run.record.concurrency > 1 else [None] * len(run.samples)
     rows = [
         (*run.record.names.values(), *_counts(sample), len(run.prompts[sample.sample_id].turns) - len(sample.turns),
          int(sample.failed), share([turn.output_ids for turn in sample.turns]),
-         *_parting(sample, theirs.get((sample.sample_id, sample.repeat))), "; ".join(reasons) or None, digest)
-        for sample, digest, reasons in zip(run.samples, run.digests, taint.reasons(run), strict=True)
+         *_parting(sample, theirs.get((sample.sample_id, sample.repeat))), "; ".join(reasons) or None, window, digest)
+        for sample, digest, reasons, window in zip(run.samples, run.digests, taint.reasons(run), numbers, strict=True)
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=TIMING_COLUMNS)
-    return table.astype(
-        {"identical": "Int64", "divergence_position": "Int64", "repeated_4gram_share": float, "tainted": object}
-    )
+    whole = ("identical", "divergence_position", "window", *COUNTED)
+    return table.astype({**dict.fromkeys(whole, "Int64"), "repeated_4gram_share": float, "tainted": object})
 
 
 def _counts(sample: Sample) -> tuple[object, ...]:
     """Make the columns from sample_id to prefill_tokens."""
-    prompt = output = steps = drafted = accepted = in_prefill = 0
+    prompt = output = in_prefill = 0
     prefill = drafter = decode = 0.0
+    counts: tuple[int, int, int] | None = (0, 0, 0)
     for turn in sample.turns:
         prompt += turn.prompt_tokens
         output += len(turn.output_ids)
         in_prefill += turn.prefill_tokens
-        steps += len(turn.steps)
-        for asked, _, taken in turn.steps:
-            drafted += asked
-            accepted += taken
+        more = turn.counts
+        counts = (counts[0] + more[0], counts[1] + more[1], counts[2] + more[2]) if counts and more else None
         prefill += turn.prefill_seconds
         drafter += turn.drafter_prefill_seconds
         decode += turn.decode_seconds
     reasons = "+".join([turn.stop_reason for turn in sample.turns])
-    tokens = (prompt, output, steps, drafted, accepted)
+    tokens = (prompt, output, *(counts or (None, None, None)))
     return (sample.sample_id, sample.repeat, *tokens, prefill, drafter, decode, reasons, len(sample.turns), in_prefill)
 
 
@@ -145,8 +149,9 @@ def drift(timings: pd.DataFrame) -> dict[str, float]:
     """Divide seconds per verification step in the second half of a run by those in the first; with its interval.
 
     A step's price hardly depends on what is drafted, so that a run of other samples can still be compared. A sample's
-    repeats within a half are one."""
+    repeats within a half are one; samples whose steps an engine does not tell are none."""
     columns = ["decode_seconds", "verification_steps"]
+    timings = timings[timings["verification_steps"].notna()]
     middle = len(timings) // 2
     halves = [
         finished(half).groupby("sample_id", sort=False)[columns].sum().to_numpy(float)
@@ -166,7 +171,7 @@ def finished(timings: pd.DataFrame) -> pd.DataFrame:
 
 def _sums(timings: pd.DataFrame) -> dict[str, float]:
     """Sum the counts and seconds; 0 where there are no rows."""
-    return dict(zip(SUMMED, timings[SUMMED].to_numpy(float).sum(0).tolist(), strict=True))
+    return dict(zip(SUMMED, timings[SUMMED].to_numpy(float, na_value=float("nan")).sum(0).tolist(), strict=True))
 
 
 def _rates(sums: dict[str, float]) -> dict[str, float | None]:

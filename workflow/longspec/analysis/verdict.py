@@ -6,8 +6,13 @@ output tokens in the target's distribution are tested for being uniform: `same d
 
 A peer is judged by its own engine: its tokens must be what its modelling code chooses. Where that and our engine say
 of the same text what no number format explains, one of them is not the model: `engines differ`, which is said of the
-whole cell (speedup_table.py). A peer that was told to run in another number format than the baseline is a reference of
-speed alone: `other number format`.
+whole group (speedup_table.py). A peer that was told to run in another number format than the baseline is a reference
+of speed alone: `other number format`.
+
+A served engine that speculates is held against itself without speculation, in its own scores. Where it parts by more
+than a tie, and without speculation does not give its own tokens once more either, it is `engine not batch-invariant`:
+nothing is shown of its speculation. Without speculation it is held against our loop, in our target's scores: `ties
+only` as long as the number format explains each first divergence between two engines (BETWEEN), else `engines differ`.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ WITHIN = {"float32": 256, "bfloat16": 16, "float16": 16}
 BETWEEN = {"float32": 256, "bfloat16": 48, "float16": 48}
 """How many times `eps` and the scale of the scores two of them may move against each other: between two ways to run one
 engine, and between two engines. Above all that was measured (benchmarks/rounding.py, docs/losslessness.md)."""
-NOT_THE_MODEL = ("engines differ", "not lossless")
+NOT_INVARIANT = "engine not batch-invariant"
+NOT_THE_MODEL = ("engines differ", "not lossless", NOT_INVARIANT)
 """Verdicts that take a speedup's worth away."""
 COLUMNS = [
     *NAMES,
@@ -66,9 +72,13 @@ def row(run: RunRecord, baseline: RunRecord, comparisons: list[Comparison]) -> d
     if other_format(run, baseline):
         return {**facts, "verdict": "other number format"}
     dtype = str(run.conditions.dtype)
+    plain = run.served and not baseline.served
     if run.conditions.verification != "keyed":
-        return {**facts, **_drawn(comparisons, dtype)}
-    judged = [(judge(c, dtype), c) for c in parted]
+        drawn = _drawn(comparisons, dtype)
+        if plain and drawn["verdict"] == "not lossless":
+            drawn["verdict"] = "engines differ"
+        return {**facts, **drawn}
+    judged = [((of_plain if plain else judge)(c, dtype), c) for c in parted]
     worst = max(judged, key=_badness, default=(None, None))[1]
     verdicts = [verdict for verdict, _ in judged]
     return {
@@ -78,7 +88,7 @@ def row(run: RunRecord, baseline: RunRecord, comparisons: list[Comparison]) -> d
         "ties": verdicts.count("ties only"),
         "rounding": worst.rounding if worst else None,
         "worst_sample": worst.sample_id if worst else None,
-        "bound": _bound_of(worst, dtype) if worst else None,
+        "bound": _bound_of(worst, dtype, plain) if worst else None,
         "engines_apart": worst.engines_apart if worst else None,
     }
 
@@ -89,8 +99,8 @@ def other_format(run: RunRecord, baseline: RunRecord) -> str | None:
     return str(mine) if run.variant.get("dtype") and mine != baseline.conditions.dtype else None
 
 
-def in_its_cell(method: str, verdicts: dict[str, str]) -> str:
-    """Return a method's verdict among those of all methods of its model and data set.
+def in_its_group(method: str, verdicts: dict[str, str]) -> str:
+    """Return a method's verdict among those of all methods of its model and data set that share a baseline.
 
     Where two engines differ, nobody's output is known to be the model's."""
     ours = verdicts[method]
@@ -106,15 +116,25 @@ def bound(dtype: str, scale: float, units: dict[str, int]) -> float:
 
 
 def judge(comparison: Comparison, dtype: str) -> str:
-    """Call one divergence `ties only`, `not lossless` or `engines differ`."""
+    """Call one divergence `ties only`, `not lossless`, `engines differ` or `engine not batch-invariant`."""
     if comparison.engines_apart is None or comparison.scale is None:
-        return "ties only" if tie(comparison, dtype) else "not lossless"
+        if tie(comparison, dtype):
+            return "ties only"
+        return NOT_INVARIANT if comparison.engine_repeats is False else "not lossless"
     gap, limit = comparison.gap, bound(dtype, comparison.scale, BETWEEN)
     # Vanilla's token must be about as good to the peer's engine as the peer's own: else another engine chose it.
     if not comparison.engines_apart <= limit or (gap is not None and gap < -limit):
         return "engines differ"
     faithful = gap is not None and gap <= min(comparison.rounding or 0.0, bound(dtype, comparison.scale, WITHIN))
     return "ties only" if faithful else "not lossless"
+
+
+def of_plain(comparison: Comparison, dtype: str) -> str:
+    """Call one divergence of a served engine without speculation from our loop `ties only` or `engines differ`."""
+    gap, scale = comparison.gap, comparison.scale
+    if gap is None or scale is None:
+        return "engines differ"  # one output ends where the other goes on
+    return "ties only" if abs(gap) <= bound(dtype, scale, BETWEEN) else "engines differ"
 
 
 def tie(comparison: Comparison, dtype: str) -> bool:
@@ -130,14 +150,14 @@ def tie(comparison: Comparison, dtype: str) -> bool:
     return (gap is not None and rounding > 0) or bool(comparison.flips)
 
 
-def _bound_of(comparison: Comparison, dtype: str) -> float | None:
-    units = WITHIN if comparison.engines_apart is None else BETWEEN
+def _bound_of(comparison: Comparison, dtype: str, plain: bool) -> float | None:
+    units = BETWEEN if plain or comparison.engines_apart is not None else WITHIN
     return None if comparison.scale is None else bound(dtype, comparison.scale, units)
 
 
 def _badness(judged: tuple[str, Comparison]) -> tuple[int, bool, float]:
     verdict, c = judged
-    order = ("ties only", "not lossless", "engines differ").index(verdict)
+    order = ("ties only", NOT_INVARIANT, "not lossless", "engines differ").index(verdict)
     return order, c.gap is None, c.gap or 0.0 if c.engines_apart is None else c.engines_apart
 
 

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from longspec.core import registry
 from longspec.core.errors import UserError
 from longspec.core.records import SCHEMA_VERSION, first_fault, of_another_version
-from longspec.core.spec import GenerateSpec, by_name
+from longspec.core.spec import GenerateSpec, by_name, load_of
 
 OF_THE_FIRST_PIECE = ("warmup_samples", "environment", "engine_note", "engine_checks", "load_seconds", "started")
 """Fields of a run that are those of its first process."""
@@ -186,6 +186,16 @@ class RunRecord(Part):
     def names(self) -> dict[str, str]:
         """The first columns of every table."""
         return {"model": self.model, "dataset": self.dataset, "method": self.method}
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight, as its label says."""
+        return load_of(self.method)[1]
+
+    @property
+    def served(self) -> bool:
+        """Whether a served engine answered."""
+        return self.conditions.server is not None
 
     @property
     def variant(self) -> Mapping[str, Any]:

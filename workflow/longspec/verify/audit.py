@@ -31,12 +31,13 @@ class Auditor:
         self.results = results
         self.rows: list[dict[str, str]] = []
 
-    def see(self, run: runs.Run, baseline: runs.Run | None) -> None:
-        """Judge one job beside the baseline of its cell; None for that one itself."""
-        findings = audit_rules.job(run, baseline or run)
-        if baseline is not None:
+    def see(self, run: runs.Run, baseline: runs.Run, gated: runs.Run | None) -> None:
+        """Judge one job beside its baseline, a baseline beside itself; `gated`: the run that its gate compared it with,
+        None for our loop's baseline."""
+        findings = audit_rules.job(run, baseline)
+        if gated is not None:
             place = self._job(run) / "gate.jsonl"
-            finding = audit_rules.gate(read_records(place, Comparison), run.samples, baseline)
+            finding = audit_rules.gate(read_records(place, Comparison), run.samples, gated)
             findings[GATE] = f"{place}: {finding}" if finding else ""
         if finding := findings[audit_rules.WRITTEN]:
             findings[audit_rules.WRITTEN] = f"{self._job(run) / 'samples.jsonl'}: {finding}"
@@ -76,22 +77,29 @@ def build(grid: Grid, results: Path, folder: Path) -> pd.DataFrame:
 
 
 def found_grid(results: Path) -> Grid:
-    """Find which experiment's results lie below a folder: cells, methods, baseline and reference, from speedup.csv."""
+    """Find which experiment's results lie below a folder: cells, methods, baselines and reference, from speedup.csv."""
     jobs = sorted(path.parent.relative_to(results).parts for path in results.glob("*/*/*/run.json"))
     if not jobs:
         raise UserError(str(results), "no run.json below it", "a results folder")
     stored = tables.read(results / "speedup.csv") if (results / "speedup.csv").is_file() else pd.DataFrame()
     if stored.empty:
         raise UserError(str(results), "no speedup.csv with a row", "one, or --grid with the experiment's cells")
-    baseline = str(stored["baseline"][0])
+    groups = dict(zip(stored["method"], stored["baseline"], strict=True))
+    served = {method: base for method, base in groups.items() if groups.get(base) == base}
+    # Of an experiment of engines alone, our loop's baseline is what they are held against.
+    ours = [*(base for method, base in groups.items() if method not in served), *stored["reference"].dropna()]
+    baseline = str(ours[0])
     methods = [baseline, *dict.fromkeys(stored["method"])]
     cells: dict[str, list[str]] = {}
     for model, dataset in dict.fromkeys(zip(stored["model"], stored["dataset"], strict=True)):
         cells.setdefault(model, []).append(dataset)
-    named = stored["reference"].dropna()
-    return {
+    named = stored.loc[~stored["method"].isin(served), "reference"].dropna()
+    grid: Grid = {
         "cells": cells,
         "methods": methods,
         "baseline": baseline,
         "reference": str(named.iloc[0]) if len(named) else None,
     }
+    if served:
+        grid["baselines"] = served
+    return grid

@@ -16,6 +16,7 @@ from longspec.analysis.speedup import unlike
 from longspec.core import registry
 from longspec.core.records import Comparison, Sample, Turn, first_divergence, ids_sha256
 from longspec.core.run_record import Conditions, RunRecord
+from longspec.verify import audit_served
 
 COLUMNS = ["model", "dataset", "method", "rule", "verdict", "finding"]
 GROUPS = {
@@ -51,6 +52,17 @@ def job(run: Run, baseline: Run) -> dict[str, str]:
         "times are whole": _first(run, _times),
         WRITTEN: _written(run),
         "the engine was checked against transformers": _engine(ours),
+        **(_served(run, baseline) if ours.served else {}),
+    }
+
+
+def _served(run: Run, baseline: Run) -> dict[str, str]:
+    """Ask the rules of a served engine's answers."""
+    return {
+        "times are those of the chunks": _first(run, audit_served.chunks),
+        "drafts are those of the tokens": _first(run, audit_served.counts),
+        "requests in flight are the load's, in one order": audit_served.load(run, baseline),
+        "the server had the flags that are compared": audit_served.command(run.record),
     }
 
 
@@ -114,8 +126,8 @@ def _stop_ids(run: Run) -> set[int]:
 
 def _engine(run: RunRecord) -> str:
     """Check that each process of our loop had a record of the check of the engine that it ran, or fell back from."""
-    if registry.decodes(run.spec["method"]["method"]) == "peers":
-        return ""  # transformers' models as they are
+    if registry.decodes(run.spec["method"]["method"]) != "methods":
+        return ""  # transformers' models as they are, or an engine of somebody else's
     for piece in run.pieces:
         records = piece.engine_checks or {}
         record = records.get("target")
@@ -164,8 +176,10 @@ def _cut(run: Run) -> str:
 
 
 def _tokens(turn: Turn) -> str:
-    """Check that tokens are those of prefill + sum of (accepted + 1) over steps; a drafted end has no bonus token."""
-    if turn.failed:
+    """Check that tokens are those of prefill + sum of (accepted + 1) over steps; a drafted end has no bonus token.
+
+    Of an engine that tells totals alone, audit_served.py asks that of them."""
+    if turn.failed or (turn.served is not None and not turn.steps):
         return ""
     counted = turn.prefill_tokens + sum(step[2] + 1 for step in turn.steps)
     ends_drafted = bool(turn.steps) and turn.steps[-1][2] > 0
