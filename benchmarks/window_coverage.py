@@ -75,7 +75,7 @@ def serve(tokens: np.ndarray, worth: np.ndarray, slots: int, cost: float, rng: n
 
 
 def experiment(trials: int, windows: int, slots: int, repeats: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Simulate both sides; (decode [trials, requests, 4], end to end, windows [trials, windows, 4], prompts, windows)."""
+    """Simulate both sides: (decode [trials, requests, 4], end to end, windows [trials, windows, 4], prompts, numbers)."""
     n = slots * (windows + 1)
     lengths = np.minimum(np.exp(rng.normal(4.0, 0.8, (trials, n))), 128).round() + 2
     worth = 1.8 * np.exp(rng.normal(0, TURNING, (trials, n)))
@@ -106,7 +106,8 @@ def coverage(trials: int, windows: int, slots: int, repeats: int, true: tuple[fl
     """Share of the trials in which each interval holds its truth."""
     rng = np.random.default_rng([windows, slots, repeats])
     held = dict.fromkeys(("rates", "rates without repeats", "rates by prompts", "throughput", "its without"), 0)
-    for decode, whole, cut, prompts, numbers in zip(*experiment(trials, windows // repeats, slots, repeats, rng)):
+    drawn = experiment(trials, windows // repeats, slots, repeats, rng)
+    for decode, whole, cut, prompts, numbers in zip(*drawn, strict=True):
         by_window = intervals.grouped(decode, np.unique(numbers, return_inverse=True)[1])
         more, end_to_end = intervals.across(decode, prompts), intervals.across(whole, prompts)
         found = {

@@ -4,8 +4,8 @@ Contract: a sentence stands only where the output is the model's (lossless.csv),
 the job, its baseline or the tables (audit.csv), there are prompts enough, with several requests in flight also windows
 of admissions enough, and few tainted pairs (claim_thresholds.py), and the interval clears both 1 and the noise floor:
 see `against`. The floor is the interval of the baseline against a variant with the same entry (vanilla against
-vanilla), taken as a factor both ways. The fastest of several variants was chosen for what was measured: its interval is the one
-that holds for all of them at once. Pure: tables and facts in, plain data out.
+vanilla), taken as a factor both ways. The fastest of several variants was chosen for what was measured: its interval is
+the one that holds for all of them at once. Pure: tables and facts in, plain data out.
 """
 
 from __future__ import annotations
