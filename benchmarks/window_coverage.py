@@ -75,7 +75,7 @@ def serve(tokens: np.ndarray, worth: np.ndarray, slots: int, cost: float, rng: n
 
 
 def experiment(trials: int, windows: int, slots: int, repeats: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Simulate both sides: (decode [trials, requests, 4], end to end, windows [trials, windows, 4], prompts, numbers)."""
+    """Simulate both sides: (decode [trials, requests, 4], end to end, windows [trials, windows, 4], both keys)."""
     n = slots * (windows + 1)
     lengths = np.minimum(np.exp(rng.normal(4.0, 0.8, (trials, n))), 128).round() + 2
     worth = 1.8 * np.exp(rng.normal(0, TURNING, (trials, n)))
