@@ -120,6 +120,7 @@ def test_told_to_stop_it_stops_with_the_cause(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [("refuses", ("server-m.log", "no such model")), ("cached@1", ("1 tokens of a prompt came from a cache",))],
+    ids=["a_server_that_does_not_start", "a_warm_cache_of_prompts"],
 )
 def test_what_holds_for_every_sample_ends_the_job_in_one_line(tmp_path, fault, words):
     stage = staged(tmp_path, STAND_IN_FAULT=fault)
