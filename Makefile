@@ -16,7 +16,7 @@ SHOW := from pathlib import Path; from longspec.analysis import tables; \
 PACKAGE := --no-deps --no-build-isolation -e .
 PICK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
-.PHONY: help run status test test-slow gpu-benchmark lint config-tables models-page lock clean
+.PHONY: help run status test test-slow engines test-engines gpu-benchmark lint config-tables models-page lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,10 +36,16 @@ test: $(VENV)/.installed-test  ## the tests that need minutes at most (ARGS="-k 
 	@$(TESTS) $(ARGS)
 
 test-slow: $(VENV)/.installed-test  ## every test that needs no GPU
-	@$(TESTS) -m "not gpu" $(ARGS)
+	@$(TESTS) -m "not gpu and not engines" $(ARGS)
 
 gpu-benchmark: $(VENV)/.installed  ## the engine on a GPU: raw figures and a page in gpu-benchmark/ (25 minutes)
 	@$(BIN)/python benchmarks/gpu/run.py $(ARGS)
+
+engines: $(VENV)/.installed  ## vLLM and llama.cpp into .engines/, for `method: vllm` and `llamacpp` (half an hour, 4 GB)
+	@$(BIN)/python workflow/scripts/set_up_engines.py $(ARGS)
+
+test-engines: $(VENV)/.installed-test  ## the tests of the real engines in .engines/ (10 minutes)
+	@$(BIN)/python -m pytest -m engines $(ARGS)
 
 lint: $(VENV)/.installed-test  ## ruff, import-linter, mypy, snakemake --lint, snakefmt
 	$(BIN)/ruff check .
