@@ -25,7 +25,7 @@ from longspec.config.plan import rerun_triggers
 from longspec.config.plan.plan import Plan
 from longspec.core import fingerprint, registry
 
-SHARED = re.compile(r"^def (?:every|of_job)\(.*?(?=^\S)|^MEASURED = \[.*?^\]", re.MULTILINE | re.DOTALL)
+SHARED = re.compile(r"^def (?:every|of_job|of_the_other)\(.*?(?=^\S)|^MEASURED = \[.*?^\]", re.MULTILINE | re.DOTALL)
 """Python of the rules' files on which their sections depend."""
 RULE = re.compile(r"^rule (\w+):\n((?:(?: .*)?\n)*)", re.MULTILINE)
 SECTION = re.compile(r"^ {4}(\w+):(.*\n(?: {5,}.*\n|\s*\n)*)", re.MULTILINE)
@@ -122,10 +122,15 @@ def planned_with(place: Path, package: Path | None) -> Iterator[None]:
         cached.cache_clear()
 
 
+def plan() -> Plan:
+    """Plan the experiment of the working directory."""
+    config = Path("config.yaml")
+    return Plan(load(yaml.safe_load(config.read_text(encoding="utf-8")), [config]))
+
+
 def _rules(place: Path) -> Rules:
     """Those of a checkout, from inside it."""
-    config = Path("config.yaml")
-    return Rules(place, Plan(load(yaml.safe_load(config.read_text(encoding="utf-8")), [config])))
+    return Rules(place, plan())
 
 
 def _named(rule: str, wildcards: Wildcards) -> str:
@@ -137,6 +142,15 @@ def job_of(place: Path, *files: str) -> dict[str, str]:
     with planned_with(place, None):
         rules = _rules(place)
         return {file: _named(*rules.job(file)) for file in files}
+
+
+def inputs(place: Path, file: str) -> dict[str, str]:
+    """The inputs of a file's job that have a name."""
+    with planned_with(place, None):
+        rules = _rules(place)
+        rule, wildcards = rules.job(file)
+        found = Files(*rules.section(rule, "input"), wildcards)
+        return {name: given for name, given in vars(found).items() if isinstance(given, str)}
 
 
 def jobs(place: Path, own_code: bool = False) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 
@@ -12,6 +13,7 @@ from longspec.config import specs
 from longspec.config.load import load
 from longspec.config.plan import schedule
 from longspec.core.records import Prompt, Sample, Turn, read_records
+from longspec.core.spec import load_of
 from longspec.measure import order
 from longspec.measure.entries import Start, samples
 from longspec.measure.journal import NAME, Journal, Outputs, tidy
@@ -50,6 +52,53 @@ def test_the_order_follows_from_the_seed_and_the_names_alone():
     named = [METHODS[method] for method, _, _ in lines()]
     turned = METHODS[::-1]
     assert [turned[method] for method, _, _ in lines(methods=turned)] == named
+
+
+LOADED = ["a@16", "a", "b@4", "b", "a@4", "b@16"]
+
+
+def passes(methods, **changed):
+    """The passes under load, in order: (label, repeat) and their prompts."""
+    found = [(methods[method], repeat, prompt) for method, repeat, prompt in lines(methods=methods, **changed)]
+    under_load = [line for line in found if "@" in line[0]]
+    assert "@" not in "".join(label for label, _, _ in found[: len(found) - len(under_load)])
+    whole = itertools.groupby(under_load, key=lambda line: line[:2])
+    return [(named, [prompt for _, _, prompt in group]) for named, group in whole]
+
+
+def test_one_request_at_a_time_comes_first_as_if_there_were_no_other_load():
+    alone = [("a", "b")[method] for method, _, _ in lines(methods=["a", "b"])]
+    assert [LOADED[method] for method, _, _ in lines(methods=LOADED)][: len(alone)] == alone
+    assert lines(methods=["a"]) == lines(methods=["a", "a@4"])[: 2 * len(PROMPTS)]
+
+
+def test_under_load_each_method_has_whole_passes_from_the_least_load_on():
+    found = passes(LOADED)
+    assert [(load_of(label)[1], repeat) for (label, repeat), _ in found] == [
+        (load, repeat) for load in (4, 16) for repeat in (0, 0, 1, 1)
+    ]
+    assert len({named for named, _ in found}) == 8
+    by_id = [sorted(asked, key=PROMPTS.index) for _, asked in found]
+    assert all(asked == PROMPTS for asked in by_id)
+
+
+def test_the_order_of_a_pass_is_the_same_for_all_methods_and_another_for_each_load_and_repeat():
+    orders = {}
+    for (label, repeat), asked in passes(LOADED):
+        orders.setdefault((load_of(label)[1], repeat), []).append(asked)
+    assert all(first == second for first, second in orders.values())
+    assert len({tuple(prompt.sample_id for prompt in first) for first, _ in orders.values()}) == 4
+
+
+def test_a_job_of_one_method_under_load_has_the_order_of_the_others():
+    together = dict(passes(LOADED))
+    assert dict(passes(["b@4"])) == {named: asked for named, asked in together.items() if named[0] == "b@4"}
+
+
+def test_which_method_has_the_first_pass_is_drawn_anew_for_each_load_and_repeat():
+    firsts = [label.partition("@")[0] for (label, _), _ in passes(["a@4", "b@4"], repeats=40)[::2]]
+    assert 10 <= firsts.count("a") <= 30
+    assert passes(["a@4", "b@4"], seed=1) != passes(["a@4", "b@4"])
 
 
 def opened(place, key="k", repeats=1):

@@ -152,6 +152,7 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
     for name in ("samples.jsonl", "gate.jsonl"):
         for file in (clone.place / "results").rglob(name):
             file.unlink()
+    clone.edit(models__tiny__resources={"gpus": 4})
     command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml", "--profile", "profiles/slurm"]
     command += ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
     path = f"{tools}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
@@ -161,7 +162,7 @@ def test_a_cluster_is_given_all_jobs_at_once(clone):
     calls = (tools / "calls").read_text() if (tools / "calls").exists() else done.stdout + done.stderr
     submitted = [call for call in calls.splitlines() if "--attempt 1 " in call]  # a refused job is tried again
     assert len(submitted) == 6, calls
-    assert all("--gpus=1 " in call for call in submitted)
+    assert all("--gpus=4 " in call for call in submitted)
 
 
 @pytest.mark.parametrize(("file", "jobs"), [("config/config.yaml", 3), ("config/paper.yaml", 104)])

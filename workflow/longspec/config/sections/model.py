@@ -91,4 +91,5 @@ class Target(Model):
     datasets: Annotated[list[str], Field(min_length=1), AfterValidator(each_once)] | None = left_out()
     """The data sets that this model runs on. All by default."""
     resources: Resources = Field(default_factory=Resources)
-    """What a job with this model asks of a cluster. Changing it reruns the report alone."""
+    """What a job with this model asks of a cluster. Changing it reruns the report alone, but for `gpus` of served
+    engines."""
