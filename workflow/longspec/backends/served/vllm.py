@@ -20,6 +20,7 @@ CACHE_GIB = "2"
 """Memory for keys and values on a CPU, where an entry's `environment` has no VLLM_CPU_KVCACHE_SPACE."""
 SCORES = ("--max-logprobs", "-1", "--skip-tokenizer-init")
 """For a server that tells the scores of all ids: to decode each of them for each token would take it minutes."""
+MEMORY = "suffix_decoding_max_cached_requests"
 NAMED = "token_id:"
 """What stands before an id that is asked for in place of its text."""
 
@@ -151,5 +152,9 @@ def make(
     """Make the engine. Raises UserError where vLLM is not found, or where `speculation` is not its words."""
     if speculation is not None and not {"method", "model"} & speculation.keys():
         raise UserError("speculation", json.dumps(dict(speculation)), "vLLM's --speculative-config, as an object")
+    if (speculation or {}).get("method") == "suffix" and (speculation or {}).get(MEMORY) != 0:
+        raise UserError(
+            f"speculation.{MEMORY}", "not 0, so that drafts come from the texts that it answered before", "0"
+        )
     words = found(program, [".engines/vllm/bin/python", *MODULE], "vllm serve")
     return VLLM(words, speculation, arguments, environment)
