@@ -104,7 +104,7 @@ class ServedEngine:
         question = Question(ids, room, sorted(limits.stop_ids), self.spec["sampling"], seed)
         began = time.monotonic()
         sent, said, times = self._asked(question)
-        total = time.monotonic() - began
+        total, ended = time.monotonic() - began, time.perf_counter()
         self._refuse_cached(said)
         if said.drafting is None and not by_name(self.spec["method"]).get("speculation"):
             said = dataclasses.replace(said, drafting=Drafting(0, 0))  # each step gives one token
@@ -112,8 +112,8 @@ class ServedEngine:
             made = accounting.turn(said, times, sent, self._since(sent), ids, limits)
         except ValueError as error:
             raise ServerError(f"its answer cannot be: {error}", alive=True) from None
-        ended = sent + made.prefill_seconds + made.decode_seconds
-        return dataclasses.replace(made, total_seconds=total if ended >= times[-1] else 0.0)
+        after = ended - (sent + made.prefill_seconds + made.decode_seconds)  # the last event, which has no token
+        return dataclasses.replace(made, total_seconds=total - after)
 
     def _asked(self, question: Question) -> tuple[float, Said, list[float]]:
         body = self._engine.question(question)
