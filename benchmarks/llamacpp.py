@@ -18,48 +18,22 @@ import json
 import socket
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
 import requests
 import setup  # before longspec: it finds the package
 import torch
 
 from longspec.decoding.loop import Limits, generate
 from longspec.decoding.methods import vanilla
-from longspec.models import convert_gguf
+from longspec.models import gguf_files
 
 DATASET = "stdlib_code"
-BF16 = gguf.GGMLQuantizationType.BF16
 SIDES = {"llama.cpp": [], "llama.cpp ngram-simple": ["--spec-type", "ngram-simple", "--spec-draft-n-max", "8"]}
 START_SECONDS = 60
-
-
-def widened(source: Path, target: Path) -> Path:
-    """The same model with every quantised matrix written out in bfloat16."""
-    reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, "llama")
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
-            continue
-        kind, *items = field.types
-        writer.add_key_value(name, field.contents(), kind, items[-1] if items else None)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
-    for tensor in reader.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        if len(tensor.shape) == 1:  # norms are kept in float32, as llama.cpp's own conversion does
-            writer.add_tensor(tensor.name, values)
-        else:
-            writer.add_tensor(tensor.name, gguf.quants.quantize(values, BF16), raw_dtype=BF16)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return target
 
 
 @contextlib.contextmanager
@@ -119,8 +93,8 @@ def main() -> None:
     prompts = [prompt.prompt_ids[: args.context] for prompt in setup.prompts(complete, DATASET, args.samples)]
     target, raw = setup.target(args.dtype), []
     methods = {"vanilla": (vanilla.Method(), None), **setup.ngram_variants(complete, target)}
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
-        file = widened(convert_gguf.packaged(setup.MODEL["package"]), Path(folder) / "bf16.gguf")
+    file, _ = gguf_files.weights(setup.MODEL, "bfloat16")
+    with contextlib.ExitStack() as running:
         places = {name: running.enter_context(server(args.server, file, more)) for name, more in SIDES.items()}
         for number, ids in enumerate([prompts[0], *prompts]):
             row: dict[str, Any] = {}
