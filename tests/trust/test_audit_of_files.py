@@ -72,7 +72,7 @@ def test_any_number_changed_in_the_samples_names_that_file(results, method):
         assert any(str(file) in finding for finding in failures(results)["finding"]), path
 
 
-WORDS = {"sample_id", "prompt_sha256", "stop_reason", "texts"}
+WORDS = {"served", "sample_id", "prompt_sha256", "stop_reason", "texts"}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,11 @@ def test_a_claim_that_the_raw_files_do_not_give_is_found_even_if_every_table_was
     assert any(says(line, "summary.json: verdict.audit") for line in wrong)
 
 
-@pytest.mark.parametrize("name", [*tables.OF_SAMPLES, "lossless", "speedup", "costs"])
+OF_ENGINES = ("windows", "load")
+"""Tables without a row here: made_up.py has no served engine."""
+
+
+@pytest.mark.parametrize("name", [*sorted({*tables.OF_SAMPLES} - {*OF_ENGINES}), "lossless", "speedup", "costs"])
 def test_one_cell_changed_in_any_table_names_that_file(results, name):
     file = results / f"{name}.csv"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -85,7 +85,7 @@ def test_answers_of_one_token_have_no_throughput_and_do_not_divide_by_zero(resul
     assert pd.isna(row.throughput_tokens_per_second)
     assert row.end_to_end_tokens_per_second == pytest.approx(2 / 1)
     run(results)
-    assert "m,d,chain,2,2,0.0,,2.0," in (results / "throughput.csv").read_text()
+    assert "m,d,chain,1,2,2,0.0,,2.0," in (results / "throughput.csv").read_text()
 
 
 def test_a_decode_too_short_for_the_clock_has_no_throughput(results):
@@ -98,7 +98,7 @@ def test_no_samples_at_all_give_empty_cells(results):
     for method in GRID["methods"]:
         write_run(results, method, [], prompts_sha256=prompts_sha256([]))
     run(results)
-    assert (results / "throughput.csv").read_text().splitlines()[1].startswith("m,d,vanilla,0,0,0.0,,,")
+    assert (results / "throughput.csv").read_text().splitlines()[1].startswith("m,d,vanilla,1,0,0,0.0,,,")
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,16 @@ def test_another_schema_version_is_refused(results, name):
 def test_columns_keep_their_names_and_order(results):
     run(results)
     starts = {
-        "timings.csv": "model,dataset,method,sample_id,repeat,prompt_tokens,output_tokens,verification_steps,"
+        "timings.csv": "model,dataset,method,concurrency,"
+        "sample_id,repeat,prompt_tokens,output_tokens,verification_steps,"
         "drafted_tokens,accepted_tokens,prefill_seconds,drafter_prefill_seconds,decode_seconds,stop_reason",
-        "throughput.csv": "model,dataset,method,samples,output_tokens,decode_seconds,throughput_tokens_per_second,"
+        "throughput.csv": "model,dataset,method,concurrency,"
+        "samples,output_tokens,decode_seconds,throughput_tokens_per_second,"
         "end_to_end_tokens_per_second,peak_memory_bytes",
-        "acceptance.csv": "model,dataset,method,drafted_tokens,accepted_tokens,acceptance_rate,acceptance_length,"
+        "acceptance.csv": "model,dataset,method,concurrency,"
+        "drafted_tokens,accepted_tokens,acceptance_rate,acceptance_length,"
         "verification_steps",
-        "acceptance_by_position.csv": "model,dataset,method,position,offered,accepted,acceptance_rate",
+        "acceptance_by_position.csv": "model,dataset,method,concurrency,position,offered,accepted,acceptance_rate",
     }
     for name, start in starts.items():
         assert (results / name).read_text().startswith(start), name

@@ -141,8 +141,10 @@ def test_the_stage_writes_the_agreed_columns_and_prints_them(results, capsys):
     table_of(results)
     analysis_steps.run(results, GRID, "speedup")
     header, row = (results / "speedup.csv").read_text().splitlines()
-    assert header.startswith("model,dataset,method,samples_paired,speedup,end_to_end_speedup,identical_outputs")
-    assert row.startswith("m,d,chain,2,2.5,")
+    assert header.startswith(
+        "model,dataset,method,concurrency,samples_paired,speedup,end_to_end_speedup,identical_outputs"
+    )
+    assert row.startswith("m,d,chain,1,2,2.5,")
     assert "identical_outputs" in capsys.readouterr().out
 
 

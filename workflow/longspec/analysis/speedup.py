@@ -154,32 +154,31 @@ def decode(pairs: pd.DataFrame, level: float = intervals.LEVEL) -> Figure:
 
 def end_to_end(pairs: pd.DataFrame) -> Figure:
     """Divide output tokens by all seconds, ours by theirs."""
-    return _ratio(pairs, _end_to_end(pairs))
-
-
-def _end_to_end(pairs: pd.DataFrame) -> NDArray[np.float64]:
-    """(output tokens, all seconds) of ours and theirs."""
     parts = ("prefill_seconds", "drafter_prefill_seconds", "decode_seconds")
     sides = ((_of(pairs, s, "output_tokens"), sum(_of(pairs, s, part) for part in parts)) for s in SIDES)
-    return np.column_stack([column for side in sides for column in side])
+    return _ratio(pairs, np.column_stack([column for side in sides for column in side]))
 
 
 def throughput(pairs: pd.DataFrame, windows: pd.DataFrame, base_windows: pd.DataFrame) -> tuple[Figure, int | None]:
     """Divide the tokens a second that arrived while all slots were busy; and count the pairs of windows, if any.
 
     `pairs`: of samples. One request at a time there is none but the sample itself: the figure is the end-to-end one.
-    The windows hold a prompt once a repeat. What that adds to the variance is the same as end to end, since in a closed
-    loop tokens a second are slots * tokens / seconds of the requests (Little's law)."""
+    With several, the interval has the end-to-end one's spread around it: in a closed loop tokens a second are slots *
+    tokens / seconds of the requests (Little's law). What arrives in one window depends on the next one's requests as
+    well, so that a jackknife over such windows finds too little (docs/decisions/0018)."""
     known = not (windows.empty or base_windows.empty)
+    whole = end_to_end(pairs)
     if not pairs["window"].notna().any():
-        return end_to_end(pairs) if known else NO_FIGURE, None
+        return whole if known else NO_FIGURE, None
     if not known:
         return NO_FIGURE, 0
     busy = [side[side["busy"] == 1] for side in (windows, base_windows)]
     both = busy[0].merge(busy[1], on=["repeat", "window"], suffixes=SIDES)
-    columns = np.column_stack([_of(both, side, name) for side in SIDES for name in ("tokens", "seconds")])
-    codes = pd.factorize(pairs["sample_id"])[0]
-    return _figure(columns, intervals.LEVEL, intervals.across(_end_to_end(pairs), codes)), len(both)
+    ours, seconds, theirs, their_seconds = (_of(both, s, name).sum() for s in SIDES for name in ("tokens", "seconds"))
+    if min(ours, seconds, theirs, their_seconds) <= 0:
+        return NO_FIGURE, len(both)
+    value = (ours / seconds) / (theirs / their_seconds)
+    return Figure(*(float(value / whole.value * end) for end in whole)), len(both)
 
 
 def _ratio(pairs: pd.DataFrame, columns: NDArray[np.float64], level: float = intervals.LEVEL) -> Figure:
@@ -191,10 +190,6 @@ def _ratio(pairs: pd.DataFrame, columns: NDArray[np.float64], level: float = int
         columns = intervals.grouped(columns, pairs.groupby(["repeat", "window"]).ngroup().to_numpy())
     elif len(pairs) and pairs["repeat"].any():
         columns = intervals.grouped(columns, pd.factorize(pairs["sample_id"])[0])
-    return _figure(columns, level, more)
-
-
-def _figure(columns: NDArray[np.float64], level: float, more: intervals.Spread) -> Figure:
     ours, seconds, theirs, their_seconds = columns.sum(0)
     known = min(ours, seconds, theirs, their_seconds) > 0
     value = (ours / seconds) / (theirs / their_seconds) if known else float("nan")
