@@ -2,8 +2,6 @@
 #
 # `plan` answers what each job is given; see longspec/config/plan/.
 
-import atexit
-import contextlib
 import os
 import shlex
 import sys
@@ -15,14 +13,13 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE)
 
-from longspec.analysis.claim_thresholds import hindrances
 from longspec.config.load import load
 from longspec.config.plan.plan import Plan
-from longspec.core import compiler
 from longspec.core.errors import UserError
 from longspec.core.program import explained
 from longspec.measure.journal import tidy
-from longspec.measure.lock import hold_lock
+from longspec.measure.lock import hold_until_exit
+from longspec.report import notes
 
 # Every job runs the python that runs snakemake, with this package, and ends when snakemake does (core/watchdog.py).
 # A prefix replaces Snakemake's own, without which a command that fails before `| tee` would count as done.
@@ -79,21 +76,14 @@ def begin(plan):
 
     Instead of Snakemake's own lock, which a killed run leaves locked and which cannot tell whose it is.
     """
-    held = contextlib.ExitStack()
-    atexit.register(held.close)
     try:
-        held.enter_context(hold_lock(Path(plan.results) / "snakemake.lock"))
+        hold_until_exit(Path(plan.results) / "snakemake.lock")
     except (UserError, OSError) as error:
         if (message := explained(error)) is None:
             raise
         raise WorkflowError(message) from None
-    if plan.unpinned:
-        print(f"warning: not pinned to a commit by `revision`: {', '.join(plan.unpinned)}", file=sys.stderr)
-    if plan.config.engine in ("auto", "native") and compiler.found() is None:
-        print(f"note: no C++ compiler ({compiler.asked()}): on a CPU slower engines than native run", file=sys.stderr)
-    prompts = {name: entry.samples for name, entry in plan.config.datasets.items()}
-    for hindrance in hindrances(prompts, plan.without_noise()):
-        print(f"note: no claim will be made {hindrance}", file=sys.stderr)
+    for note in notes.before(plan):
+        print(note, file=sys.stderr)
 
 
 def end(plan):
@@ -103,8 +93,4 @@ def end(plan):
 
 def summarise(plan):
     """After a run that did something: the speedups, and where the report lies."""
-    table = Path(plan.results) / "speedup.csv"
-    if table.is_file():
-        from longspec.analysis.tables import show
-
-        print(show(table), f"\nreport: {Path(plan.reports, 'index.html').resolve()}", sep="\n")
+    print(notes.after(plan), end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
@@ -64,3 +65,10 @@ def _here(owner: Any) -> bool:
     name, _, namespace = owner.hostname.partition("?pidns-")
     ours = Path("/proc/self/ns/pid")
     return bool(name == socket.gethostname() and (not namespace or f"{ours.stat().st_ino:x}" == namespace))
+
+
+def hold_until_exit(place: Path) -> None:
+    """Hold a lock until this process ends; raises what `hold_lock` does."""
+    held = contextlib.ExitStack()
+    atexit.register(held.close)
+    held.enter_context(hold_lock(place))
