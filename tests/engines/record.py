@@ -26,7 +26,12 @@ from longspec.core import registry
 RECORDED = Path(__file__).parent / "recorded"
 SPECULATION = {
     "vllm": {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4},
-    "llamacpp": {"spec-type": "ngram-simple", "spec-draft-n-max": 4, "spec-ngram-simple-size-n": 3},
+    "llamacpp": {
+        "spec-type": "ngram-simple",
+        "spec-draft-n-max": 4,
+        "spec-ngram-simple-size-n": 3,
+        "spec-ngram-simple-size-m": 4,
+    },
 }
 ARGUMENTS = {"vllm": ["--enforce-eager"], "llamacpp": []}
 REPEATING = [1, 504, 260, 5345, 28, 1675, 260, 5345, 28, 1675, 260, 5345]
