@@ -54,8 +54,19 @@ def vanilla_ids(tmp_path_factory):
     return [sample.turns[0].output_ids for sample in stage.samples]
 
 
-@pytest.mark.parametrize("concurrency", [1, 2])
-@pytest.mark.parametrize("speculation", [None, {"spec-type": "ngram-simple", "spec-draft-n-max": 3}])
+DRAFTING = {"spec-type": "ngram-simple", "spec-draft-n-max": 3}
+SLOW = pytest.mark.slow  # each starts two or three processes that import torch
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "speculation"),
+    [
+        (1, None),
+        (2, DRAFTING),
+        pytest.param(1, DRAFTING, marks=SLOW),
+        pytest.param(2, None, marks=SLOW),
+    ],
+)
 def test_answers_are_the_models_and_their_record_is_whole(tmp_path, vanilla_ids, concurrency, speculation):
     stage = staged(tmp_path, concurrency=concurrency, speculation=speculation)
     code, text = stage.run()
@@ -88,8 +99,15 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "concurrency"),
+    [
+        ("dies", 3),
+        ("500", 1),
+        *(pytest.param(*one, marks=SLOW) for one in (("dies", 1), ("500", 3), ("counts", 1), ("counts", 3))),
+        *(pytest.param("hangs", load, marks=SLOW) for load in (1, 3)),
+    ],
+)
 def test_a_fault_is_one_samples_and_the_others_are_measured(tmp_path, vanilla_ids, fault, concurrency):
     """The third question of its life: the warm-up is the first."""
     cause, pieces = FAULTS[fault]
@@ -133,7 +151,7 @@ def test_what_holds_for_every_sample_ends_the_job_in_one_line(tmp_path, fault, w
     assert not servers(tmp_path)
 
 
-@pytest.mark.parametrize("victim", ["job", "worker", "guard"])
+@pytest.mark.parametrize("victim", ["worker", *(pytest.param(one, marks=SLOW) for one in ("job", "guard"))])
 def test_a_killed_job_leaves_no_server_behind_and_goes_on_where_it_was(tmp_path, vanilla_ids, victim):
     stage = staged(tmp_path, STAND_IN_FAULT="hangs@4")
     process = stage.start("--timeout", "0" if victim == "job" else "20")
